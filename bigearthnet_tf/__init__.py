@@ -1,0 +1,34 @@
+"""Train, evaluate and apply TensorFlow models on the BigEarthNet archives.
+
+The public names below are imported when they are first used, so that importing the
+package loads no TensorFlow.
+"""
+
+from __future__ import annotations
+
+import importlib
+from typing import TYPE_CHECKING, Any
+
+if TYPE_CHECKING:
+    from bigearthnet_tf import metrics
+    from bigearthnet_tf.data.pipeline import load_dataset
+    from bigearthnet_tf.models import list_models
+    from bigearthnet_tf.tasks.assembly import build_model
+
+__version__ = "0.1.0"
+
+__all__ = ["build_model", "list_models", "load_dataset", "metrics"]
+
+_ROOMS = {
+    "build_model": "bigearthnet_tf.tasks.assembly",
+    "list_models": "bigearthnet_tf.models",
+    "load_dataset": "bigearthnet_tf.data.pipeline",
+}
+
+
+def __getattr__(name: str) -> Any:
+    if name in _ROOMS:
+        return getattr(importlib.import_module(_ROOMS[name]), name)
+    if name == "metrics":
+        return importlib.import_module("bigearthnet_tf.metrics")
+    raise AttributeError(f"module {__name__!r} has no attribute {name!r}")

@@ -1,0 +1,150 @@
+"""What every command shares: start-up, progress bars, errors in one line."""
+
+from __future__ import annotations
+
+import argparse
+import importlib
+import logging
+import os
+import shlex
+import sys
+from collections.abc import Callable, Iterable
+from typing import Any, NoReturn
+
+from tqdm import tqdm
+
+DONE, FAILED, WRONG_CALL, INTERRUPTED = 0, 1, 2, 130
+
+logger = logging.getLogger("bigearthnet_tf")
+
+
+def parser(description: str, **kwargs: Any) -> argparse.ArgumentParser:
+    """Returns an argument parser with the options that all commands have.
+
+    Args:
+        description: one paragraph, shown by `--help`.
+        **kwargs: passed on to `argparse.ArgumentParser`.
+    """
+    result = argparse.ArgumentParser(description=description, **kwargs)
+    result.add_argument(
+        "--debug", action="store_true", help="show the traceback of an error"
+    )
+    return result
+
+
+def config_parser(description: str) -> argparse.ArgumentParser:
+    """Returns a parser of commands that take a config: its path and `--set`."""
+    result = parser(description)
+    result.add_argument("config", help="JSON file, such as configs/resnet50.json")
+    result.add_argument(
+        "--set",
+        metavar="KEY=VALUE",
+        action="append",
+        default=[],
+        help="override a key of the config; may be repeated",
+    )
+    return result
+
+
+def load_tensorflow() -> None:
+    """Imports TensorFlow with our settings and without its notices.
+
+    oneDNN is off by default on processors with AVX2 only, where it makes
+    convolutions about twice as fast. What the user has set already stays.
+    While TensorFlow's libraries are loaded they print notices that no setting
+    silences; so standard error is shut for that moment. What goes wrong meanwhile
+    is raised, not printed.
+    """
+    os.environ.setdefault("TF_ENABLE_ONEDNN_OPTS", "1")
+    os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "2")
+    sys.stderr.flush()
+    kept = os.dup(2)
+    with open(os.devnull, "wb") as nowhere:  # noqa: PTH123 - a device, not a file
+        os.dup2(nowhere.fileno(), 2)
+    try:
+        tensorflow = importlib.import_module("tensorflow")
+        # The first look for GPUs is as talkative.
+        tensorflow.config.list_physical_devices("GPU")
+    finally:
+        os.dup2(kept, 2)
+        os.close(kept)
+
+
+def run(main: Callable[[], None]) -> NoReturn:
+    """Runs a command and ends the process with its status.
+
+    0 when the work is done, 1 with one line on standard error when it failed, 2
+    for a wrong call (by argparse), 130 when the user interrupted it. With `--debug`
+    on the command line an error keeps its traceback.
+
+    Args:
+        main: the command; takes its arguments from `sys.argv`.
+    """
+    logging.basicConfig(format="%(message)s", level=logging.INFO, stream=sys.stdout)
+    for talkative in ("absl", "tensorflow", "rasterio", "matplotlib"):
+        logging.getLogger(talkative).setLevel(logging.ERROR)
+    try:
+        main()
+    except KeyboardInterrupt:
+        _complain("interrupted; the same command continues where it can")
+        sys.exit(INTERRUPTED)
+    except BrokenPipeError:
+        # The reader (`head`, a pager) has gone; nobody is left to tell.
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+        sys.exit(FAILED)
+    except Exception as error:
+        if "--debug" in sys.argv:
+            raise
+        _complain(f"error: {describe(error)}")
+        sys.exit(FAILED)
+    sys.exit(DONE)
+
+
+def describe(error: BaseException) -> str:
+    """Returns an error as one line.
+
+    Our own errors are complete sentences. A bare error of a library gets its type,
+    so that `KeyError('x')` does not read as `'x'`, and a hint at `--debug`.
+    """
+    text = " ".join(str(error).split())
+    if isinstance(error, OSError) and error.strerror:
+        where = f"{error.filename}: " if error.filename else ""
+        return f"{where}{error.strerror}"
+    if isinstance(error, (ValueError, OSError)):
+        return text or type(error).__name__
+    return f"{type(error).__name__}: {text[:500]} (--debug shows the traceback)"
+
+
+def _complain(line: str) -> None:
+    sys.stderr.write(f"{line}\n")
+    sys.stderr.flush()
+
+
+def progress(iterable: Iterable[Any] | None = None, **kwargs: Any) -> tqdm[Any]:
+    """Returns a progress bar with rate and time left.
+
+    On a terminal it is redrawn often; into a file it writes now and then.
+
+    Args:
+        iterable: what is counted; None for a bar that is updated by hand.
+        **kwargs: passed on to tqdm (`total`, `desc`, `unit`, `initial`, ...).
+    """
+    interactive = sys.stderr.isatty()
+    kwargs.setdefault("dynamic_ncols", interactive)
+    kwargs.setdefault("mininterval", 0.2 if interactive else 30.0)
+    kwargs.setdefault("smoothing", 0.1)
+    return tqdm(iterable, **kwargs)
+
+
+def say(bar: tqdm[Any], line: str) -> None:
+    """Prints a line above a progress bar; a file gets the line and no bar."""
+    if sys.stderr.isatty():
+        bar.write(line)
+    else:
+        logger.info(line)
+
+
+def repeat_arguments(arguments: argparse.Namespace) -> str:
+    """Returns a config and its overrides as they stand on a command line."""
+    overrides = [f"--set {shlex.quote(text)}" for text in arguments.set]
+    return " ".join([shlex.quote(arguments.config), *overrides])

@@ -1,0 +1,91 @@
+"""One small registry class: things that a config picks by name."""
+
+from __future__ import annotations
+
+import difflib
+from collections.abc import Callable, Iterable
+from fnmatch import fnmatchcase
+from typing import Generic, TypeVar
+
+T = TypeVar("T")
+
+
+def nearest_names(name: str, known: Iterable[str], count: int = 3) -> str:
+    """Returns a phrase for error messages with the known names nearest to `name`.
+
+    Args:
+        name: the name that was not found.
+        known: all names that would have been right.
+        count: how many to offer.
+    """
+    known = list(known)
+    by_folded = {candidate.casefold(): candidate for candidate in known}
+    close = difflib.get_close_matches(name.casefold(), by_folded, n=count, cutoff=0.5)
+    if close:
+        return "did you mean " + " or ".join(repr(by_folded[c]) for c in close) + "?"
+    return "known: " + ", ".join(sorted(known))
+
+
+class Registry(Generic[T]):
+    """Maps names to things of one kind; refuses duplicates, knows near matches.
+
+    Args:
+        kind: the noun used in error messages, such as `"model"`.
+    """
+
+    def __init__(self, kind: str) -> None:
+        self.kind = kind
+        self._entries: dict[str, T] = {}
+        self._aliases: dict[str, str] = {}
+
+    def add(self, name: str, entry: T, aliases: Iterable[str] = ()) -> None:
+        """Registers `entry` under `name`, and the aliases that lead to it.
+
+        Raises:
+            ValueError: a name is taken.
+        """
+        aliases = tuple(aliases)
+        for key in (name, *aliases):
+            if key in self._entries or key in self._aliases:
+                raise ValueError(f"{self.kind} {key!r} is registered twice")
+        self._entries[name] = entry
+        self._aliases.update(dict.fromkeys(aliases, name))
+
+    def register(self, name: str, *aliases: str) -> Callable[[T], T]:
+        """Returns a decorator that registers what it decorates."""
+
+        def decorate(entry: T) -> T:
+            self.add(name, entry, aliases)
+            return entry
+
+        return decorate
+
+    def resolve(self, name: str) -> str:
+        """Returns the registered name that `name`, or an alias, stands for.
+
+        Raises:
+            ValueError: unknown name; the message offers the nearest ones.
+        """
+        name = self._aliases.get(name, name)
+        if name not in self._entries:
+            known = [*self._entries, *self._aliases]
+            raise ValueError(
+                f"unknown {self.kind} {name!r}: {nearest_names(name, known)}"
+            )
+        return name
+
+    def get(self, name: str) -> T:
+        """Returns the entry of a name or alias.
+
+        Raises:
+            ValueError: unknown name; the message offers the nearest ones.
+        """
+        return self._entries[self.resolve(name)]
+
+    def names(self, pattern: str = "*") -> list[str]:
+        """Returns the registered names that match a wildcard pattern, sorted."""
+        return sorted(n for n in self._entries if fnmatchcase(n, pattern))
+
+    def aliases(self) -> dict[str, str]:
+        """Returns each alias with the name it stands for."""
+        return dict(self._aliases)
