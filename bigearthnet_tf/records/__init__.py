@@ -1,0 +1,1 @@
+"""The serialised form: what a TFRecord holds, and how it is written and read."""

@@ -1,0 +1,200 @@
+"""What one record holds, and the older forms that are recognised.
+
+A record is a `tf.train.Example`. Each band is one feature under the band's name:
+
+* form `bytes`, ours: one bytes value, the raster row by row in little-endian
+  uint16 (Sentinel-2) or float32 (Sentinel-1);
+* form `int64`, that of the TU Berlin projects and balanced-bigearthnet: one int64
+  (Sentinel-2) or float (Sentinel-1) a pixel.
+
+Labels are `<label_type>_labels` (strings) and `<label_type>_labels_multi_hot`
+(int64), the patch names `patch_name_s2` and `patch_name_s1`. The older forms differ
+in label features and names only; they are told apart by their features, never by
+the length of a vector alone.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Any
+
+import tensorflow as tf
+
+from bigearthnet_tf.archive import bands as band_facts
+from bigearthnet_tf.archive import labels as label_facts
+from bigearthnet_tf.archive.patch import Patch
+
+SCHEMA_VERSION = 1
+
+NAME_S2, NAME_S1 = "patch_name_s2", "patch_name_s1"
+# Schemas A, B and D knew Sentinel-2 alone.
+OLD_NAME = "patch_name"
+RECORD_FORMATS = ("bytes", "int64")
+
+
+@dataclass(frozen=True)
+class RecordForm:
+    """How the records of a file are laid out.
+
+    Attributes:
+        encoding: `bytes` or `int64`, see above.
+        bands: the bands present, in channel order.
+        label_features: pairs of a multi-hot feature and the order of its vector,
+            a key of `labels.ORDERS`.
+        name_s2: the feature with the Sentinel-2 name, None if there is none.
+        name_s1: likewise for Sentinel-1.
+    """
+
+    encoding: str
+    bands: tuple[str, ...]
+    label_features: tuple[tuple[str, str], ...]
+    name_s2: str | None
+    name_s1: str | None
+
+    def label_source(self, label_type: str, where: str) -> tuple[str, str]:
+        """Returns the feature and order that labels of `label_type` come from.
+
+        The 19 labels follow from the 43 where only those are stored.
+
+        Raises:
+            ValueError: the records hold nothing that gives these labels.
+        """
+        by_order = {order: feature for feature, order in self.label_features}
+        wanted = label_facts.canonical_label_type(label_type)
+        usable = (
+            ("O43", "S43") if wanted == "original" else ("O19", "B19", "O43", "S43")
+        )
+        for order in usable:
+            if order in by_order:
+                return by_order[order], order
+        raise ValueError(
+            f"{where}: label_type {label_type!r} was asked for, but the records "
+            f"hold {', '.join(by_order.values())} only; set label_type to match"
+        )
+
+    def check_bands(self, bands: tuple[str, ...], where: str) -> None:
+        """Refuses bands that the records lack.
+
+        Raises:
+            ValueError: names the missing and the present bands.
+        """
+        missing = [band for band in bands if band not in self.bands]
+        if missing:
+            raise ValueError(
+                f"{where}: no band {', '.join(missing)} in these records, which hold "
+                f"{' '.join(self.bands)}; change bands or modality, or prepare the "
+                "records again with that sensor"
+            )
+
+
+def encode(patch: Patch, record_format: str = "bytes") -> bytes:
+    """Serialises a patch, byte for byte the same whenever its content is.
+
+    Args:
+        patch: bands in native dtype and size; whatever is there is written.
+        record_format: `bytes`, or `int64` for the tools of the older projects.
+
+    Returns:
+        A serialised `tf.train.Example`. A patch with the 43 original labels
+        carries its 19 labels too.
+    """
+    features: dict[str, tf.train.Feature] = {}
+    for name, raster in patch.bands.items():
+        if record_format == "bytes":
+            little_endian = raster.astype(raster.dtype.newbyteorder("<"), copy=False)
+            features[name] = _bytes([little_endian.tobytes()])
+        elif raster.dtype.kind == "f":
+            features[name] = tf.train.Feature(
+                float_list=tf.train.FloatList(value=raster.ravel())
+            )
+        else:
+            features[name] = _integers(raster.ravel())
+    features |= _label_features(patch)
+    for feature, name in ((NAME_S2, patch.name_s2), (NAME_S1, patch.name_s1)):
+        if name:
+            features[feature] = _bytes([name.encode()])
+    example = tf.train.Example(features=tf.train.Features(feature=features))
+    return example.SerializeToString(deterministic=True)
+
+
+def estimate_bytes(bands: tuple[str, ...]) -> int:
+    """Returns about how many bytes a record of form `bytes` takes."""
+    facts = [band_facts.BANDS[name] for name in bands]
+    rasters = sum(b.pixels**2 * (4 if b.dtype == "float32" else 2) for b in facts)
+    # Feature names, labels and framing.
+    return rasters + 700
+
+
+def recognise(serialized: bytes, where: str) -> RecordForm:
+    """Tells how a record is laid out from its features.
+
+    Args:
+        serialized: one record of the file.
+        where: the file, for error messages.
+
+    Raises:
+        ValueError: not an Example, or one of no form known here.
+    """
+    try:
+        example = tf.train.Example.FromString(serialized)
+    except Exception as error:  # protobuf's DecodeError is not public
+        raise ValueError(
+            f"{where}: expected tf.train.Example records of BigEarthNet patches, but "
+            "the first record is something else; prepare the records with "
+            "prep_splits.py"
+        ) from error
+    features = example.features.feature
+    present = tuple(name for name in band_facts.BANDS if name in features)
+    label_features = _recognise_labels(features)
+    if not present or not label_features:
+        raise ValueError(
+            f"{where}: expected records with bands and labels of BigEarthNet, got "
+            f"features {sorted(features)[:8]}; prepare the records with prep_splits.py"
+        )
+    kind = features[present[0]].WhichOneof("kind")
+    return RecordForm(
+        encoding="bytes" if kind == "bytes_list" else "int64",
+        bands=present,
+        label_features=label_features,
+        name_s2=next((f for f in (NAME_S2, OLD_NAME) if f in features), None),
+        name_s1=NAME_S1 if NAME_S1 in features else None,
+    )
+
+
+def _recognise_labels(features: dict[str, tf.train.Feature]) -> tuple[tuple[str, str]]:
+    found = []
+    for name, order in (
+        ("BigEarthNet-19_labels_multi_hot", "O19"),
+        ("original_labels_multi_hot", "O43"),
+        # A third-party writer, alphabetical.
+        ("BigEarthNet-43_labels_multi_hot", "S43"),
+    ):
+        if name not in features:
+            continue
+        # balanced-bigearthnet stores 19 labels, by descending frequency, under the
+        # name of the 43.
+        if order == "O43" and len(features[name].int64_list.value) == 19:
+            order = "B19"
+        found.append((name, order))
+    return tuple(found)
+
+
+def _label_features(patch: Patch) -> dict[str, tf.train.Feature]:
+    names = {patch.label_type: patch.labels}
+    if patch.label_type == "original":
+        names["BigEarthNet-19"] = label_facts.convert_43_to_19(patch.labels)
+    features = {}
+    for label_type, labels in names.items():
+        features[f"{label_type}_labels"] = _bytes([name.encode() for name in labels])
+        features[f"{label_type}_labels_multi_hot"] = _integers(
+            label_facts.to_multi_hot(labels, label_type)
+        )
+    return features
+
+
+def _bytes(values: list[bytes]) -> tf.train.Feature:
+    return tf.train.Feature(bytes_list=tf.train.BytesList(value=values))
+
+
+def _integers(values: Any) -> tf.train.Feature:
+    return tf.train.Feature(int64_list=tf.train.Int64List(value=values))

@@ -1,0 +1,121 @@
+import itertools
+
+import numpy as np
+import pytest
+import tensorflow as tf
+import toy
+
+import bigearthnet_tf
+from bigearthnet_tf.data import pipeline
+
+SHUFFLED = {"shuffle_buffer_size": 6, "seed": 3}
+
+
+@pytest.fixture(scope="module")
+def shards(tmp_path_factory):
+    """Twelve patches in four shards."""
+    folder = tmp_path_factory.mktemp("records")
+    toy.write_records(folder, count=12, shard_size_mb=0.9, bands=("VV", "B01"))
+    written = sorted(folder.glob("*.tfrecord"))
+    assert len(written) == 1
+    for split in "abcd":
+        toy.write_records(
+            folder, split, count=3, first="abcd".index(split) * 3, bands=("VV", "B01")
+        )
+    return [str(folder / f"{split}-00000-of-00001.tfrecord") for split in "abcd"]
+
+
+PRINTS = {
+    toy.patch(n, bands=("VV", "B01")).bands["B01"].tobytes(): n for n in range(12)
+}
+
+
+def order(dataset, take=None) -> list[int]:
+    """The toy numbers of the patches as they come."""
+    numbers = []
+    for batch in dataset.take(take or -1):
+        rasters = batch[0]["s2_60m"].numpy()[:, 0]
+        numbers += [PRINTS[raster.tobytes()] for raster in rasters]
+    return numbers
+
+
+def load(shards, batch_size=1, **options):
+    return bigearthnet_tf.load_dataset(
+        shards, batch_size, ["VV", "B01"], "original", **options
+    )
+
+
+def test_files_in_order_when_not_shuffled(shards):
+    once = order(load(shards))
+    assert sorted(once) == list(range(12))
+    assert once == order(load(shards, 5))
+
+
+def test_each_epoch_holds_each_record_once_in_its_own_order(shards):
+    endless = order(load(shards, repeat=True, **SHUFFLED), take=36)
+    epochs = [endless[i : i + 12] for i in (0, 12, 24)]
+    assert all(sorted(epoch) == list(range(12)) for epoch in epochs)
+    assert epochs[0] != epochs[1] != epochs[2]
+
+
+def test_order_follows_from_seed_and_epoch_not_from_the_global_seed(shards):
+    tf.random.set_seed(1)
+    first = order(load(shards, repeat=True, **SHUFFLED), take=24)
+    tf.random.set_seed(2)
+    assert order(load(shards, repeat=True, **SHUFFLED), take=24) == first
+    other = order(load(shards, repeat=True, **SHUFFLED | {"seed": 4}), take=24)
+    assert other != first
+
+
+@pytest.mark.parametrize("start", [0, 1, 2, 5, 8])
+def test_start_at_an_iteration_continues_the_same_stream(shards, start):
+    whole = order(load(shards, 5, repeat=True, **SHUFFLED), take=10)
+    rest = load(shards, 5, repeat=True, start_iteration=start, **SHUFFLED)
+    assert order(rest, take=10 - start) == whole[start * 5 :]
+
+
+@pytest.mark.parametrize("count", [1, 2, 3, 5])
+def test_workers_cover_every_record_exactly_once(shards, count):
+    parts = [
+        order(load(shards, 2, worker=(i, count), **SHUFFLED)) for i in range(count)
+    ]
+    assert sorted(itertools.chain(*parts)) == list(range(12))
+
+
+@pytest.mark.parametrize("batch_size", [1, 4, 5, 12, 20])
+def test_padding_fills_the_last_batch_and_says_so(shards, batch_size):
+    sizes, weights = [], []
+    for images, labels, weight in load(shards, batch_size, pad=True):
+        assert images["s1_10m"].shape[0] == labels.shape[0] == batch_size
+        sizes.append(len(weight))
+        weights += weight.numpy().tolist()
+    assert set(sizes) == {batch_size}
+    assert weights == [1.0] * 12 + [0.0] * (len(weights) - 12)
+
+
+@pytest.mark.parametrize("drop", [False, True])
+@pytest.mark.parametrize("worker", [(0, 1), (1, 2), (2, 3)])
+def test_cardinality_is_known_and_true(shards, drop, worker):
+    dataset = load(shards, 5, drop_remainder=drop, worker=worker)
+    assert dataset.cardinality().numpy() == len(list(dataset))
+
+
+def test_keras_fits_on_it(shards):
+    import keras
+
+    inputs = {
+        "s1_10m": keras.Input((1, 120, 120), name="s1_10m"),
+        "s2_60m": keras.Input((1, 20, 20), name="s2_60m"),
+    }
+    flat = [
+        keras.layers.Flatten()(keras.ops.cast(x, "float32")) for x in inputs.values()
+    ]
+    outputs = keras.layers.Dense(43)(keras.layers.Concatenate()(flat))
+    model = keras.Model(inputs, outputs)
+    model.compile("sgd", keras.losses.BinaryCrossentropy(from_logits=True))
+    history = model.fit(load(shards, 4), shuffle=False, verbose=0)
+    assert np.isfinite(history.history["loss"][0])
+
+
+def test_bounds_are_stated():
+    assert pipeline.RAM_BUDGET_BYTES == 2 << 30

@@ -1,0 +1,142 @@
+import shutil
+
+import pytest
+import tensorflow as tf
+import toy
+
+from bigearthnet_tf.records import convert, manifest, reader
+
+
+def contents(folder) -> dict:
+    return {p.name: p.read_bytes() for p in sorted(folder.iterdir())}
+
+
+def test_manifest_says_what_the_shards_hold(tmp_path):
+    written = toy.write_records(tmp_path, count=10, shard_size_mb=1)
+    assert written.num_records == 10
+    assert len(written.shards) == 3
+    assert manifest.load(tmp_path / "train.manifest.json") == written
+    for shard in written.shards:
+        path = tmp_path / shard.file
+        records = list(tf.data.TFRecordDataset(str(path)))
+        assert len(records) == shard.num_records
+        assert path.stat().st_size == shard.num_bytes <= 1e6
+    assert len(written.label_order["original"]) == 43
+    assert written.bands["B11"].shape == (60, 60)
+
+
+def test_order_is_shuffled_by_the_seed_alone(tmp_path):
+    for folder, seed in (("a", 1), ("b", 1), ("c", 2)):
+        toy.write_records(tmp_path / folder, count=8, seed=seed)
+    a, b, c = (
+        reader.read_names(reader.open_records(str(tmp_path / f / "train-*.tfrecord")))
+        for f in "abc"
+    )
+    listed = [entry.name for entry in toy.entries(8)]
+    assert a == b != c
+    assert a != listed
+    assert sorted(a) == sorted(c) == sorted(listed)
+
+
+@pytest.mark.slow
+def test_shards_do_not_depend_on_the_number_of_workers(tmp_path):
+    archive = toy.Memory()
+    plan = convert.plan_split(archive, toy.entries(9), "train", shard_size_mb=1)
+    for workers in (1, 2, 3):
+        convert.convert(archive, plan, tmp_path / str(workers), workers=workers)
+    one, two, three = (contents(tmp_path / w) for w in "123")
+    assert one == two == three
+
+
+class Failing(toy.Memory):
+    """Fails at one patch, until it is mended."""
+
+    def __init__(self, bad: str):
+        super().__init__()
+        self.bad = bad
+
+    def read(self, entry):
+        if entry.name == self.bad:
+            raise ValueError(f"{entry.name}: is broken")
+        return super().read(entry)
+
+
+@pytest.mark.parametrize("workers", [1, pytest.param(2, marks=pytest.mark.slow)])
+def test_a_failed_conversion_leaves_finished_shards_and_continues(tmp_path, workers):
+    good = toy.Memory()
+    plan = convert.plan_split(good, toy.entries(9), "train", shard_size_mb=1)
+    bad = Failing(plan.shards[-1][0].name)
+    with pytest.raises(ValueError, match="is broken"):
+        convert.convert(bad, plan, tmp_path / "out", workers=workers)
+    (partial,) = (tmp_path / "out").iterdir()
+    assert partial.name == ".train.partial"
+    assert not list(partial.glob(".*.tmp"))
+    finished = {p: p.stat().st_mtime_ns for p in partial.glob("*.tfrecord")}
+    assert len(finished) == (2 if workers == 1 else len(finished))
+
+    class Counting(toy.Memory):
+        reads = 0
+
+        def read(self, entry):
+            Counting.reads += 1
+            return super().read(entry)
+
+    convert.convert(Counting(), plan, tmp_path / "out")
+    assert Counting.reads == 9 - 3 * len(finished)
+    convert.convert(good, plan, tmp_path / "undisturbed")
+    assert contents(tmp_path / "out") == contents(tmp_path / "undisturbed")
+
+
+def test_a_failure_in_the_only_shard_leaves_nothing(tmp_path):
+    archive = toy.Memory()
+    plan = convert.plan_split(archive, toy.entries(4), "train")
+    with pytest.raises(ValueError, match="is broken"):
+        convert.convert(Failing(toy.entries(4)[2].name), plan, tmp_path / "out")
+    assert list((tmp_path / "out").iterdir()) == []
+
+
+def test_what_is_there_already_is_not_written_again(tmp_path):
+    toy.write_records(tmp_path, count=4)
+    before = {p: p.stat().st_mtime_ns for p in tmp_path.iterdir()}
+    toy.write_records(tmp_path, count=4)
+    assert {p: p.stat().st_mtime_ns for p in tmp_path.iterdir()} == before
+
+
+def test_other_records_are_replaced_on_request_only(tmp_path):
+    toy.write_records(tmp_path, count=9, shard_size_mb=1)
+    with pytest.raises(FileExistsError, match="--overwrite"):
+        toy.write_records(tmp_path, count=4)
+    archive = toy.Memory()
+    plan = convert.plan_split(archive, toy.entries(4), "train")
+    convert.convert(archive, plan, tmp_path, overwrite=True)
+    assert sorted(contents(tmp_path)) == [
+        "train-00000-of-00001.tfrecord",
+        "train.manifest.json",
+    ]
+
+
+@pytest.mark.parametrize(
+    ("options", "message"),
+    [
+        ({"count": 0}, "no patches"),
+        ({"count": 2, "shard_size_mb": 0.1}, "can't hold one record"),
+        ({"count": 2, "record_format": "png"}, "expected one of"),
+    ],
+)
+def test_impossible_plans_are_refused(tmp_path, options, message):
+    with pytest.raises(ValueError, match=message):
+        toy.write_records(tmp_path, **options)
+    assert not list(tmp_path.iterdir())
+
+
+def test_too_little_room_is_noticed_before_the_start(tmp_path, monkeypatch):
+    usage = shutil.disk_usage(tmp_path)._replace(free=1000)
+    monkeypatch.setattr(shutil, "disk_usage", lambda _: usage)
+    with pytest.raises(OSError, match=r"needs 0\.00 GB, but 0\.00 GB are free"):
+        toy.write_records(tmp_path, count=2)
+
+
+def test_a_file_in_the_place_of_the_folder(tmp_path):
+    (tmp_path / "out").write_text("")
+    with pytest.raises(OSError, match="can't be written to"):
+        toy.write_records(tmp_path / "out", count=2)

@@ -1,0 +1,61 @@
+"""Small things that many tests make: patches, shards, configs."""
+
+import numpy as np
+
+from bigearthnet_tf.archive import bands as band_facts
+from bigearthnet_tf.archive import labels as label_facts
+from bigearthnet_tf.archive.patch import Patch
+from bigearthnet_tf.records import convert, manifest
+
+ALL_BANDS = tuple(band_facts.BANDS)
+
+
+def raster(name: str, rng: np.random.Generator) -> np.ndarray:
+    facts = band_facts.BANDS[name]
+    shape = (facts.pixels, facts.pixels)
+    if facts.dtype == "float32":
+        return rng.normal(-15, 5, shape).astype(np.float32)
+    return rng.integers(0, 2**16, shape, dtype=np.uint16)
+
+
+def patch(number: int = 0, label_type: str = "original", bands=ALL_BANDS) -> Patch:
+    """A patch of noise with two labels and its number in its names."""
+    rng = np.random.default_rng(number)
+    names = label_facts.LABELS[label_type]
+    chosen = sorted(rng.choice(len(names), 2, replace=False))
+    h, v = divmod(number, 91)
+    return Patch(
+        name_s2=f"S2A_MSIL2A_20170613T101031_{h}_{v}",
+        name_s1=f"S1A_IW_GRDH_1SDV_20170613T165043_33UUP_{h}_{v}",
+        bands={name: raster(name, rng) for name in bands},
+        labels=tuple(names[i] for i in chosen),
+        label_type=label_type,
+    )
+
+
+class Memory:
+    """An archive whose patches are made when they are read."""
+
+    def __init__(self, version="v1", bands=ALL_BANDS):
+        self.version, self.bands = version, bands
+
+    def read(self, entry) -> Patch:
+        number = int(entry.name.split("_")[-2]) * 91 + int(entry.name.split("_")[-1])
+        kind = "original" if self.version == "v1" else "BigEarthNet-19"
+        return patch(number, kind, self.bands)
+
+
+def entries(count: int, first: int = 0):
+    from bigearthnet_tf.archive.patch import PatchEntry
+
+    made = [patch(number, bands=()) for number in range(first, first + count)]
+    return [PatchEntry(name=p.name_s2, name_s1=p.name_s1) for p in made]
+
+
+def write_records(
+    folder, split="train", count=10, version="v1", bands=ALL_BANDS, first=0, **options
+) -> manifest.Manifest:
+    """Writes shards of patches of noise and returns their manifest."""
+    archive = Memory(version, bands)
+    plan = convert.plan_split(archive, entries(count, first), split, **options)
+    return convert.convert(archive, plan, folder)
