@@ -1,0 +1,49 @@
+# Both targets set up all they need; they ask for Python 3.11 to 3.13 and make.
+PYTHON ?= python3
+VENV ?= .venv
+BIN = $(VENV)/bin
+
+# The generated archive of the quickstart: 2,000 patches take 0.6 GB, twice.
+PATCHES ?= 2000
+QUICK = quickstart
+ARCHIVE = $(QUICK)/archive
+
+.PHONY: quickstart test test-fast clean
+
+# The whole path on a generated archive; ends with a report.
+quickstart: $(VENV)/.run-ready $(ARCHIVE)/README.txt
+	$(BIN)/python prep_splits.py -r $(ARCHIVE)/BigEarthNet-S2 \
+	    -s $(ARCHIVE)/BigEarthNet-S1 --metadata $(ARCHIVE)/metadata.parquet \
+	    -o $(QUICK)/records --shard-size-mb 32
+	$(BIN)/python train.py configs/quickstart.json
+	$(BIN)/python eval.py configs/quickstart.json
+	@echo "look at runs/quickstart/report.html, or"
+	@echo "$(BIN)/tensorboard --logdir runs/quickstart/logs"
+
+$(ARCHIVE)/README.txt: | $(VENV)/.run-ready
+	$(BIN)/bigearthnet-tf sample --patches $(PATCHES) --out $(ARCHIVE)
+
+# Style, types, and every test. Takes some minutes.
+test: $(VENV)/.test-ready
+	$(BIN)/ruff check .
+	$(BIN)/ruff format --check .
+	$(BIN)/mypy
+	$(BIN)/python -m pytest -q
+
+# The tests that take seconds rather than minutes.
+test-fast: $(VENV)/.test-ready
+	$(BIN)/python -m pytest -q -m "not slow"
+
+$(VENV)/.run-ready: setup.cfg constraints.txt
+	$(PYTHON) -m venv $(VENV)
+	$(BIN)/python -m pip install --quiet --upgrade pip
+	$(BIN)/python -m pip install --quiet --constraint constraints.txt --editable .
+	touch $@
+
+$(VENV)/.test-ready: $(VENV)/.run-ready
+	$(BIN)/python -m pip install --quiet --constraint constraints.txt \
+	    --editable ".[test,dev]"
+	touch $@
+
+clean:
+	rm -rf $(VENV) $(QUICK) build *.egg-info

@@ -1,0 +1,67 @@
+"""What the training loop asks of a task; it knows no more about one."""
+
+from __future__ import annotations
+
+from typing import Any, Protocol
+
+import keras
+import numpy as np
+import tensorflow as tf
+
+from bigearthnet_tf.config import Config
+from bigearthnet_tf.registry import Registry
+
+Batch = Any
+
+
+class Task(Protocol):
+    """Data, model, loss and metrics of one kind of learning.
+
+    A batch is whatever the task's datasets yield. Its tensors have the batch as
+    their first axis, and each replica gets a part of it.
+    """
+
+    def num_records(self, split: str) -> int:
+        """Returns the number of records of `train`, `val` or `test`; 0 for none."""
+
+    def training_data(self, start_iteration: int) -> tf.data.Dataset:
+        """Returns endless full batches, from an iteration on."""
+
+    def scoring_data(self, split: str) -> tf.data.Dataset:
+        """Returns every record of a split once, in full batches, the last padded."""
+
+    def build_model(self) -> keras.Model:
+        """Builds the model with its preprocessing."""
+
+    def losses(self, model: keras.Model, batch: Batch, training: bool) -> tf.Tensor:
+        """Returns the loss of each example, (batch,) float32."""
+
+    def outputs(self, model: keras.Model, batch: Batch) -> dict[str, tf.Tensor]:
+        """Returns what `metrics` needs of each example, first axis the batch.
+
+        The key `weight` (batch,) tells records (1) from padding (0).
+        """
+
+    def metrics(self, outputs: dict[str, np.ndarray]) -> dict[str, float]:
+        """Returns the metrics of a whole split from its outputs, padding removed."""
+
+    def summary(self) -> list[str]:
+        """Returns lines for the user: model, labels, data."""
+
+    def describe(self) -> dict[str, Any]:
+        """Returns what a checkpoint must agree on with the model it is loaded into.
+
+        Among them the architecture, the order of the bands and of the labels.
+        """
+
+
+TASKS: Registry[type] = Registry("task")
+
+
+def open_task(config: Config) -> Task:
+    """Returns the task of a config.
+
+    Raises:
+        ValueError: unknown task, or anything in the config that the task refuses.
+    """
+    return TASKS.get(config.task)(config)

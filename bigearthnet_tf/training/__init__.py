@@ -1,0 +1,1 @@
+"""The run itself: devices, iterations, checkpoints, logs. Knows no task."""

@@ -1,0 +1,73 @@
+"""Outputs of a model over a whole split, gathered from all replicas."""
+
+from __future__ import annotations
+
+import keras
+import numpy as np
+import tensorflow as tf
+
+from bigearthnet_tf import console
+from bigearthnet_tf.tasks.base import Batch, Task
+
+
+class Scorer:
+    """Runs a model over splits; the compiled step is kept between calls.
+
+    Args:
+        task: gives the batches and says what is gathered.
+        model: built in the scope of the strategy.
+        strategy: over whose replicas each batch is divided.
+    """
+
+    def __init__(
+        self, task: Task, model: keras.Model, strategy: tf.distribute.Strategy
+    ) -> None:
+        self.task = task
+        self.strategy = strategy
+
+        def step(batch: Batch) -> dict[str, tf.Tensor]:
+            return task.outputs(model, batch)
+
+        @tf.function
+        def gathered_step(batch: Batch) -> dict[str, tf.Tensor]:
+            outputs = strategy.run(step, args=(batch,))
+            return {key: strategy.gather(part, 0) for key, part in outputs.items()}
+
+        self._step = gathered_step
+
+    def score(
+        self, split: str, batch_size: int, max_batches: int | None = None
+    ) -> dict[str, np.ndarray]:
+        """Returns the task's outputs for every record of a split, in file order.
+
+        Memory: the outputs alone are kept, for labels and scores of 125,866 patches
+        and 43 labels 43 MB.
+
+        Args:
+            split: `train`, `val` or `test`.
+            batch_size: of the task's batches.
+            max_batches: stop after that many; None for the whole split.
+
+        Returns:
+            By name, arrays with the records as their first axis; no padding.
+        """
+        data = self.task.scoring_data(split)
+        total = -(-self.task.num_records(split) // batch_size)
+        if max_batches is not None:
+            data, total = data.take(max_batches), min(total, max_batches)
+        parts: list[dict[str, np.ndarray]] = []
+        batches = self.strategy.experimental_distribute_dataset(data)
+        with console.progress(
+            total=total,
+            desc=f"scoring {split}",
+            unit="batch",
+            leave=False,
+            disable=None,
+        ) as bar:
+            for batch in batches:
+                outputs = self._step(batch)
+                parts.append({key: part.numpy() for key, part in outputs.items()})
+                bar.update()
+        whole = {key: np.concatenate([p[key] for p in parts]) for key in parts[0]}
+        present = whole.pop("weight") > 0
+        return {key: values[present] for key, values in whole.items()}

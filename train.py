@@ -1,0 +1,39 @@
+"""Trains the model that a config describes; called again it continues the run."""
+
+import logging
+
+from bigearthnet_tf import config as configs
+from bigearthnet_tf import console, runs
+
+logger = logging.getLogger("train")
+
+
+def main() -> None:
+    """Runs the command line."""
+    parser = console.config_parser(__doc__)
+    parser.add_argument(
+        "--test-run", action="store_true", help="a handful of steps, in a folder apart"
+    )
+    arguments = parser.parse_args()
+
+    config = configs.load(arguments.config, arguments.set)
+    out_dir = runs.out_dir(config, arguments.test_run)
+
+    # From here on TensorFlow is needed, which takes seconds to import.
+    console.load_tensorflow()
+    from bigearthnet_tf.training import session
+
+    run = session.open_session(config)
+    runs.open_run(out_dir, config)
+    session.describe(run, logger.info)
+    model, optimizer = session.build(run)
+    iteration = session.train(run, model, optimizer, out_dir, arguments.test_run)
+
+    logger.info("%s: trained to iteration %d", out_dir, iteration)
+    arguments.set += [f"out_dir={out_dir}"] if arguments.test_run else []
+    logger.info("next: python eval.py %s", console.repeat_arguments(arguments))
+    logger.info("      tensorboard --logdir %s", out_dir / "logs")
+
+
+if __name__ == "__main__":
+    console.run(main)
