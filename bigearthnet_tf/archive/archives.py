@@ -1,0 +1,352 @@
+"""A BigEarthNet archive of either version as a reader of patches."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Callable, Iterable, Sequence
+from dataclasses import replace
+from functools import partial
+from pathlib import Path
+from typing import Any, TypeVar
+
+import numpy as np
+import pandas as pd
+from numpy.typing import NDArray
+
+from bigearthnet_tf.archive import geotiff, labels, names
+from bigearthnet_tf.archive.bands import BANDS, Sensor, resolve_bands
+from bigearthnet_tf.archive.metadata import (
+    PatchMetadata,
+    entries_from_metadata,
+    read_v1_json,
+)
+from bigearthnet_tf.archive.patch import GeoReference, Patch, PatchEntry
+
+T = TypeVar("T")
+
+# TorchGeo and the archives write .tif, the sample of the reBEN scripts has .tiff.
+SUFFIXES = (".tif", ".tiff")
+
+
+def open_archive(
+    root_s2: Path | str | None,
+    root_s1: Path | str | None = None,
+    *,
+    metadata: pd.DataFrame | None = None,
+    maps_root: Path | str | None = None,
+) -> Archive:
+    """Returns a reader of an archive; its version follows from the folder names.
+
+    Args:
+        root_s2: folder of Sentinel-2 (`BigEarthNet-v1.0`, `BigEarthNet-S2`), or None.
+        root_s1: folder of Sentinel-1 (`BigEarthNet-S1-v1.0`, `BigEarthNet-S1`), or
+            None.
+        metadata: table of `metadata.read_metadata`; v2 only, which has its labels
+            and pairs there. Not needed for entries that come from that table.
+        maps_root: folder of the reference maps (`Reference_Maps`); v2 only.
+
+    Raises:
+        FileNotFoundError: a folder does not exist.
+        ValueError: no folder given, no patches in one, folders of two versions, or
+            metadata or maps for v1.
+    """
+    given = [Path(root) for root in (root_s2, root_s1, maps_root) if root is not None]
+    if root_s2 is None and root_s1 is None:
+        raise ValueError("expected the root of Sentinel-2 or Sentinel-1, got neither")
+    versions = {root: _detect_version(root) for root in given}
+    version = versions[given[0]]
+    if len(set(versions.values())) > 1:
+        listed = ", ".join(f"{root} is {found}" for root, found in versions.items())
+        raise ValueError(f"expected roots of one archive version, but {listed}")
+    if version == "v1" and metadata is not None:
+        raise ValueError(
+            f"{given[0]} is a v1 archive, which has its labels in JSON files: leave "
+            "the metadata of v2 out"
+        )
+    return Archive(version, root_s2, root_s1, metadata, maps_root)
+
+
+def _detect_version(root: Path) -> names.Version:
+    """Returns the version that the first telling folder under a root has."""
+    try:
+        with os.scandir(root) as children:
+            for child in children:
+                version = names.folder_version(child.name)
+                if version:
+                    return version
+    except FileNotFoundError:
+        raise FileNotFoundError(f"{root}: no such folder of an archive") from None
+    except NotADirectoryError:
+        raise ValueError(f"{root}: expected a folder, got a file") from None
+    nested = [
+        folder
+        for folder in sorted(root.iterdir())
+        if folder.is_dir()
+        and any(names.folder_version(p.name) for p in folder.iterdir())
+    ]
+    hint = f"; did you mean {nested[0]}?" if nested else ""
+    raise ValueError(
+        f"{root}: expected folders named like BigEarthNet patches (v1) or tiles and "
+        f"scenes (v2), found none{hint}"
+    )
+
+
+class Archive:
+    """Reads patches from the folders of one archive; made by `open_archive`.
+
+    Nothing is open between two calls. A pickled archive leaves the metadata table
+    behind: `complete` the entries before they go to another process.
+
+    Attributes:
+        version: `"v1"` or `"v2"`.
+        root_s2: folder of Sentinel-2, or None.
+        root_s1: folder of Sentinel-1, or None.
+        maps_root: folder of the reference maps, or None.
+    """
+
+    def __init__(
+        self,
+        version: names.Version,
+        root_s2: Path | str | None,
+        root_s1: Path | str | None,
+        metadata: pd.DataFrame | None = None,
+        maps_root: Path | str | None = None,
+    ) -> None:
+        self.version = version
+        self.root_s2 = None if root_s2 is None else Path(root_s2)
+        self.root_s1 = None if root_s1 is None else Path(root_s1)
+        self.maps_root = None if maps_root is None else Path(maps_root)
+        self._table = metadata
+        self._known: dict[str, PatchEntry] | None = None
+        self._partners: dict[str, str] | None = None
+
+    def __getstate__(self) -> dict[str, Any]:
+        return {**self.__dict__, "_table": None, "_known": None, "_partners": None}
+
+    @property
+    def bands(self) -> tuple[str, ...]:
+        """The bands of the sensors whose root is given, in channel order."""
+        roots = {"S2": self.root_s2, "S1": self.root_s1}
+        return tuple(
+            band.name for band in BANDS.values() if roots[band.sensor] is not None
+        )
+
+    def complete(self, entries: Iterable[PatchEntry]) -> list[PatchEntry]:
+        """Returns entries with all that reading them would have to look up.
+
+        In v2 that is labels, partner, split and country, from the metadata; in v1 the
+        partner, if Sentinel-1 is read. What an entry says already stays.
+
+        Raises:
+            ValueError: a patch or its partner is unknown, or the metadata is missing.
+        """
+        entries = list(entries)
+        if self.version == "v2":
+            return self._look_up(entries)
+        if self.root_s1 is None:
+            return entries
+        return [replace(entry, name_s1=self._partner(entry)) for entry in entries]
+
+    def read(self, entry: PatchEntry, bands: Sequence[str] | None = None) -> Patch:
+        """Returns a patch with its pixels and labels.
+
+        Args:
+            entry: the patch; see `complete`.
+            bands: what to read, in that order; None for all that the archive has.
+
+        Returns:
+            The patch; its `geo` is left to `georeference`, which costs more than all
+            bands together.
+
+        Raises:
+            FileNotFoundError: a folder or file of the patch is missing.
+            ValueError: a file is damaged, a band's sensor has no root, or labels or
+                partner are unknown.
+        """
+        wanted = self.bands if bands is None else resolve_bands(bands)
+        sensors = dict.fromkeys(BANDS[name].sensor for name in wanted)
+        places = {sensor: self._locate(entry, sensor) for sensor in sensors}
+        pixels = {name: _read_band(places[BANDS[name].sensor], name) for name in wanted}
+        own_labels, label_type = self._labels(entry)
+        return Patch(
+            name_s2=entry.name,
+            name_s1=places["S1"].name if "S1" in places else entry.name_s1,
+            bands=pixels,
+            labels=own_labels,
+            label_type=label_type,
+            reference_map=self._reference_map(entry),
+        )
+
+    def georeference(self, entry: PatchEntry) -> GeoReference:
+        """Returns where a patch lies, from one of its files.
+
+        Raises:
+            FileNotFoundError: the file or its folder is missing.
+            ValueError: the file is damaged or has no coordinate system.
+        """
+        folder = self._locate(entry, self._leading_sensor)
+        ending = "B02" if self._leading_sensor == "S2" else "VV"
+        return _read_first(geotiff.read_georeference, folder, ending)
+
+    def metadata_of(self, entry: PatchEntry) -> PatchMetadata:
+        """Returns what the archive says of a patch.
+
+        v1 has a JSON file of it, by Sentinel-2 if that is there, else by Sentinel-1.
+        For v2 it is put together from labels, georeference and name.
+
+        Raises:
+            FileNotFoundError: a file or folder of the patch is missing.
+            ValueError: a file is damaged, or labels or partner are unknown.
+        """
+        if self.version == "v1":
+            return read_v1_json(_json_path(self._locate(entry, self._leading_sensor)))
+        own_labels, _ = self._labels(entry)
+        geo = self.georeference(entry)
+        return PatchMetadata(
+            labels=own_labels,
+            bounds=geo.bounds,
+            crs=geo.crs,
+            acquired=names.parse_name(entry.name).acquired,
+        )
+
+    @property
+    def _leading_sensor(self) -> Sensor:
+        return "S1" if self.root_s2 is None else "S2"
+
+    def _locate(self, entry: PatchEntry, sensor: Sensor) -> Path:
+        """Returns the folder of a patch; it has the patch's name."""
+        root = self.root_s2 if sensor == "S2" else self.root_s1
+        if root is None:
+            raise ValueError(
+                f"bands of {sensor} are asked for, but no root of {sensor} is given"
+            )
+        return self._folder(
+            root, entry.name if sensor == "S2" else self._partner(entry)
+        )
+
+    def _folder(self, root: Path, name: str) -> Path:
+        if names.parse_name(name).version not in (self.version, None):
+            raise ValueError(
+                f"{root} is a {self.version} archive, but {name} is not a name of "
+                f"{self.version}: is the list one of the other version?"
+            )
+        return root / name if self.version == "v1" else _v2_folder(root, name)
+
+    def _partner(self, entry: PatchEntry) -> str:
+        """Returns the Sentinel-1 name of a patch."""
+        if entry.name_s1 is not None:
+            return entry.name_s1
+        if self.version == "v2":
+            return str(self._look_up([entry])[0].name_s1)
+        if self._partners is None:
+            self._partners = _read_partners(self.root_s1)
+        if entry.name not in self._partners:
+            raise ValueError(
+                f"{entry.name} has no Sentinel-1 partner in {self.root_s1}: extract "
+                "it from the archive, or leave the patch out of the list"
+            )
+        return self._partners[entry.name]
+
+    def _labels(self, entry: PatchEntry) -> tuple[tuple[str, ...], str]:
+        """Returns the labels of a patch and their nomenclature."""
+        if entry.labels is None and self.version == "v1":
+            return self.metadata_of(entry).labels, labels.ORIGINAL
+        if entry.labels is None:
+            entry = self._look_up([entry])[0]
+        return tuple(entry.labels or ()), labels.canonical_label_type(
+            str(entry.label_type)
+        )
+
+    def _look_up(self, entries: list[PatchEntry]) -> list[PatchEntry]:
+        """Returns entries of v2 filled up from the metadata."""
+        pairing = self.root_s1 is not None or self._table is not None
+        poor = {
+            entry.name
+            for entry in entries
+            if entry.labels is None or (pairing and entry.name_s1 is None)
+        }
+        if not poor:
+            return entries
+        if self._table is None:
+            raise ValueError(
+                f"labels or Sentinel-1 name of {min(poor)} are not known: BigEarthNet "
+                "v2 has them in metadata.parquet, give it with --metadata"
+            )
+        if self._known is None:
+            self._known = {e.name: e for e in entries_from_metadata(self._table)}
+        unknown = [name for name in poor if name not in self._known]
+        if unknown:
+            raise ValueError(
+                f"{len(unknown)} of {len(entries)} patches are not in the metadata, "
+                f"the first is {min(unknown)}: those with snow, clouds or shadow have "
+                "a table of their own"
+            )
+        return [_fill(entry, self._known.get(entry.name, entry)) for entry in entries]
+
+    def _reference_map(self, entry: PatchEntry) -> NDArray[np.uint16] | None:
+        if self.maps_root is None:
+            return None
+        folder = self._folder(self.maps_root, entry.name)
+        return _read_first(geotiff.read_reference_map, folder, "reference_map")
+
+
+def _v2_folder(root: Path, name: str) -> Path:
+    return root / names.tile_folder(name) / name
+
+
+def _json_path(folder: Path) -> Path:
+    return folder / f"{folder.name}_labels_metadata.json"
+
+
+def _read_band(folder: Path, band_name: str) -> NDArray[Any]:
+    read = partial(geotiff.read_tiff, band_name=band_name)
+    return _read_first(read, folder, band_name)
+
+
+def _read_first(read: Callable[[Path], T], folder: Path, ending: str) -> T:
+    """Reads a file of a patch, whichever of the suffixes it has.
+
+    The file is opened without asking first whether it exists: on network file
+    systems each question costs as much as the reading.
+    """
+    for suffix in SUFFIXES:
+        try:
+            return read(folder / f"{folder.name}_{ending}{suffix}")
+        except FileNotFoundError:
+            continue
+    remedy = "extract it from the archive, or leave the patch out of the list"
+    if not folder.is_dir():
+        raise FileNotFoundError(
+            f"{folder}: the folder of this patch is missing: {remedy}"
+        )
+    raise FileNotFoundError(
+        f"{folder}: the patch is there, but its file {folder.name}_{ending}"
+        f"{SUFFIXES[0]} is missing: {remedy}"
+    )
+
+
+def _read_partners(root_s1: Path | None) -> dict[str, str]:
+    """Returns Sentinel-2 to Sentinel-1 names of v1, from every JSON of Sentinel-1.
+
+    The only place that has the pairs. In the full archive these are 590,326 files,
+    which takes minutes; lists that name both do without.
+    """
+    partners = {}
+    for folder in sorted(root_s1.iterdir()) if root_s1 else ():
+        if names.folder_version(folder.name) == "v1":
+            s2_name = read_v1_json(_json_path(folder)).corresponding_s2
+            partners[str(s2_name)] = folder.name
+    return partners
+
+
+def _fill(entry: PatchEntry, known: PatchEntry) -> PatchEntry:
+    """Returns an entry with what it does not say taken from another one."""
+    labelled = known if entry.labels is None else entry
+    return PatchEntry(
+        name=entry.name,
+        name_s1=entry.name_s1 or known.name_s1,
+        labels=labelled.labels,
+        label_type=labelled.label_type,
+        split=entry.split or known.split,
+        country=entry.country or known.country,
+    )

@@ -1,0 +1,116 @@
+"""Lists of patches as CSV files: one split a file, named like it.
+
+Two forms are in use, both without a header: one Sentinel-2 name a line, or the
+Sentinel-2 name and its Sentinel-1 partner, separated by a comma.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+from pathlib import Path
+
+from bigearthnet_tf import files
+from bigearthnet_tf.archive import names
+from bigearthnet_tf.archive.patch import PatchEntry
+
+
+def split_name(path: Path | str) -> str:
+    """Returns the split that a CSV file stands for: its name up to the first dot."""
+    return Path(path).name.split(".")[0]
+
+
+def read_rows(path: Path | str) -> list[tuple[str, list[str]]]:
+    """Returns the fields of each line that is not blank, with where it stands.
+
+    Args:
+        path: a CSV file; a byte order mark and CRLF line ends are accepted.
+
+    Returns:
+        Pairs of `"<path>:<line>"`, for messages, and the stripped fields.
+
+    Raises:
+        FileNotFoundError: no such file.
+        ValueError: not text.
+    """
+    path = Path(path)
+    try:
+        text = path.read_text(encoding="utf-8-sig")
+    except FileNotFoundError:
+        raise FileNotFoundError(f"{path}: no such list of patches") from None
+    except UnicodeDecodeError as error:
+        raise ValueError(
+            f"{path}: expected a CSV file in UTF-8, but byte {error.start} is not text"
+        ) from error
+    return [
+        (f"{path}:{number}", [field.strip() for field in line.split(",")])
+        for number, line in enumerate(text.splitlines(), start=1)
+        if line.strip()
+    ]
+
+
+def read_split_csv(path: Path | str) -> list[PatchEntry]:
+    """Returns the patches of a list, in its order.
+
+    Args:
+        path: a CSV file of one of the two forms; its name gives the split.
+
+    Returns:
+        Entries with name, partner where given, and split.
+
+    Raises:
+        FileNotFoundError: no such file.
+        ValueError: no patch in it, a name that is none or in the wrong column, more
+            than two columns, or a patch twice; the message gives file and line.
+    """
+    split = split_name(path)
+    entries = []
+    first_seen: dict[str, str] = {}
+    for where, fields in read_rows(path):
+        entry = _read_entry(fields, split, where)
+        if entry.name in first_seen:
+            raise ValueError(
+                f"{where}: {entry.name} is listed twice, first in "
+                f"{first_seen[entry.name]}"
+            )
+        first_seen[entry.name] = where
+        entries.append(entry)
+    if not entries:
+        raise ValueError(f"{path}: expected one patch name a line, but it is empty")
+    return entries
+
+
+def _read_entry(fields: list[str], split: str, where: str) -> PatchEntry:
+    if len(fields) > 2:
+        raise ValueError(
+            f"{where}: expected one or two columns (Sentinel-2 name, Sentinel-1 name), "
+            f"got {len(fields)}"
+        )
+    sensors = []
+    for field in filter(None, fields):
+        try:
+            sensors.append(names.parse_name(field).sensor)
+        except ValueError as error:
+            raise ValueError(f"{where}: {error}") from error
+    if sensors not in (["S2"], ["S2", "S1"]) or not fields[0]:
+        raise ValueError(
+            f"{where}: expected a Sentinel-2 name, then its Sentinel-1 name or nothing,"
+            f" got {','.join(fields)!r}"
+        )
+    return PatchEntry(
+        name=fields[0], name_s1=fields[1] if len(sensors) == 2 else None, split=split
+    )
+
+
+def write_split_csv(path: Path | str, entries: Iterable[PatchEntry]) -> None:
+    """Writes a list that `read_split_csv` reads, with partners where they are known.
+
+    Raises:
+        ValueError: no entry.
+    """
+    lines = [
+        entry.name if entry.name_s1 is None else f"{entry.name},{entry.name_s1}"
+        for entry in entries
+    ]
+    if not lines:
+        raise ValueError(f"{path}: expected at least one patch to write, got none")
+    files.write_text(path, "\n".join(lines) + "\n")
