@@ -6,6 +6,7 @@ import io
 import sys
 from collections.abc import Iterator
 from pathlib import Path
+from typing import Any, cast
 
 import keras
 import numpy as np
@@ -48,7 +49,7 @@ def evaluate(
     Returns:
         Lines for the user.
     """
-    task: Classification = session.task
+    task = cast(Classification, session.task)
     scorer = scoring.Scorer(task, model, session.strategy)
     outputs = scorer.score("test", session.config.batch_size)
     result = task.metrics(outputs)
@@ -67,7 +68,7 @@ def evaluate(
     report.write_report(
         out_dir / "report.html",
         title=f"{task.model_name} on {session.config.modality}, test split",
-        run=_describe(session, iteration),
+        run=_describe(task, iteration),
         metrics=result,
         per_class=table,
         baselines=others,
@@ -169,16 +170,15 @@ def _save_scores(
     their_scores: dict[str, np.ndarray],
 ) -> None:
     """Keeps the scores, so that thresholds and comparisons need no second pass."""
-    names = np.array(reader.read_names(task.source("test")))
     with files.write_atomically(path) as temporary, temporary.open("wb") as file:
-        np.savez_compressed(
-            file,
-            names=names,
-            label_order=np.array(task.labels),
-            labels=outputs["labels"].astype(np.uint8),
-            scores=outputs["scores"],
-            **{f"scores of {name}": s for name, s in their_scores.items()},
-        )
+        arrays: dict[str, Any] = {
+            "names": np.array(reader.read_names(task.source("test"))),
+            "label_order": np.array(task.labels),
+            "labels": outputs["labels"].astype(np.uint8),
+            "scores": outputs["scores"],
+        }
+        arrays |= {f"scores of {name}": s for name, s in their_scores.items()}
+        np.savez_compressed(file, **arrays)
 
 
 def _write_tensorboard(
@@ -196,8 +196,7 @@ def _write_tensorboard(
     log.close()
 
 
-def _describe(session: Session, iteration: int) -> dict[str, str]:
-    task = session.task
+def _describe(task: Classification, iteration: int) -> dict[str, str]:
     return {
         "model": task.model_name,
         "bands": " ".join(task.bands),
@@ -206,7 +205,7 @@ def _describe(session: Session, iteration: int) -> dict[str, str]:
         "training records": str(task.num_records("train")),
         "test records": str(task.num_records("test")),
         "statistics": task.statistics,
-        "seed": str(session.config.seed),
+        "seed": str(task.config.seed),
         "command": " ".join(sys.argv),
     }
 
