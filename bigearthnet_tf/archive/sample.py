@@ -62,7 +62,7 @@ def write_archive(
     version: str = "v2",
     seed: int = 0,
     workers: int | None = None,
-    progress: Callable[[int], None] | None = None,
+    progress: Callable[[int], Any] | None = None,
 ) -> Path:
     """Writes a generated archive in the layout of BigEarthNet v1 or v2.
 
