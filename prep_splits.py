@@ -45,7 +45,14 @@ def parse_arguments() -> argparse.Namespace:
         help="lists of patches, one a line, or S2 and S1 name; the name of the file up "
         "to its first dot is that of the split",
     )
-    parser.add_argument("--metadata", type=Path, help="metadata.parquet of v2")
+    parser.add_argument(
+        "--metadata",
+        type=Path,
+        nargs="+",
+        metavar="PARQUET",
+        help="metadata.parquet of v2; with the table of patches with snow, cloud or "
+        "shadow behind it, those are included",
+    )
     parser.add_argument(
         "--workers", type=int, default=os.cpu_count(), help="processes (all cores)"
     )
@@ -95,7 +102,7 @@ def list_patches(
 def main() -> None:
     """Runs the command line."""
     arguments = parse_arguments()
-    table = metadata.read_metadata(arguments.metadata) if arguments.metadata else None
+    table = metadata.read_tables(arguments.metadata) if arguments.metadata else None
     patches = list_patches(arguments, table)
     archive = archives.open_archive(arguments.root, arguments.s1_root, metadata=table)
 

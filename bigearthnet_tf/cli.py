@@ -77,8 +77,14 @@ def _add_schema(commands: argparse._SubParsersAction) -> None:
     command = commands.add_parser(
         "schema", help="print the JSON schema of configs (configs/schema.json)"
     )
+    command.add_argument(
+        "--markdown", action="store_true", help="print the table of configs/README.md"
+    )
     command.set_defaults(command=_schema)
 
 
-def _schema(_: argparse.Namespace) -> None:
-    print(json.dumps(config.json_schema(), indent=2))
+def _schema(arguments: argparse.Namespace) -> None:
+    if arguments.markdown:
+        print(config.markdown_table())
+    else:
+        print(json.dumps(config.json_schema(), indent=2))

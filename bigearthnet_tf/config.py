@@ -234,6 +234,15 @@ def json_schema() -> dict[str, Any]:
     return schema
 
 
+def markdown_table() -> str:
+    """Returns the keys with their defaults and meanings as a Markdown table."""
+    rows = ["| key | default | meaning |", "|---|---|---|"]
+    for name, field in Config.model_fields.items():
+        default = json.dumps(field.default)
+        rows.append(f"| `{name}` | `{default}` | {field.description} |")
+    return "\n".join(rows)
+
+
 def _read_object(path: Path) -> dict[str, Any]:
     content = files.read_json(path)
     if not isinstance(content, dict):

@@ -80,7 +80,9 @@ def run(main: Callable[[], None]) -> NoReturn:
     Args:
         main: the command; takes its arguments from `sys.argv`.
     """
-    logging.basicConfig(format="%(message)s", level=logging.INFO, stream=sys.stdout)
+    logging.basicConfig(
+        format="%(message)s", level=logging.INFO, stream=sys.stdout, force=True
+    )
     for talkative in ("absl", "tensorflow", "rasterio", "matplotlib"):
         logging.getLogger(talkative).setLevel(logging.ERROR)
     try:

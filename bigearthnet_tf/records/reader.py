@@ -227,8 +227,8 @@ def _expand(patterns: list[str]) -> list[str]:
 
 def _check_complete(matches: list[str]) -> None:
     """Refuses a wildcard that misses shards which a manifest promises."""
-    described = {manifest.find_manifest(path) for path in matches}
-    for path in described - {None}:
+    described = {path for match in matches if (path := manifest.find_manifest(match))}
+    for path in described:
         for shard in manifest.load(path).shards:
             if str(path.parent / shard.file) not in matches:
                 raise FileNotFoundError(

@@ -110,9 +110,10 @@ def encode(patch: Patch, record_format: str = "bytes") -> bytes:
         else:
             features[name] = _integers(raster.ravel())
     features |= _label_features(patch)
-    for feature, name in ((NAME_S2, patch.name_s2), (NAME_S1, patch.name_s1)):
-        if name:
-            features[feature] = _bytes([name.encode()])
+    if patch.name_s2:
+        features[NAME_S2] = _bytes([patch.name_s2.encode()])
+    if patch.name_s1:
+        features[NAME_S1] = _bytes([patch.name_s1.encode()])
     example = tf.train.Example(features=tf.train.Features(feature=features))
     return example.SerializeToString(deterministic=True)
 
@@ -161,7 +162,9 @@ def recognise(serialized: bytes, where: str) -> RecordForm:
     )
 
 
-def _recognise_labels(features: dict[str, tf.train.Feature]) -> tuple[tuple[str, str]]:
+def _recognise_labels(
+    features: dict[str, tf.train.Feature],
+) -> tuple[tuple[str, str], ...]:
     found = []
     for name, order in (
         ("BigEarthNet-19_labels_multi_hot", "O19"),

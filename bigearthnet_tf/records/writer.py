@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterable
 from pathlib import Path
+from typing import Any
 
 import tensorflow as tf
 
@@ -16,7 +17,7 @@ def write_shard(
     path: Path,
     patches: Iterable[Patch],
     record_format: str = "bytes",
-    on_record: Callable[[], None] = lambda: None,
+    on_record: Callable[[], Any] = lambda: None,
 ) -> manifest.Shard:
     """Writes patches into one TFRecord file, under a temporary name until done.
 

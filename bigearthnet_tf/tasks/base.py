@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+import re
+from collections.abc import Iterator
+from contextlib import contextmanager
 from typing import Any, Protocol
 
 import keras
@@ -65,3 +68,24 @@ def open_task(config: Config) -> Task:
         ValueError: unknown task, or anything in the config that the task refuses.
     """
     return TASKS.get(config.task)(config)
+
+
+@contextmanager
+def reading(split: str) -> Iterator[None]:
+    """Turns TensorFlow's complaint about a damaged record into one line.
+
+    Args:
+        split: `train`, `val` or `test`, for the message.
+
+    Raises:
+        ValueError: a checksum within the shards does not fit.
+    """
+    try:
+        yield
+    except tf.errors.DataLossError as error:
+        where = re.search(r"(corrupted|truncated) record at \d+", str(error))
+        raise ValueError(
+            f"the {split} records are damaged"
+            f"{f' ({where[0]} of a shard)' if where else ''}; prepare them again with "
+            "prep_splits.py --overwrite"
+        ) from error

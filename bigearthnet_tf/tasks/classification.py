@@ -48,17 +48,24 @@ class Classification:
         self.labels = label_facts.label_names(self.label_type)
         self._loss = losses.get_loss(config.loss)
 
-    def source(self, split: str) -> reader.RecordSource | None:
-        """Returns the opened records of `train`, `val` or `test`; None for none.
+    def source(self, split: str) -> reader.RecordSource:
+        """Returns the opened records of `train`, `val` or `test`.
 
         Raises:
             FileNotFoundError: no such files.
-            ValueError: files that can't be read, or lack what the config asks for.
+            ValueError: the config names none, or they can't be read, or lack what the
+                config asks for.
         """
-        return self._sources(split)
+        source = self._find(split)
+        if source is None:
+            key = {"train": "tr", "val": "val", "test": "test"}[split]
+            raise ValueError(
+                f"{key}_tf_record_files is empty; name the {split} shards there"
+            )
+        return source
 
     @functools.lru_cache(maxsize=3)  # noqa: B019 - one task lives as long as the run
-    def _sources(self, split: str) -> reader.RecordSource | None:
+    def _find(self, split: str) -> reader.RecordSource | None:
         patterns, expected = {
             "train": (self.config.tr_tf_record_files, self.config.training_size),
             "val": (self.config.val_tf_record_files, self.config.val_size),
@@ -80,7 +87,7 @@ class Classification:
 
     def num_records(self, split: str) -> int:
         """Returns the number of records of a split; 0 for none."""
-        source = self.source(split)
+        source = self._find(split)
         return source.num_records if source else 0
 
     @functools.cached_property
@@ -88,15 +95,15 @@ class Classification:
         """Name of the statistics to standardise with."""
         if self.config.statistics:
             return self.config.statistics
-        source = self.source("train") or self.source("test")
+        source = self._find("train") or self._find("test")
         version = source.archive_version if source else "v2"
         return band_statistics.default_statistics(version, self.config.interpolation)
 
     def training_data(self, start_iteration: int) -> tf.data.Dataset:
         """Returns endless shuffled batches of (groups, labels, weights of one)."""
         config = self.config
-        data = pipeline.batches(
-            self._required("train"),
+        return pipeline.batches(
+            self.source("train"),
             config.batch_size,
             self.bands,
             self.label_type,
@@ -106,12 +113,11 @@ class Classification:
             drop_remainder=True,
             start_iteration=start_iteration,
         )
-        return data
 
     def scoring_data(self, split: str) -> tf.data.Dataset:
         """Returns a split once as (groups, labels, weights), the last batch padded."""
         return pipeline.batches(
-            self._required(split),
+            self.source(split),
             self.config.batch_size,
             self.bands,
             self.label_type,
@@ -181,12 +187,3 @@ class Classification:
             "interpolation": self.config.interpolation,
             "image_size": self.config.image_size,
         }
-
-    def _required(self, split: str) -> reader.RecordSource:
-        source = self.source(split)
-        if source is None:
-            key = {"train": "tr", "val": "val", "test": "test"}[split]
-            raise ValueError(
-                f"{key}_tf_record_files is empty; name the {split} shards there"
-            )
-        return source

@@ -70,7 +70,7 @@ class RunLog:
 
 def read_history(out_dir: Path) -> list[dict[str, Any]]:
     """Returns the points of history.jsonl; half a line at its end is left out."""
-    points = []
+    points: list[dict[str, Any]] = []
     path = out_dir / "history.jsonl"
     if not path.exists():
         return points

@@ -15,6 +15,7 @@ import tensorflow as tf
 
 from bigearthnet_tf import console
 from bigearthnet_tf.config import Config
+from bigearthnet_tf.tasks import base
 from bigearthnet_tf.tasks.base import Batch, Task
 from bigearthnet_tf.training import checkpoints, logs, scoring
 
@@ -105,6 +106,10 @@ class Trainer:
         self.out_dir = out_dir
         self.max_batches = TEST_RUN_BATCHES if test_run else None
         num_records = task.num_records("train")
+        if not num_records:
+            raise ValueError(
+                "tr_tf_record_files is empty; name the training shards there"
+            )
         total = math.ceil(num_records * config.nb_epoch / config.batch_size)
         self.schedule = Schedule(
             total=min(total, TEST_RUN_ITERATIONS) if test_run else total,
@@ -186,7 +191,8 @@ class Trainer:
             fitting = max(1, int(_SECONDS_PER_CALL / step_seconds))
             count = min(fitting, event - iteration)
             begun = time.perf_counter()
-            loss = float(steps(data, tf.constant(count)))
+            with base.reading("train"):
+                loss = float(steps(data, tf.constant(count)))
             step_seconds = max((time.perf_counter() - begun) / count, 1e-6)
             iteration += count
             self._check_finite(loss, iteration)

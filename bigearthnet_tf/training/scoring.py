@@ -7,6 +7,7 @@ import numpy as np
 import tensorflow as tf
 
 from bigearthnet_tf import console
+from bigearthnet_tf.tasks import base
 from bigearthnet_tf.tasks.base import Batch, Task
 
 
@@ -57,13 +58,11 @@ class Scorer:
             data, total = data.take(max_batches), min(total, max_batches)
         parts: list[dict[str, np.ndarray]] = []
         batches = self.strategy.experimental_distribute_dataset(data)
-        with console.progress(
-            total=total,
-            desc=f"scoring {split}",
-            unit="batch",
-            leave=False,
-            disable=None,
-        ) as bar:
+        name = f"scoring {split}"
+        bar = console.progress(
+            total=total, desc=name, unit="batch", leave=False, disable=None
+        )
+        with bar, base.reading(split):
             for batch in batches:
                 outputs = self._step(batch)
                 parts.append({key: part.numpy() for key, part in outputs.items()})

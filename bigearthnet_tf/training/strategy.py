@@ -21,18 +21,22 @@ def open_strategy(config: Config) -> tf.distribute.Strategy:
         ValueError: a GPU that is not there, or a batch that does not divide.
     """
     keras.config.set_dtype_policy(config.precision)
-    devices = _device_names(config.devices)
-    if config.batch_size % len(devices):
+    kind, indices = _chosen(config.devices)
+    if config.batch_size % len(indices):
         raise ValueError(
             f"batch_size {config.batch_size} is over all devices and must divide by "
-            f"their number, {len(devices)}; change batch_size or devices"
+            f"their number, {len(indices)}; change batch_size or devices"
         )
-    if len(devices) == 1:
-        return tf.distribute.OneDeviceStrategy(devices[0])
-    return tf.distribute.MirroredStrategy(devices)
+    if kind == "cpu" and len(indices) > 1:
+        _split_cpu(len(indices))
+    names = [f"/{kind}:{index}" for index in indices]
+    if len(names) == 1:
+        return tf.distribute.OneDeviceStrategy(names[0])
+    return tf.distribute.MirroredStrategy(names)
 
 
-def _device_names(devices: str) -> list[str]:
+def _chosen(devices: str) -> tuple[str, list[int]]:
+    """Returns the kind of device and the numbers of those to use."""
     kind, _, chosen = devices.partition(":")
     gpus = tf.config.list_physical_devices("GPU")
     if kind == "gpu":
@@ -42,13 +46,10 @@ def _device_names(devices: str) -> list[str]:
                 f"devices {devices!r}: TensorFlow sees {len(gpus)} GPU(s), numbered "
                 "from 0; choose among them, or 'auto'"
             )
-        return [f"/gpu:{index}" for index in indices]
+        return kind, indices
     if kind == "auto" and gpus:
-        return [f"/gpu:{index}" for index in range(len(gpus))]
-    count = int(chosen or 1)
-    if count > 1:
-        _split_cpu(count)
-    return [f"/cpu:{index}" for index in range(count)]
+        return "gpu", list(range(len(gpus)))
+    return "cpu", list(range(int(chosen or 1)))
 
 
 def _split_cpu(count: int) -> None:

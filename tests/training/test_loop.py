@@ -78,7 +78,7 @@ def points(tmp_path, split):
 
 
 def test_a_run_does_what_the_config_says(tmp_path):
-    trainer, model, last = run(tmp_path)
+    trainer, _, last = run(tmp_path)
     assert last == 15 == RECORDS * 3 / 4
     assert points(tmp_path, "training") == [2, 4, 6, 8, 10, 12, 14]
     assert points(tmp_path, "validation") == [5, 10, 15]
@@ -108,9 +108,11 @@ def test_a_run_does_what_the_config_says(tmp_path):
     ],
 )
 def test_when_it_validates_and_saves(tmp_path, keys, validated, saved):
-    trainer, _, _ = run(tmp_path, keep_checkpoints=0, **keys) if (
-        "keep_checkpoints" not in keys
-    ) else run(tmp_path, **keys)
+    trainer, _, _ = (
+        run(tmp_path, keep_checkpoints=0, **keys)
+        if ("keep_checkpoints" not in keys)
+        else run(tmp_path, **keys)
+    )
     assert points(tmp_path, "validation") == validated
     assert set(saved) <= set(trainer.checkpoints.iterations())
     first = keys.get("save_checkpoint_after_iteration", 0)

@@ -1,0 +1,16 @@
+"""Architectures by name, and the layers that turn stored bands into their input."""
+
+# Importing a family registers its architectures.
+from bigearthnet_tf.models import resnet, short_cnn
+from bigearthnet_tf.models.build import BandGroup, assemble
+from bigearthnet_tf.models.zoo import get_model, list_models, register_model
+
+__all__ = [
+    "BandGroup",
+    "assemble",
+    "get_model",
+    "list_models",
+    "register_model",
+    "resnet",
+    "short_cnn",
+]

@@ -1,0 +1,199 @@
+"""Band groups, preprocessing, architecture and head put together to one Keras model."""
+
+from __future__ import annotations
+
+import random
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import contextmanager
+from dataclasses import dataclass
+from typing import Any
+
+import keras
+
+from bigearthnet_tf.models import augmentation as augmentations
+from bigearthnet_tf.models import layers, preprocessing, zoo
+
+
+@dataclass(frozen=True)
+class BandGroup:
+    """Bands of one sensor and resolution that enter a model as one array.
+
+    Attributes:
+        name: of the input, such as `"s2_20m"`.
+        bands: names in the order of the array's planes.
+        pixels: a side.
+        dtype: `"uint16"` or `"float32"`.
+    """
+
+    name: str
+    bands: tuple[str, ...]
+    pixels: int
+    dtype: str
+
+
+def assemble(
+    name: str,
+    num_labels: int,
+    groups: Sequence[BandGroup],
+    band_order: Sequence[str],
+    mean: Mapping[str, float],
+    std: Mapping[str, float],
+    *,
+    image_size: int = 120,
+    interpolation: str = "nearest",
+    augmentation: Sequence[str] = (),
+    drop_rate: float = 0.0,
+    drop_path_rate: float = 0.0,
+    seed: int = 42,
+    **options: Any,
+) -> keras.Model:
+    """Builds a model from digital numbers to logits.
+
+    Inputs: a dictionary from a group's name to planar (batch, bands, pixels, pixels)
+    in the group's dtype. Output: float32 logits (batch, num_labels), whatever the
+    mixed-precision policy. The layers of the front are called `preprocessing_*` and
+    `augmentation_*`, the one with the features (batch, f) `features`, the last `head`.
+
+    Args:
+        name: an architecture of `zoo.list_models()`, or an alias.
+        num_labels: number of logits.
+        groups: what comes in; bands that `band_order` leaves out are dropped.
+        band_order: bands in the order in which the network sees them.
+        mean: of each band of the groups, in the unit of the input.
+        std: likewise, the standard deviation.
+        image_size: pixels a side that all bands are resampled to.
+        interpolation: a name of `preprocessing.KERNELS`.
+        augmentation: names of `augmentation.AUGMENTATIONS`, applied in this order.
+        drop_rate: dropout before the head.
+        drop_path_rate: stochastic depth of the deepest block.
+        seed: of weights, augmentation and dropout.
+        **options: keyword options of the architecture's builder.
+
+    Raises:
+        ValueError: an unknown name or option, an impossible number, a band without
+            statistics, a group that is not used or comes twice.
+    """
+    entry = zoo.get_model(name)
+    if drop_path_rate:
+        options["drop_path_rate"] = drop_path_rate
+    entry.check_options(options)
+    _check(num_labels, groups, band_order, mean, std)
+
+    with _seeded(seed):
+        inputs = {
+            group.name: keras.Input(
+                (len(group.bands), group.pixels, group.pixels),
+                dtype=group.dtype,
+                name=group.name,
+            )
+            for group in groups
+        }
+        planes = [_standardize(inputs[g.name], g, mean, std) for g in groups]
+        if entry.inputs == "stacked":
+            planes = [
+                preprocessing.Resample(
+                    image_size, interpolation, name=f"preprocessing_resample_{g.name}"
+                )(x)
+                for x, g in zip(planes, groups, strict=True)
+            ]
+            x = _stack(planes, groups, band_order, "preprocessing_stack")
+            x = _augment(x, augmentation)
+        else:
+            by_pixels = _stack_by_resolution(planes, groups, band_order)
+            moved = _augment(list(by_pixels.values()), augmentation)
+            x = dict(zip(by_pixels, moved, strict=True))
+        x = entry.build(x, **options)
+        x = keras.layers.Identity(name="features")(x)
+        if drop_rate:
+            x = layers.Dropout(drop_rate, name="dropout")(x)
+        head = entry.head(x.shape[-1])
+        logits = keras.layers.Dense(num_labels, dtype="float32", name="head", **head)
+        return keras.Model(inputs, logits(x), name=entry.name)
+
+
+@contextmanager
+def _seeded(seed: int) -> Iterator[None]:
+    """Makes everything random that is built inside a function of `seed`.
+
+    Keras layers, initialisers and seed generators without a seed of their own draw
+    one from Python's `random` when they are made. Its state is put back afterwards,
+    so that building a model changes nothing for others.
+    """
+    state = random.getstate()
+    random.seed(seed)
+    try:
+        yield
+    finally:
+        random.setstate(state)
+
+
+def _check(
+    num_labels: int,
+    groups: Sequence[BandGroup],
+    band_order: Sequence[str],
+    mean: Mapping[str, float],
+    std: Mapping[str, float],
+) -> None:
+    """Raises ValueError where the arguments of `assemble` don't fit together."""
+    if num_labels < 1:
+        raise ValueError(f"expected at least one label, got num_labels={num_labels}")
+    names = [group.name for group in groups]
+    if not names or len(set(names)) != len(names):
+        raise ValueError(f"expected band groups with different names, got {names}")
+    for group in groups:
+        if not set(group.bands) & set(band_order):
+            raise ValueError(
+                f"group {group.name!r} has no band of the model's order "
+                f"{list(band_order)}: leave it out"
+            )
+        for kind, table in (("mean", mean), ("deviation", std)):
+            missing = [band for band in group.bands if band not in table]
+            if missing:
+                raise ValueError(
+                    f"expected a {kind} for every band of group {group.name!r}, "
+                    f"but {missing} have none"
+                )
+
+
+def _standardize(
+    x: Any, group: BandGroup, mean: Mapping[str, float], std: Mapping[str, float]
+) -> Any:
+    return preprocessing.Standardize(
+        [mean[band] for band in group.bands],
+        [std[band] for band in group.bands],
+        name=f"preprocessing_standardize_{group.name}",
+    )(x)
+
+
+def _stack(
+    planes: Sequence[Any],
+    groups: Sequence[BandGroup],
+    band_order: Sequence[str],
+    name: str,
+) -> Any:
+    bands = [band for group in groups for band in group.bands]
+    return preprocessing.StackBands(bands, band_order, name=name)(list(planes))
+
+
+def _stack_by_resolution(
+    planes: Sequence[Any], groups: Sequence[BandGroup], band_order: Sequence[str]
+) -> dict[int, Any]:
+    """Stacks groups of equal size; returns pixels a side -> stacked tensor."""
+    stacked = {}
+    for pixels in sorted({group.pixels for group in groups}, reverse=True):
+        chosen = [
+            (x, g) for x, g in zip(planes, groups, strict=True) if g.pixels == pixels
+        ]
+        xs, same_size = zip(*chosen, strict=True)
+        present = {band for group in same_size for band in group.bands}
+        order = [band for band in band_order if band in present]
+        stacked[pixels] = _stack(xs, same_size, order, f"preprocessing_stack_{pixels}")
+    return stacked
+
+
+def _augment(x: Any, names: Sequence[str]) -> Any:
+    """Applies augmentations; all tensors of a list get the same ones."""
+    for name in names:
+        layer = augmentations.AUGMENTATIONS.get(name)
+        x = layer(name=f"augmentation_{name}")(x)
+    return x

@@ -1,0 +1,74 @@
+"""Optimisers by name, with the constants of the systems that they reproduce.
+
+Keras's Adam divides by sqrt(v) + epsilon before it corrects the bias of v ("epsilon
+hat" of arXiv 1412.6980, section 2), as TensorFlow 1 did; torch corrects first. With
+the same epsilon Keras's step is that of torch with epsilon / sqrt(1 - beta_2^t), 32
+times larger at t = 1 and equal in the long run. At 1e-8 the first step differs by
+more than 3 % only where a gradient is smaller than 1e-5.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Callable
+
+import keras
+
+from bigearthnet_tf import registry
+
+# The defaults of torch's and of TensorFlow 1's Adam, which all three classification
+# systems train with.
+BETA_1 = 0.9
+BETA_2 = 0.999
+EPSILON = 1e-8
+
+# (learning rate, weight decay) -> optimiser
+Factory = Callable[[float, float], keras.optimizers.Optimizer]
+OPTIMIZERS: registry.Registry[Factory] = registry.Registry("optimizer")
+
+
+def build_optimizer(
+    name: str, learning_rate: float, weight_decay: float = 0.01
+) -> keras.optimizers.Optimizer:
+    """Returns an optimiser with a constant learning rate.
+
+    Args:
+        name: `"adam"` or `"adamw"`.
+        learning_rate: step size.
+        weight_decay: decoupled weight decay, used by `adamw` alone: every step first
+            takes the share `learning_rate * weight_decay` off every parameter, biases
+            and norms too.
+
+    Raises:
+        ValueError: unknown name (the nearest ones are offered), a learning rate that
+            is not positive, or a negative weight decay.
+    """
+    if not 0 < learning_rate < math.inf:
+        raise ValueError(
+            f"expected a learning rate above zero and finite, got {learning_rate}"
+        )
+    if not 0 <= weight_decay < math.inf:
+        raise ValueError(
+            f"expected a weight decay of at least zero and finite, got {weight_decay}"
+        )
+    return OPTIMIZERS.get(name)(learning_rate, weight_decay)
+
+
+@OPTIMIZERS.register("adam")
+def adam(learning_rate: float, weight_decay: float) -> keras.optimizers.Optimizer:
+    """Returns Adam (arXiv 1412.6980), which has no weight decay."""
+    return keras.optimizers.Adam(
+        learning_rate, beta_1=BETA_1, beta_2=BETA_2, epsilon=EPSILON
+    )
+
+
+@OPTIMIZERS.register("adamw")
+def adamw(learning_rate: float, weight_decay: float) -> keras.optimizers.Optimizer:
+    """Returns AdamW (arXiv 1711.05101)."""
+    return keras.optimizers.AdamW(
+        learning_rate,
+        weight_decay=weight_decay,
+        beta_1=BETA_1,
+        beta_2=BETA_2,
+        epsilon=EPSILON,
+    )

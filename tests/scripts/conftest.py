@@ -1,0 +1,85 @@
+"""Scripts called in this process, on a small generated archive."""
+
+import importlib.util
+import json
+import sys
+from dataclasses import dataclass
+from pathlib import Path
+
+import pytest
+
+from bigearthnet_tf import cli, console
+from bigearthnet_tf.archive import sample
+
+ROOT = Path(__file__).parents[2]
+
+
+@dataclass(frozen=True)
+class Outcome:
+    status: int
+    out: str
+    err: str
+
+    @property
+    def complaint(self) -> str:
+        """The one line that an error ends with."""
+        return self.err.strip().splitlines()[-1]
+
+
+def load_script(name: str):
+    spec = importlib.util.spec_from_file_location(name, ROOT / f"{name}.py")
+    module = importlib.util.module_from_spec(spec)
+    spec.loader.exec_module(module)
+    return module
+
+
+@pytest.fixture
+def call(monkeypatch, capfd):
+    """Calls a script with arguments; returns exit status and what it printed."""
+
+    def run(name: str, *arguments) -> Outcome:
+        monkeypatch.setattr(sys, "argv", [name, *map(str, arguments)])
+        main = cli.run if name == "bigearthnet-tf" else load_script(name).main
+        with pytest.raises(SystemExit) as left:
+            console.run(main)
+        printed = capfd.readouterr()
+        return Outcome(left.value.code, printed.out, printed.err)
+
+    return run
+
+
+@pytest.fixture(scope="session")
+def archive_v1(tmp_path_factory) -> Path:
+    out = tmp_path_factory.mktemp("v1") / "archive"
+    return sample.write_archive(out, 16, version="v1", seed=1, workers=1)
+
+
+@pytest.fixture(scope="session")
+def archive_v2(tmp_path_factory) -> Path:
+    out = tmp_path_factory.mktemp("v2") / "archive"
+    return sample.write_archive(out, 16, version="v2", seed=1, workers=1)
+
+
+@pytest.fixture
+def write_config(tmp_path):
+    """Writes a config of a tiny run; returns its path."""
+
+    def write(records: Path, **keys) -> Path:
+        content = {
+            "model_name": "resnet_test",
+            "label_type": "BigEarthNet-19",
+            "batch_size": 4,
+            "nb_epoch": 2,
+            "learning_rate": 0.01,
+            "devices": "cpu",
+            "out_dir": str(tmp_path / "run"),
+            **{
+                f"{key}_tf_record_files": [str(records / f"{split}-*.tfrecord")]
+                for key, split in (("tr", "train"), ("val", "val"), ("test", "test"))
+            },
+        }
+        path = tmp_path / "config.json"
+        path.write_text(json.dumps(content | keys))
+        return path
+
+    return write
