@@ -188,11 +188,11 @@ def _write_tensorboard(
     figures: list[tuple[str, plots.Figure]],
 ) -> None:
     log = logs.RunLog(out_dir)
-    log.write("test", iteration, result)
+    log.write("test", iteration, logs.overall(result))
     for caption, figure in figures:
         buffer = io.BytesIO()
         figure.savefig(buffer, format="png", dpi=100)
-        log.write_png("test", iteration, caption, buffer.getvalue())
+        log.write_png("test", iteration, f"report/{caption}", buffer.getvalue())
     log.close()
 
 

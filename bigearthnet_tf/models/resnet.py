@@ -160,8 +160,7 @@ def _unit(
         part = f"{name}_shortcut"
         shortcut = _normalized(x, filters, 1, part, form, stride=stride)
     elif stride > 1:
-        subsample = keras.layers.MaxPooling2D(1, stride, name=f"{name}_shortcut_pool")
-        shortcut = subsample(x)
+        shortcut = layers.subsample(x, stride, f"{name}_shortcut_subsample")
     else:
         shortcut = x
 

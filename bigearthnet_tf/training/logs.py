@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import math
+import re
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
@@ -11,6 +12,8 @@ from typing import Any
 import tensorflow as tf
 
 from bigearthnet_tf import files
+
+_PER_LABEL = re.compile(r"_class\d+$")
 
 
 class RunLog:
@@ -66,6 +69,14 @@ class RunLog:
             folder = self.out_dir / "logs" / name
             self._writers[name] = tf.summary.create_file_writer(str(folder))
         return self._writers[name]
+
+
+def overall(metrics: Mapping[str, float]) -> dict[str, float]:
+    """Returns metrics without those of single labels.
+
+    A point a label would drown TensorBoard; evaluation lists them in a table.
+    """
+    return {key: v for key, v in metrics.items() if not _PER_LABEL.search(key)}
 
 
 def read_history(out_dir: Path) -> list[dict[str, Any]]:

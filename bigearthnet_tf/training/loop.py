@@ -23,8 +23,6 @@ logger = logging.getLogger(__name__)
 
 # Metrics of which less is better.
 _LOWER_IS_BETTER = re.compile(r"loss$|^coverage$|^one_error$")
-# One point a label would drown TensorBoard; evaluation lists them.
-_PER_LABEL = re.compile(r"_class\d+$")
 # A call of the compiled loop aims at this long: short enough for a lively progress
 # bar, long enough that Python costs nothing.
 _SECONDS_PER_CALL = 0.5
@@ -220,7 +218,7 @@ class Trainer:
     ) -> None:
         outputs = self._scorer.score("val", self.config.batch_size, self.max_batches)
         metrics = self.task.metrics(outputs)
-        shown = {k: v for k, v in metrics.items() if not _PER_LABEL.search(k)}
+        shown = logs.overall(metrics)
         self.log.write("validation", iteration, shown)
         monitor = self.config.monitor
         if monitor not in metrics:

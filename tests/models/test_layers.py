@@ -260,3 +260,22 @@ def test_convolutions_pad_symmetrically(pixels, stride, kernel):
     expected = windows[:, ::stride, ::stride].sum(axis=(3, 4, 5))[..., None]
     model = keras.Model(inputs, output)
     np.testing.assert_allclose(model(x), expected, atol=1e-4)
+
+
+def test_no_convolution_of_one_pixel_has_a_stride():
+    # See `layers.convolution`: that gradient corrupts memory on some CPUs, so that a
+    # wrong number is not certain to show; the structure is.
+    inputs = keras.Input((10, 10, 7))
+    output = layers.convolution(
+        inputs, 3, 1, "c", stride=2, initializer=keras.initializers.Ones
+    )
+    model = keras.Model(inputs, output)
+    assert model.get_layer("c").strides == (1, 1)
+    rng = np.random.default_rng(9)
+    x = rng.normal(size=(3, 10, 10, 7)).astype("float32")
+    pull = rng.normal(size=(3, 5, 5, 3)).astype("float32")
+    with tf.GradientTape() as tape:
+        loss = tf.reduce_sum(model(x) * pull)
+    (gradient,) = tape.gradient(loss, [model.get_layer("c").kernel.value])
+    expected = np.einsum("nhwc,nhwd->cd", x[:, ::2, ::2], pull)
+    np.testing.assert_allclose(gradient[0, 0], expected, rtol=1e-4, atol=1e-4)

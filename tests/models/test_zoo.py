@@ -192,6 +192,20 @@ def test_slim_gradients_reach_every_variable():
         assert np.any(gradient), variable.path
 
 
+@pytest.mark.parametrize(
+    ("name", "momentum"), [("resnet50", 0.9), ("resnet50_slim", 0.997)]
+)
+def test_normalisation_has_the_published_constants(name, momentum):
+    norms = [
+        layer
+        for layer in model_of(name, 10, 19, 120).layers
+        if isinstance(layer, keras.layers.BatchNormalization)
+    ]
+    assert len(norms) == 53
+    assert {layer.momentum for layer in norms} == {momentum}
+    assert {layer.epsilon for layer in norms} == {1e-5}
+
+
 def deviation(values) -> float:
     return float(np.std(np.asarray(values)))
 
