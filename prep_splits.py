@@ -9,7 +9,6 @@ v2, by the official splits:
 """
 
 import argparse
-import logging
 import os
 from pathlib import Path
 
@@ -18,8 +17,6 @@ import pandas as pd
 from bigearthnet_tf import console
 from bigearthnet_tf.archive import archives, metadata, splits
 from bigearthnet_tf.archive.patch import PatchEntry
-
-logger = logging.getLogger("prep_splits")
 
 
 def parse_arguments() -> argparse.Namespace:
@@ -121,21 +118,13 @@ def main() -> None:
         )
         for split, entries in patches.items()
     ]
-    for plan in plans:
-        written = convert.convert(
-            archive,
-            plan,
-            arguments.out,
-            workers=arguments.workers,
-            overwrite=arguments.overwrite,
-        )
-        logger.info(
-            "%s: %d records in %d shard(s), bands %s",
-            plan.split,
-            written.num_records,
-            len(written.shards),
-            " ".join(written.bands),
-        )
+    convert.convert(
+        archive,
+        plans,
+        arguments.out,
+        workers=arguments.workers,
+        overwrite=arguments.overwrite,
+    )
 
 
 if __name__ == "__main__":

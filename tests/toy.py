@@ -58,4 +58,4 @@ def write_records(
     """Writes shards of patches of noise and returns their manifest."""
     archive = Memory(version, bands)
     plan = convert.plan_split(archive, entries(count, first), split, **options)
-    return convert.convert(archive, plan, folder)
+    return convert.convert(archive, [plan], folder)[0]

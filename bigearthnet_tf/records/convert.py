@@ -16,7 +16,7 @@ import json
 import logging
 import math
 import shutil
-from collections.abc import Iterator, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -27,13 +27,15 @@ from bigearthnet_tf import console, files
 from bigearthnet_tf.archive import archives, labels
 from bigearthnet_tf.archive import bands as band_facts
 from bigearthnet_tf.archive.patch import PatchEntry
-from bigearthnet_tf.records import manifest, pool, schema, writer
+from bigearthnet_tf.records import manifest, pool, schema
 
 logger = logging.getLogger(__name__)
 
 DEFAULT_SEED = 42
 # Large enough to read in long strides, small enough that workers share the load.
 DEFAULT_SHARD_MB = 128
+# A worker takes as long to start as to convert that many patches.
+PATCHES_PER_WORKER = 1000
 
 
 @dataclass(frozen=True)
@@ -118,15 +120,15 @@ def plan_split(
             f"record format {record_format!r}: expected one of {schema.RECORD_FORMATS}"
         )
     bands = archive.bands
-    shard_bytes = shard_size_mb * 1e6
     record_bytes = schema.estimate_bytes(bands)
-    if shard_bytes < record_bytes:
+    per_shard = int(shard_size_mb * 1e6 // record_bytes)
+    if per_shard < 1:
         raise ValueError(
             f"a shard of {shard_size_mb} MB can't hold one record of "
             f"{record_bytes / 1e6:.2f} MB; give a larger shard size"
         )
     order = np.random.default_rng(seed).permutation(len(entries))
-    count = math.ceil(len(entries) * record_bytes / shard_bytes)
+    count = math.ceil(len(entries) / per_shard)
     shards = tuple(
         tuple(entries[i] for i in part) for part in np.array_split(order, count)
     )
@@ -144,42 +146,50 @@ def plan_split(
 
 def convert(
     archive: archives.Archive,
-    plan: Plan,
+    plans: Sequence[Plan],
     out_dir: Path,
     *,
     workers: int = 1,
     overwrite: bool = False,
-) -> manifest.Manifest:
-    """Carries out a plan.
+) -> list[manifest.Manifest]:
+    """Carries out plans, one after the other.
 
     Memory: each worker holds one patch and TensorFlow, about 0.5 GB, whatever the
     size of the archive.
 
     Args:
         archive: where the patches are read from.
-        plan: what to write.
-        out_dir: folder of the shards and the manifest.
-        workers: processes; the shards are the same for any number.
-        overwrite: replace other records of the same split.
+        plans: what to write.
+        out_dir: folder of the shards and the manifests.
+        workers: processes at most; the shards are the same for any number.
+        overwrite: replace other records of the same splits.
 
     Returns:
-        The manifest, as written. A split that is already there is not written again.
+        The manifests, as written. A split that is already there is not written again.
 
     Raises:
-        FileExistsError: other records of that split are there.
+        FileExistsError: other records of one of these splits are there.
         OSError: the folder can't be written to, or the disk is full.
         ValueError: a patch is missing or damaged; the message names it.
     """
-    present = _present(plan, out_dir, overwrite)
-    if present is not None:
-        logger.info(
-            "%s: all %d records are there already", plan.split, plan.num_records
-        )
-        return present
+    present = [_present(plan, out_dir, overwrite) for plan in plans]
+    missing = sum(
+        plan.num_records
+        for plan, there in zip(plans, present, strict=True)
+        if there is None
+    )
+    useful = min(workers, math.ceil(missing / PATCHES_PER_WORKER))
+    with pool.Workers(archive, useful) as crew:
+        return [
+            there or _convert_split(plan, out_dir, crew)
+            for plan, there in zip(plans, present, strict=True)
+        ]
+
+
+def _convert_split(plan: Plan, out_dir: Path, crew: pool.Workers) -> manifest.Manifest:
     partial = _open_partial(plan, out_dir)
     _check_space(plan, out_dir, partial)
     finished = _finished_shards(plan, partial)
-    missing = [index for index in range(len(plan.shards)) if index not in finished]
     if finished:
         logger.info(
             "%s: %d of %d shards were finished before",
@@ -187,20 +197,32 @@ def convert(
             len(finished),
             len(plan.shards),
         )
+    jobs = {
+        index: (partial / plan.file(index), entries, plan.record_format)
+        for index, entries in enumerate(plan.shards)
+        if index not in finished
+    }
     already = sum(shard.num_records for shard in finished.values())
     try:
         with console.progress(
             total=plan.num_records, initial=already, desc=plan.split, unit="patch"
         ) as bar:
-            for index, shard in _write_all(
-                archive, plan, partial, missing, workers, bar
-            ):
+            for index, shard in crew.write_shards(jobs, bar.update):
                 files.write_json(_note(partial, plan.file(index)), shard.model_dump())
                 finished[index] = shard
     except BaseException:
+        crew.stop()
         _close_partial(partial)
         raise
-    return _publish(plan, out_dir, partial, [finished[i] for i in sorted(finished)])
+    result = _publish(plan, out_dir, partial, [finished[i] for i in sorted(finished)])
+    logger.info(
+        "%s: %d records in %d shard(s), bands %s",
+        plan.split,
+        result.num_records,
+        len(result.shards),
+        " ".join(result.bands),
+    )
+    return result
 
 
 def _present(plan: Plan, out_dir: Path, overwrite: bool) -> manifest.Manifest | None:
@@ -215,6 +237,9 @@ def _present(plan: Plan, out_dir: Path, overwrite: bool) -> manifest.Manifest | 
         for shard in found.shards
     )
     if found.plan == plan.fingerprint() and whole:
+        logger.info(
+            "%s: all %d records are there already", plan.split, plan.num_records
+        )
         return found
     if not overwrite:
         state = "damaged records" if not whole else "records of other patches or bands"
@@ -313,24 +338,3 @@ def _publish(
     manifest.save(result, out_dir)
     shutil.rmtree(partial)
     return result
-
-
-def _write_all(
-    archive: archives.Archive,
-    plan: Plan,
-    partial: Path,
-    missing: Sequence[int],
-    workers: int,
-    bar: console.tqdm,
-) -> Iterator[tuple[int, manifest.Shard]]:
-    """Writes shards and yields each as it is finished."""
-    jobs = {
-        index: (partial / plan.file(index), plan.shards[index], plan.record_format)
-        for index in missing
-    }
-    if min(workers, len(jobs)) > 1:
-        yield from pool.write_shards(archive, jobs, min(workers, len(jobs)), bar.update)
-        return
-    for index, (path, entries, form) in jobs.items():
-        patches = map(archive.read, entries)
-        yield index, writer.write_shard(path, patches, form, bar.update)

@@ -213,7 +213,9 @@ def _label_converter(order: str, label_type: str) -> Callable[[tf.Tensor], tf.Te
 def _expand(patterns: list[str]) -> list[str]:
     paths: list[str] = []
     for pattern in patterns:
-        matches = sorted(tf.io.gfile.glob(pattern))
+        # `train*` is meant for the shards, not for the manifest beside them.
+        found = tf.io.gfile.glob(pattern)
+        matches = sorted(path for path in found if not path.endswith(".json"))
         if not matches:
             raise FileNotFoundError(
                 f"{pattern}: no such records; paths are relative to the working "

@@ -198,7 +198,8 @@ class Trainer:
             bar.update(count)
             speed = self.config.batch_size / step_seconds
             bar.set_postfix({"loss": f"{loss:.4f}", "img/s": f"{speed:.0f}"}, False)
-            if iteration % self.config.log_per_iteration == 0:
+            last = iteration == self.schedule.total
+            if last or iteration % self.config.log_per_iteration == 0:
                 seconds = time.perf_counter() - since
                 images = len(losses) * self.config.batch_size
                 scalars = {

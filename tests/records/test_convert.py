@@ -14,7 +14,7 @@ def contents(folder) -> dict:
 def test_manifest_says_what_the_shards_hold(tmp_path):
     written = toy.write_records(tmp_path, count=10, shard_size_mb=1)
     assert written.num_records == 10
-    assert len(written.shards) == 3
+    assert len(written.shards) == 4
     assert manifest.load(tmp_path / "train.manifest.json") == written
     for shard in written.shards:
         path = tmp_path / shard.file
@@ -38,12 +38,18 @@ def test_order_is_shuffled_by_the_seed_alone(tmp_path):
     assert sorted(a) == sorted(c) == sorted(listed)
 
 
+@pytest.fixture
+def many_workers(monkeypatch):
+    """Starts as many workers as are asked for, for however few patches."""
+    monkeypatch.setattr(convert, "PATCHES_PER_WORKER", 1)
+
+
 @pytest.mark.slow
-def test_shards_do_not_depend_on_the_number_of_workers(tmp_path):
+def test_shards_do_not_depend_on_the_number_of_workers(tmp_path, many_workers):
     archive = toy.Memory()
     plan = convert.plan_split(archive, toy.entries(9), "train", shard_size_mb=1)
     for workers in (1, 2, 3):
-        convert.convert(archive, plan, tmp_path / str(workers), workers=workers)
+        convert.convert(archive, [plan], tmp_path / str(workers), workers=workers)
     one, two, three = (contents(tmp_path / w) for w in "123")
     assert one == two == three
 
@@ -62,12 +68,14 @@ class Failing(toy.Memory):
 
 
 @pytest.mark.parametrize("workers", [1, pytest.param(2, marks=pytest.mark.slow)])
-def test_a_failed_conversion_leaves_finished_shards_and_continues(tmp_path, workers):
+def test_a_failed_conversion_leaves_finished_shards_and_continues(
+    tmp_path, workers, many_workers
+):
     good = toy.Memory()
     plan = convert.plan_split(good, toy.entries(9), "train", shard_size_mb=1)
     bad = Failing(plan.shards[-1][0].name)
     with pytest.raises(ValueError, match="is broken"):
-        convert.convert(bad, plan, tmp_path / "out", workers=workers)
+        convert.convert(bad, [plan], tmp_path / "out", workers=workers)
     (partial,) = (tmp_path / "out").iterdir()
     assert partial.name == ".train.partial"
     assert not list(partial.glob(".*.tmp"))
@@ -81,9 +89,9 @@ def test_a_failed_conversion_leaves_finished_shards_and_continues(tmp_path, work
             Counting.reads += 1
             return super().read(entry)
 
-    convert.convert(Counting(), plan, tmp_path / "out")
+    convert.convert(Counting(), [plan], tmp_path / "out")
     assert Counting.reads == 9 - 3 * len(finished)
-    convert.convert(good, plan, tmp_path / "undisturbed")
+    convert.convert(good, [plan], tmp_path / "undisturbed")
     assert contents(tmp_path / "out") == contents(tmp_path / "undisturbed")
 
 
@@ -91,7 +99,7 @@ def test_a_failure_in_the_only_shard_leaves_nothing(tmp_path):
     archive = toy.Memory()
     plan = convert.plan_split(archive, toy.entries(4), "train")
     with pytest.raises(ValueError, match="is broken"):
-        convert.convert(Failing(toy.entries(4)[2].name), plan, tmp_path / "out")
+        convert.convert(Failing(toy.entries(4)[2].name), [plan], tmp_path / "out")
     assert list((tmp_path / "out").iterdir()) == []
 
 
@@ -108,7 +116,7 @@ def test_other_records_are_replaced_on_request_only(tmp_path):
         toy.write_records(tmp_path, count=4)
     archive = toy.Memory()
     plan = convert.plan_split(archive, toy.entries(4), "train")
-    convert.convert(archive, plan, tmp_path, overwrite=True)
+    convert.convert(archive, [plan], tmp_path, overwrite=True)
     assert sorted(contents(tmp_path)) == [
         "train-00000-of-00001.tfrecord",
         "train.manifest.json",

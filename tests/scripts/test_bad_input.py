@@ -105,7 +105,12 @@ def test_damaged_bands(call, broken, tmp_path, how, message):
 
 
 @pytest.mark.parametrize("workers", [1, 2])
-def test_a_damaged_patch_stops_all_workers(call, broken, tmp_path, workers):
+def test_a_damaged_patch_stops_all_workers(
+    call, broken, tmp_path, workers, monkeypatch
+):
+    from bigearthnet_tf.records import convert
+
+    monkeypatch.setattr(convert, "PATCHES_PER_WORKER", 1)
     root, name, folder = broken
     damage(folder / f"{name}_B04.tif", "truncated")
     outcome = prepare(

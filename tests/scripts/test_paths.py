@@ -5,6 +5,7 @@ import json
 import shutil
 import subprocess
 import sys
+import time
 from pathlib import Path
 
 import numpy as np
@@ -210,7 +211,7 @@ def records_v1(archive_v1, tmp_path_factory):
     )
     for split in ("train", "val", "test"):
         entries = splits.read_split_csv(archive_v1 / f"{split}.csv")
-        convert.convert(archive, convert.plan_split(archive, entries, split), out)
+        convert.convert(archive, [convert.plan_split(archive, entries, split)], out)
     return out
 
 
@@ -376,3 +377,49 @@ def test_a_disk_that_fills_up_leaves_nothing_half_written(
     assert "Traceback" not in done.stderr
     assert list((tmp_path / "out").iterdir()) == []
     assert shutil.disk_usage(tmp_path).free > 0
+
+
+@pytest.mark.slow
+def test_killed_at_any_moment_a_run_ends_with_the_same_weights(
+    records, write_config, tmp_path
+):
+    """SIGKILL three times, wherever the run is; dropout and augmentation are on."""
+
+    def start(name):
+        config = write_config(
+            records,
+            nb_epoch=40,
+            drop_rate=0.3,
+            augmentation=["flips", "quarter_turns"],
+            shuffle_buffer_size=5,
+            save_checkpoint_per_iteration=7,
+            keep_checkpoints=2,
+            out_dir=str(tmp_path / name),
+        )
+        return subprocess.Popen([sys.executable, ROOT / "train.py", config], cwd=ROOT)
+
+    assert start("whole").wait() == 0
+    folder = tmp_path / "killed" / "checkpoints"
+    for iteration in (14, 28, 42):
+        process = start("killed")
+        wait_for(folder, iteration, process)
+        process.kill()
+        process.wait()
+    assert newest(folder) < 80 == newest(tmp_path / "whole" / "checkpoints")
+    assert start("killed").wait() == 0
+    whole, killed = (last_weights(tmp_path / name) for name in ("whole", "killed"))
+    for name in whole:
+        np.testing.assert_array_equal(whole[name], killed[name])
+
+
+def newest(folder) -> int:
+    found = [int(p.name.split("-")[1]) for p in folder.glob("iteration-*")]
+    return max(found, default=0)
+
+
+def wait_for(folder, iteration, process, seconds=120):
+    deadline = time.monotonic() + seconds
+    while newest(folder) < iteration:
+        assert process.poll() is None, "the run ended before it could be killed"
+        assert time.monotonic() < deadline
+        time.sleep(0.01)

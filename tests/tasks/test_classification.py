@@ -95,7 +95,7 @@ def test_vv_and_vh_are_different_numbers(shared, tmp_path):
     archive = archives.open_archive(v1 / "BigEarthNet-v1.0", v1 / "BigEarthNet-S1-v1.0")
     (entry,) = splits.read_split_csv(v1 / "val.csv")
     plan = convert.plan_split(archive, [entry], "train")
-    convert.convert(archive, plan, tmp_path / "v1")
+    convert.convert(archive, [plan], tmp_path / "v1")
     task = open_task(tmp_path, modality="S1", batch_size=1)
     images, _, _ = next(iter(task.scoring_data("train")))
     seen = preprocessed(task.build_model(), images)

@@ -80,7 +80,7 @@ def points(tmp_path, split):
 def test_a_run_does_what_the_config_says(tmp_path):
     trainer, _, last = run(tmp_path)
     assert last == 15 == RECORDS * 3 / 4
-    assert points(tmp_path, "training") == [2, 4, 6, 8, 10, 12, 14]
+    assert points(tmp_path, "training") == [2, 4, 6, 8, 10, 12, 14, 15]
     assert points(tmp_path, "validation") == [5, 10, 15]
     assert trainer.checkpoints.iterations() == [5, 10, 15]
     assert trainer.checkpoints.best()["iteration"] == 15

@@ -50,5 +50,5 @@ def test_a_gpu_that_is_not_there():
 
 
 def test_the_batch_must_divide(two_gpus):
-    with pytest.raises(ValueError, match="batch_size 5 .* divide by their number, 2"):
+    with pytest.raises(ValueError, match=r"batch_size 5 .* divide by their number, 2"):
         open_with(devices="auto", batch_size=5)
