@@ -19,10 +19,16 @@ def nearest_names(name: str, known: Iterable[str], count: int = 3) -> str:
         count: how many to offer.
     """
     known = list(known)
-    by_folded = {candidate.casefold(): candidate for candidate in known}
+    # Several names may differ in their capitals alone.
+    by_folded: dict[str, list[str]] = {}
+    for candidate in known:
+        by_folded.setdefault(candidate.casefold(), []).append(candidate)
     close = difflib.get_close_matches(name.casefold(), by_folded, n=count, cutoff=0.5)
     if close:
-        return "did you mean " + " or ".join(repr(by_folded[c]) for c in close) + "?"
+        offered = [
+            repr(candidate) for folded in close for candidate in by_folded[folded]
+        ]
+        return f"did you mean {' or '.join(offered)}?"
     return "known: " + ", ".join(sorted(known))
 
 

@@ -151,10 +151,14 @@ def _map(
     with ProcessPoolExecutor(
         workers,
         mp_context=get_context("spawn"),
-        initializer=threadpool_limits,
-        initargs=(1, "blas"),
+        initializer=_compute_on_one_thread,
     ) as pool:
         yield from pool.map(write, drawn, chunksize=8)
+
+
+def _compute_on_one_thread() -> None:
+    """Limits BLAS in a worker; a function of this module, so NumPy is loaded by now."""
+    threadpool_limits(1, "blas")
 
 
 def _write_patch(

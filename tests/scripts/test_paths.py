@@ -85,6 +85,7 @@ def test_called_again_a_run_continues(call, records, write_config, tmp_path):
     keys = {
         "augmentation": ["flips", "quarter_turns"],
         "drop_rate": 0.2,
+        "log_per_iteration": 1,
         "shuffle_buffer_size": 5,
     }
     whole = write_config(records, **keys, out_dir=str(tmp_path / "whole"))
