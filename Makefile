@@ -3,8 +3,8 @@ PYTHON ?= python3
 VENV ?= .venv
 BIN = $(VENV)/bin
 
-# The generated archive of the quickstart: 2,000 patches take 0.6 GB, twice.
-PATCHES ?= 2000
+# The generated archive of the quickstart: 3,000 patches take 0.9 GB, twice.
+PATCHES ?= 3000
 QUICK = quickstart
 ARCHIVE = $(QUICK)/archive
 

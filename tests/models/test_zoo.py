@@ -19,7 +19,7 @@ BANDS = {2: ("VV", "VH"), 3: S2[:3], 10: S2, 12: ("VV", "VH", *S2)}
 
 # Trainable parameters by (bands, labels) at 120 pixels. ShortCNN and the slim forms:
 # the figures of the projects they come from; timm's: timm 1.0.31, and for resnet18
-# torchvision's 11,689,512 with a head of 19 in place of 1000; resnet_test: by hand.
+# torchvision's 11,689,512 with a head of 19 in place of 1000; the two of our own: by hand.
 SLIM_50 = {
     (2, 19): 23_543_827,
     (2, 43): 23_593_003,
@@ -52,6 +52,13 @@ PARAMETERS = {
     "resnet50_slim": SLIM_50,
     "resnet101_slim": {(10, 19): 42_561_043, (10, 43): 42_610_219},
     "resnet152_slim": {(10, 19): 58_204_691, (10, 43): 58_253_867},
+    "resnet_small": {
+        (10, 19): (49 * 10 * 32 + 64)  # stem
+        + (2 * 9 * 32 * 32 + 2 * (32 + 32))
+        + (9 * 32 * 64 + 9 * 64 * 64 + 32 * 64 + 2 * 3 * 64)
+        + (9 * 64 * 128 + 9 * 128 * 128 + 64 * 128 + 2 * 3 * 128)
+        + 129 * 19
+    },
     "resnet_test": {
         (10, 19): (49 * 10 * 8 + 16)  # stem
         + (8 * 8 + 9 * 8 * 8 + 8 * 32 + 8 * 32 + 2 * (8 + 8 + 32 + 32))
