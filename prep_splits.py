@@ -68,6 +68,10 @@ def parse_arguments() -> argparse.Namespace:
     parser.add_argument(
         "--overwrite", action="store_true", help="replace other records in OUT"
     )
+    # The older projects wanted to be told.
+    parser.add_argument(
+        "-l", "--library", choices=("tensorflow",), help=argparse.SUPPRESS
+    )
     arguments = parser.parse_args()
     if arguments.root is None and arguments.s1_root is None:
         parser.error("give -r with the Sentinel-2 patches, -s with Sentinel-1, or both")

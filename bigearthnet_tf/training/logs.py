@@ -13,6 +13,15 @@ import tensorflow as tf
 
 from bigearthnet_tf import files
 
+# Headings of TensorBoard's cards; the first pattern that fits decides.
+_CARD_GROUPS = {
+    r"^(learning_rate|images_per_second)$": "run",
+    r"^(coverage|one_error|ranking_loss|label_ranking_avg_precision)$": "ranking",
+    r"^macro_": "macro",
+    r"^micro_": "micro",
+    r"^sample_": "sample",
+    r"(?<!hamming)_loss$": "loss",
+}
 _PER_LABEL = re.compile(r"_class\d+$")
 
 
@@ -47,7 +56,7 @@ class RunLog:
         writer = self._writer(name)
         with writer.as_default(iteration):
             for key, value in scalars.items():
-                tf.summary.scalar(key, value)
+                tf.summary.scalar(f"{_card_group(key)}/{key}", value)
         writer.flush()
         point = {"split": name, "iteration": iteration, **scalars}
         with self._history.open("a", encoding="utf-8") as file:
@@ -77,6 +86,14 @@ def overall(metrics: Mapping[str, float]) -> dict[str, float]:
     A point a label would drown TensorBoard; evaluation lists them in a table.
     """
     return {key: v for key, v in metrics.items() if not _PER_LABEL.search(key)}
+
+
+def _card_group(scalar: str) -> str:
+    """Returns under which heading TensorBoard shows a scalar."""
+    for pattern, group in _CARD_GROUPS.items():
+        if re.search(pattern, scalar):
+            return group
+    return "labels"
 
 
 def read_history(out_dir: Path) -> list[dict[str, Any]]:
