@@ -1,8 +1,9 @@
 """Checkpoints of a run: the whole state at an iteration, written atomically.
 
 A checkpoint is a folder `iteration-N` with a TensorFlow checkpoint (`state.*`) and
-`description.json`, which says what the weights mean. It is written under a hidden
-name and renamed when complete, so a folder of that name is always whole.
+`description.json`, which says what the weights mean and which checkpoint was the best
+by then. It is written under a hidden name and renamed when complete, so a folder of that
+name is always whole.
 """
 
 from __future__ import annotations
@@ -11,7 +12,7 @@ import json
 import logging
 import re
 import shutil
-from dataclasses import dataclass
+from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
 
@@ -24,9 +25,23 @@ logger = logging.getLogger(__name__)
 
 _FOLDER = re.compile(r"iteration-(\d+)$")
 _DESCRIPTION = "description.json"
-_BEST = "best.json"
 # TensorFlow's checkpoint reader raises its own errors, and bare Python ones.
 _READ_ERRORS = (tf.errors.OpError, AssertionError, IndexError, RuntimeError, ValueError)
+
+
+@dataclass(frozen=True)
+class Best:
+    """The best checkpoint so far.
+
+    Attributes:
+        iteration: at which it was made.
+        metric: by which it is the best.
+        value: of that metric.
+    """
+
+    iteration: int
+    metric: str
+    value: float
 
 
 @dataclass(frozen=True)
@@ -83,8 +98,13 @@ class CheckpointFolder:
         """Returns the folder of the checkpoint of an iteration."""
         return self.folder / f"iteration-{iteration}"
 
-    def save(self, state: State, iteration: int) -> Path:
+    def save(self, state: State, iteration: int, best: Best | None = None) -> Path:
         """Writes a checkpoint and removes those that the keep rule drops.
+
+        Args:
+            state: what is saved.
+            iteration: optimisation steps done.
+            best: the best checkpoint so far, this one perhaps.
 
         Raises:
             OSError: it can't be written; the earlier ones stay.
@@ -99,6 +119,7 @@ class CheckpointFolder:
                 "iteration": iteration,
                 **self.description,
                 "shapes": state.shapes(),
+                "best": asdict(best) if best else None,
             }
             files.write_json(temporary / _DESCRIPTION, content)
         except (tf.errors.OpError, OSError) as error:
@@ -110,19 +131,16 @@ class CheckpointFolder:
         if path.exists():
             shutil.rmtree(path)
         temporary.rename(path)
-        self._drop_old()
+        self._drop_old(best)
         return path
 
-    def mark_best(self, iteration: int, metric: str, value: float) -> None:
-        """Notes that the checkpoint of an iteration is the best so far."""
-        content = {"iteration": iteration, "metric": metric, "value": value}
-        files.write_json(self.folder / _BEST, content)
-        self._drop_old()
-
-    def best(self) -> dict[str, Any] | None:
-        """Returns `iteration`, `metric` and `value` of the best, None before it."""
-        path = self.folder / _BEST
-        return files.read_json(path) if path.is_file() else None
+    def best(self) -> Best | None:
+        """Returns the best checkpoint by the newest one's account, None before it."""
+        iterations = self.iterations()
+        if not iterations:
+            return None
+        content = files.read_json(self.path(iterations[-1]) / _DESCRIPTION)
+        return Best(**content["best"]) if content.get("best") else None
 
     def find(self, which: str) -> Path:
         """Returns the folder of the checkpoint that a user asks for.
@@ -148,8 +166,8 @@ class CheckpointFolder:
                 f"{self.folder}: no checkpoints yet; train.py makes them"
             )
         best = self.best()
-        if which == "best" and best and best["iteration"] in iterations:
-            return self.path(best["iteration"])
+        if which == "best" and best and best.iteration in iterations:
+            return self.path(best.iteration)
         return self.path(iterations[-1])
 
     def restore(self, state: State, path: Path) -> int:
@@ -186,12 +204,11 @@ class CheckpointFolder:
             ) from error
         return int(content["iteration"])
 
-    def _drop_old(self) -> None:
+    def _drop_old(self, best: Best | None) -> None:
         if not self.keep:
             return
-        best = self.best() or {}
         for iteration in self.iterations()[: -self.keep]:
-            if iteration != best.get("iteration"):
+            if best is None or iteration != best.iteration:
                 shutil.rmtree(self.path(iteration))
 
 

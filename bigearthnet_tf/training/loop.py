@@ -139,6 +139,7 @@ class Trainer:
         if iteration >= self.schedule.total:
             logger.info("all %d iterations are done", iteration)
             return iteration
+        self._best = self.checkpoints.best()
         self.log = logs.RunLog(self.out_dir, iteration)
         self._scorer = scoring.Scorer(self.task, model, self.strategy)
         data = iter(
@@ -230,16 +231,16 @@ class Trainer:
         value = metrics[monitor]
         console.say(bar, f"iteration {iteration}: validation {monitor} {value:.4f}")
         if self.schedule.may_save(iteration) and self._is_best(value):
+            self._best = checkpoints.Best(iteration, monitor, value)
             self._save(state, iteration)
-            self.checkpoints.mark_best(iteration, monitor, value)
 
     def _is_best(self, value: float) -> bool:
-        best = self.checkpoints.best()
-        if best is None or best["metric"] != self.config.monitor:
+        best = self._best
+        if best is None or best.metric != self.config.monitor:
             return True
         if _LOWER_IS_BETTER.search(self.config.monitor):
-            return value < best["value"]
-        return value > best["value"]
+            return value < best.value
+        return value > best.value
 
     def _save(self, state: checkpoints.State, iteration: int) -> None:
         if self.checkpoints.iterations()[-1:] == [iteration]:
@@ -248,7 +249,7 @@ class Trainer:
         for variable in state.model.trainable_variables:
             if not tf.reduce_all(tf.math.is_finite(variable.value)):
                 self._stop_unfit(f"weight {variable.path}", iteration)
-        self.checkpoints.save(state, iteration)
+        self.checkpoints.save(state, iteration, self._best)
 
     def _check_finite(self, loss: float, iteration: int) -> None:
         if not math.isfinite(loss):

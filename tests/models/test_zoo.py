@@ -19,7 +19,7 @@ BANDS = {2: ("VV", "VH"), 3: S2[:3], 10: S2, 12: ("VV", "VH", *S2)}
 
 # Trainable parameters by (bands, labels) at 120 pixels. ShortCNN and the slim forms:
 # the figures of the projects they come from; timm's: timm 1.0.31, and for resnet18
-# torchvision's 11,689,512 with a head of 19 in place of 1000; the two of our own: by hand.
+# torchvision's 11,689,512 with a head of 19 in place of 1000; our own two: by hand.
 SLIM_50 = {
     (2, 19): 23_543_827,
     (2, 43): 23_593_003,

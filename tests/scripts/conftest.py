@@ -48,6 +48,15 @@ def call(monkeypatch, capfd):
     return run
 
 
+@pytest.fixture(autouse=True)
+def forget_models():
+    """Frees the models of a test, of which Keras keeps track."""
+    yield
+    import keras
+
+    keras.utils.clear_session()
+
+
 @pytest.fixture(scope="session")
 def archive_v1(tmp_path_factory) -> Path:
     out = tmp_path_factory.mktemp("v1") / "archive"

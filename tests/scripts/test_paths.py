@@ -303,7 +303,7 @@ def test_the_real_patches_are_learnt(
         model_name=model,
         modality=modality,
         batch_size=3,
-        nb_epoch=60 if model == "resnet50" else 20,
+        nb_epoch=30 if model == "resnet50" else 20,
         learning_rate=1e-3,
         validate_per_iteration=100,
         val_tf_record_files=[],

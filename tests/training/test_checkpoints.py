@@ -64,10 +64,12 @@ def test_a_restored_state_goes_on_bit_for_bit(tmp_path):
 
 def test_the_newest_and_the_best_are_kept(tmp_path):
     saved, state = folder(tmp_path, keep=2), make_state()
+    best = None
     for iteration in (10, 20, 30, 40, 50):
-        saved.save(state, iteration)
         if iteration == 20:
-            saved.mark_best(20, "macro_average_precision", 0.5)
+            best = checkpoints.Best(20, "macro_average_precision", 0.5)
+        saved.save(state, iteration, best)
+    assert saved.best() == best
     assert saved.iterations() == [20, 40, 50]
     assert saved.find("best").name == "iteration-20"
     assert saved.find("last").name == "iteration-50"

@@ -83,7 +83,7 @@ def test_a_run_does_what_the_config_says(tmp_path):
     assert points(tmp_path, "training") == [2, 4, 6, 8, 10, 12, 14, 15]
     assert points(tmp_path, "validation") == [5, 10, 15]
     assert trainer.checkpoints.iterations() == [5, 10, 15]
-    assert trainer.checkpoints.best()["iteration"] == 15
+    assert trainer.checkpoints.best().iteration == 15
     history = [p for p in logs.read_history(tmp_path) if p["split"] == "validation"]
     assert history[-1]["mse_loss"] < history[0]["mse_loss"]
     assert "x_class3" not in history[0]
