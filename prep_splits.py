@@ -51,7 +51,10 @@ def parse_arguments() -> argparse.Namespace:
         "shadow behind it, those are included",
     )
     parser.add_argument(
-        "--workers", type=int, default=os.cpu_count(), help="processes (all cores)"
+        "--workers",
+        type=int,
+        default=os.cpu_count(),
+        help="at most (all cores)",
     )
     parser.add_argument(
         "--record-format",
@@ -60,7 +63,10 @@ def parse_arguments() -> argparse.Namespace:
         help="int64 for the tools of the older projects",
     )
     parser.add_argument(
-        "--shard-size-mb", type=float, default=128, help="upper bound of a file (128)"
+        "--shard-size-mb",
+        type=float,
+        default=128,
+        help="of a file, about (128)",
     )
     parser.add_argument(
         "--seed", type=int, default=42, help="of the order of the records (42)"

@@ -24,7 +24,6 @@ def main() -> None:
     from bigearthnet_tf.training import session
 
     run = session.open_session(config)
-    runs.open_run(out_dir, config)
     session.describe(run, logger.info)
     model, optimizer = session.build(run)
     iteration = session.train(run, model, optimizer, out_dir, arguments.test_run)

@@ -25,6 +25,8 @@ def run() -> None:
     _add_sample(commands)
     _add_models(commands)
     _add_schema(commands)
+    for command in commands.choices.values():
+        command.add_argument("--debug", action="store_true", help=argparse.SUPPRESS)
     arguments = parser.parse_args()
     arguments.command(arguments)
 
@@ -65,6 +67,7 @@ def _add_models(commands: argparse._SubParsersAction) -> None:
 
 
 def _models(arguments: argparse.Namespace) -> None:
+    console.load_tensorflow()
     from bigearthnet_tf import models
 
     names = models.list_models(arguments.pattern)

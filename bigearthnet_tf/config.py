@@ -135,7 +135,12 @@ class Config(pydantic.BaseModel):
         description="`auto`: all visible GPUs, else the CPU; `gpu:0,2`: these GPUs; "
         "`cpu`; `cpu:2`: that many logical CPUs, to test distribution",
     )
-    precision: Literal["float32", "mixed_bfloat16", "mixed_float16"] = Field(
+    synchronize_batch_norm: bool = Field(
+        True,
+        description="BatchNorm over the whole batch rather than each device's part, so "
+        "that any number of devices gives the same weights",
+    )
+    precision: Literal["float32", "mixed_bfloat16"] = Field(
         "float32", description="Keras dtype policy of the layers"
     )
 

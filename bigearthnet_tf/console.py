@@ -135,6 +135,8 @@ def progress(iterable: Iterable[Any] | None = None, **kwargs: Any) -> tqdm[Any]:
     kwargs.setdefault("dynamic_ncols", interactive)
     kwargs.setdefault("mininterval", 0.2 if interactive else 30.0)
     kwargs.setdefault("smoothing", 0.1)
+    # What fails at once shows its error and no bar.
+    kwargs.setdefault("delay", 0.5)
     return tqdm(iterable, **kwargs)
 
 

@@ -96,9 +96,19 @@ def _read_entry(fields: list[str], split: str, where: str) -> PatchEntry:
             f"{where}: expected a Sentinel-2 name, then its Sentinel-1 name or nothing,"
             f" got {','.join(fields)!r}"
         )
+    if len(sensors) == 2 and _indices(fields[0]) != _indices(fields[1]):
+        raise ValueError(
+            f"{where}: {fields[0]} and {fields[1]} are no pair, since column and row, "
+            "the last two numbers, differ; restore the list"
+        )
     return PatchEntry(
         name=fields[0], name_s1=fields[1] if len(sensors) == 2 else None, split=split
     )
+
+
+def _indices(name: str) -> tuple[int, int]:
+    parsed = names.parse_name(name)
+    return parsed.column, parsed.row
 
 
 def write_split_csv(path: Path | str, entries: Iterable[PatchEntry]) -> None:

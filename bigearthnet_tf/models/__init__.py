@@ -3,6 +3,7 @@
 # Importing a family registers its architectures.
 from bigearthnet_tf.models import resnet, short_cnn
 from bigearthnet_tf.models.build import BandGroup, assemble
+from bigearthnet_tf.models.layers import synchronize_batch_norm
 from bigearthnet_tf.models.zoo import get_model, list_models, register_model
 
 __all__ = [
@@ -13,4 +14,5 @@ __all__ = [
     "register_model",
     "resnet",
     "short_cnn",
+    "synchronize_batch_norm",
 ]

@@ -153,6 +153,13 @@ class BatchNormalization(keras.layers.BatchNormalization):
             moving.assign(moving * self.momentum + batch * (1 - self.momentum))
 
 
+def synchronize_batch_norm(model: keras.Model) -> None:
+    """Makes every BatchNorm of a model normalise over the batches of all replicas."""
+    for layer in model.layers:
+        if isinstance(layer, keras.layers.BatchNormalization):
+            layer.synchronized = True
+
+
 def uniform_by_fan_in(fan_in: int) -> keras.initializers.Initializer:
     """Returns U(-1/sqrt(fan_in), 1/sqrt(fan_in)), torch's default for biases."""
     bound = fan_in**-0.5

@@ -77,13 +77,15 @@ class Plan:
     def fingerprint(self) -> str:
         """Returns a hash of everything that the shards' bytes follow from."""
         content = {
-            "schema": schema.SCHEMA_VERSION,
+            "schema": manifest.SCHEMA_VERSION,
             "split": self.split,
             "bands": self.bands,
             "format": self.record_format,
             "version": self.archive_version,
             "label_types": self.label_types,
-            "shards": [[(e.name, e.name_s1) for e in shard] for shard in self.shards],
+            "shards": [
+                [(e.name, e.name_s1, e.labels) for e in shard] for shard in self.shards
+            ],
         }
         return hashlib.sha256(json.dumps(content).encode()).hexdigest()
 
@@ -107,7 +109,7 @@ def plan_split(
         entries: the patches of the split.
         split: its name.
         seed: of the order.
-        shard_size_mb: upper bound of a shard in 10^6 bytes, in form `bytes`.
+        shard_size_mb: about the size of a shard in 10^6 bytes, in form `bytes`.
         record_format: `bytes` or `int64`.
 
     Raises:
@@ -188,7 +190,11 @@ def convert(
 
 def _convert_split(plan: Plan, out_dir: Path, crew: pool.Workers) -> manifest.Manifest:
     partial = _open_partial(plan, out_dir)
-    _check_space(plan, out_dir, partial)
+    try:
+        _check_space(plan, out_dir, partial)
+    except OSError:
+        _close_partial(partial)
+        raise
     finished = _finished_shards(plan, partial)
     if finished:
         logger.info(
@@ -228,7 +234,7 @@ def _convert_split(plan: Plan, out_dir: Path, crew: pool.Workers) -> manifest.Ma
 def _present(plan: Plan, out_dir: Path, overwrite: bool) -> manifest.Manifest | None:
     """Returns the manifest of the same plan, carried out before."""
     path = manifest.manifest_path(out_dir, plan.split)
-    if not path.exists():
+    if overwrite or not path.exists():
         return None
     found = manifest.load(path)
     whole = all(
@@ -238,16 +244,16 @@ def _present(plan: Plan, out_dir: Path, overwrite: bool) -> manifest.Manifest | 
     )
     if found.plan == plan.fingerprint() and whole:
         logger.info(
-            "%s: all %d records are there already", plan.split, plan.num_records
+            "%s: all %d records are there already; --overwrite converts them again",
+            plan.split,
+            plan.num_records,
         )
         return found
-    if not overwrite:
-        state = "damaged records" if not whole else "records of other patches or bands"
-        raise FileExistsError(
-            f"{out_dir}: holds {state} of split {plan.split!r}; choose another "
-            "output folder, or pass --overwrite"
-        )
-    return None
+    state = "damaged records" if not whole else "records of other patches or bands"
+    raise FileExistsError(
+        f"{out_dir}: holds {state} of split {plan.split!r}; choose another output "
+        "folder, or pass --overwrite"
+    )
 
 
 def _open_partial(plan: Plan, out_dir: Path) -> Path:
@@ -275,8 +281,8 @@ def _check_space(plan: Plan, out_dir: Path, partial: Path) -> None:
     needed, free = plan.num_bytes - done, shutil.disk_usage(out_dir).free
     if needed > free:
         raise OSError(
-            f"{out_dir}: split {plan.split!r} needs {needed / 1e9:.2f} GB, but "
-            f"{free / 1e9:.2f} GB are free; make room or choose another output folder"
+            f"{out_dir}: split {plan.split!r} needs {needed / 1e6:.0f} MB, but "
+            f"{free / 1e6:.0f} MB are free; make room or choose another output folder"
         )
 
 
@@ -310,17 +316,15 @@ def _publish(
     plan: Plan, out_dir: Path, partial: Path, shards: list[manifest.Shard]
 ) -> manifest.Manifest:
     """Moves the finished shards into place, the manifest last."""
-    old = manifest.manifest_path(out_dir, plan.split)
-    if old.exists():
-        outdated = [shard.file for shard in manifest.load(old).shards]
-        old.unlink()
-        for file in outdated:
-            (out_dir / file).unlink(missing_ok=True)
+    # Without its manifest no reader takes a shard for complete.
+    manifest.manifest_path(out_dir, plan.split).unlink(missing_ok=True)
+    for outdated in manifest.shards_of(out_dir, plan.split):
+        outdated.unlink()
     for shard in shards:
         (partial / shard.file).replace(out_dir / shard.file)
     facts = {name: band_facts.BANDS[name] for name in plan.bands}
     result = manifest.Manifest(
-        schema_version=schema.SCHEMA_VERSION,
+        schema_version=manifest.SCHEMA_VERSION,
         tool_version=bigearthnet_tf.__version__,
         split=plan.split,
         archive_version=plan.archive_version,

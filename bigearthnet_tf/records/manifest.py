@@ -9,6 +9,10 @@ from pathlib import Path
 import pydantic
 
 from bigearthnet_tf import files
+from bigearthnet_tf.archive.bands import BANDS
+from bigearthnet_tf.archive.labels import LABELS
+
+SCHEMA_VERSION = 1
 
 
 class Shard(pydantic.BaseModel):
@@ -68,6 +72,15 @@ def manifest_path(folder: Path | str, split: str) -> Path:
     return Path(folder) / f"{split}.manifest.json"
 
 
+def shards_of(folder: Path, split: str) -> list[Path]:
+    """Returns the shards of a split that lie in a folder, of whatever preparation."""
+    return [
+        path
+        for path in sorted(folder.glob("*.tfrecord"))
+        if (match := SHARD_NAME.match(path.name)) and match["split"] == split
+    ]
+
+
 def find_manifest(shard: Path | str) -> Path | None:
     """Returns the manifest that speaks of a shard; None if there is none."""
     shard = Path(shard)
@@ -87,7 +100,7 @@ def load(path: Path | str) -> Manifest:
     """
     content = files.read_json(path)
     try:
-        return Manifest.model_validate(content)
+        return _check(Manifest.model_validate(content), path)
     except pydantic.ValidationError as error:
         fault = error.errors()[0]
         key = ".".join(str(part) for part in fault["loc"])
@@ -95,6 +108,25 @@ def load(path: Path | str) -> Manifest:
             f"{path}: not a manifest that this version reads ({key}: {fault['msg']}); "
             "prepare the records again"
         ) from None
+
+
+def _check(manifest: Manifest, path: Path | str) -> Manifest:
+    """Refuses records whose bands or labels mean something else than here."""
+    expected = {name: (b.dtype, (b.pixels, b.pixels)) for name, b in BANDS.items()}
+    bands = {name: (b.dtype, b.shape) for name, b in manifest.bands.items()}
+    labels = {kind: list(names) for kind, names in LABELS.items()}
+    if manifest.schema_version != SCHEMA_VERSION:
+        fault = f"schema version {manifest.schema_version}, not {SCHEMA_VERSION}"
+    elif any(expected.get(name) != facts for name, facts in bands.items()):
+        fault = "bands of another dtype or shape"
+    elif any(labels.get(kind) != names for kind, names in manifest.label_order.items()):
+        fault = "labels in another order"
+    else:
+        return manifest
+    raise ValueError(
+        f"{path}: speaks of records that this version does not read ({fault}); prepare "
+        "the records again"
+    )
 
 
 def save(manifest: Manifest, folder: Path | str) -> None:

@@ -70,6 +70,11 @@ def open_records(patterns: Sequence[str] | str) -> RecordSource:
             versions.add(facts.archive_version)
         if counts[-1]:
             forms[path] = schema.recognise(_first_record(path), path)
+        if described is None and path in forms and forms[path].encoding == "bytes":
+            raise ValueError(
+                f"{path}: no manifest beside it that names it; the preparation was "
+                "not finished, or the manifest was not copied along with its shards"
+            )
     if not forms:
         raise ValueError(f"{paths[0]}: no records in these files; prepare them again")
     if len(set(forms.values())) > 1 or len(versions) > 1:

@@ -24,8 +24,6 @@ from bigearthnet_tf.archive import bands as band_facts
 from bigearthnet_tf.archive import labels as label_facts
 from bigearthnet_tf.archive.patch import Patch
 
-SCHEMA_VERSION = 1
-
 NAME_S2, NAME_S1 = "patch_name_s2", "patch_name_s1"
 # Schemas A, B and D knew Sentinel-2 alone.
 OLD_NAME = "patch_name"

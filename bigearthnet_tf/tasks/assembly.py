@@ -27,7 +27,9 @@ def model_bands(name: str, bands: str | Sequence[str] | None) -> tuple[str, ...]
     Raises:
         ValueError: unknown model, band set or band.
     """
-    return band_facts.resolve_bands(bands or models.get_model(name).bands or "s2")
+    if bands is None:
+        bands = models.get_model(name).bands or "s2"
+    return band_facts.resolve_bands(bands)
 
 
 def build_model(

@@ -42,7 +42,9 @@ class Classification:
         own_bands = models.get_model(config.model_name).bands
         self.bands = assembly.model_bands(
             config.model_name,
-            config.bands or own_bands or MODALITY_BANDS[config.modality],
+            own_bands or MODALITY_BANDS[config.modality]
+            if config.bands is None
+            else config.bands,
         )
         self.label_type = label_facts.canonical_label_type(config.label_type)
         self.labels = label_facts.label_names(self.label_type)
@@ -96,8 +98,11 @@ class Classification:
         if self.config.statistics:
             return self.config.statistics
         source = self._find("train") or self._find("test")
-        version = source.archive_version if source else "v2"
-        return band_statistics.default_statistics(version, self.config.interpolation)
+        return band_statistics.default_statistics(
+            source.archive_version if source else "v2",
+            self.config.interpolation,
+            self.config.image_size,
+        )
 
     def training_data(self, start_iteration: int) -> tf.data.Dataset:
         """Returns endless shuffled batches of (groups, labels, weights of one)."""
@@ -127,7 +132,7 @@ class Classification:
     def build_model(self) -> keras.Model:
         """Builds the architecture with its preprocessing and head."""
         config = self.config
-        return assembly.build_model(
+        model = assembly.build_model(
             self.model_name,
             len(self.labels),
             self.bands,
@@ -139,6 +144,10 @@ class Classification:
             drop_path_rate=config.drop_path_rate,
             seed=config.seed,
         )
+        replicas = tf.distribute.get_strategy().num_replicas_in_sync
+        if replicas > 1 and config.synchronize_batch_norm:
+            models.synchronize_batch_norm(model)
+        return model
 
     def losses(self, model: keras.Model, batch: tuple, training: bool) -> tf.Tensor:
         """Returns the loss of each patch, (batch,) float32."""

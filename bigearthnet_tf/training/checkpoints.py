@@ -2,8 +2,8 @@
 
 A checkpoint is a folder `iteration-N` with a TensorFlow checkpoint (`state.*`) and
 `description.json`, which says what the weights mean and which checkpoint was the best
-by then. It is written under a hidden name and renamed when complete, so a folder of that
-name is always whole.
+by then. It is written under a hidden name and renamed when complete, so a folder of
+that name is always whole.
 """
 
 from __future__ import annotations
@@ -79,12 +79,21 @@ class CheckpointFolder:
         folder: where they are; made when the first one is saved.
         description: of the task; a checkpoint that differs is refused.
         keep: how many of the newest to keep besides the best; 0 keeps all.
+        position: what an iteration's place in the data follows from; a checkpoint
+            that differs can't be continued, though its weights can be used.
     """
 
-    def __init__(self, folder: Path, description: dict[str, Any], keep: int) -> None:
+    def __init__(
+        self,
+        folder: Path,
+        description: dict[str, Any],
+        keep: int,
+        position: dict[str, Any] | None = None,
+    ) -> None:
         self.folder = folder
         self.description = description
         self.keep = keep
+        self.position = position or {}
 
     def iterations(self) -> list[int]:
         """Returns the iterations at which there is a checkpoint, ascending."""
@@ -119,6 +128,7 @@ class CheckpointFolder:
                 "iteration": iteration,
                 **self.description,
                 "shapes": state.shapes(),
+                "position": self.position,
                 "best": asdict(best) if best else None,
             }
             files.write_json(temporary / _DESCRIPTION, content)
@@ -186,6 +196,8 @@ class CheckpointFolder:
         """
         content = files.read_json(path / _DESCRIPTION)
         _compare(content, self.description, path)
+        if state.optimizer is not None:
+            self._check_position(content.get("position", {}), path)
         if content["shapes"] != state.shapes():
             raise ValueError(
                 f"{path}: its weights have other shapes than the model "
@@ -203,6 +215,15 @@ class CheckpointFolder:
                 "this folder to go on from the one before"
             ) from error
         return int(content["iteration"])
+
+    def _check_position(self, found: dict[str, Any], path: Path) -> None:
+        for key, value in self.position.items():
+            if found.get(key) != value:
+                raise ValueError(
+                    f"{path}: can't be continued with {key} {value}, it was made with "
+                    f"{found.get(key)}, which fixes the order of the data; restore "
+                    "that, or start anew in another out_dir"
+                )
 
     def _drop_old(self, best: Best | None) -> None:
         if not self.keep:

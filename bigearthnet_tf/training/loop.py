@@ -11,6 +11,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 import keras
+import numpy as np
 import tensorflow as tf
 
 from bigearthnet_tf import console
@@ -116,44 +117,67 @@ class Trainer:
             has_validation=task.num_records("val") > 0,
         )
         self.checkpoints = checkpoints.CheckpointFolder(
-            out_dir / "checkpoints", task.describe(), config.keep_checkpoints
+            out_dir / "checkpoints",
+            task.describe(),
+            config.keep_checkpoints,
+            {
+                "batch_size": config.batch_size,
+                "seed": config.seed,
+                "shuffle_buffer_size": config.shuffle_buffer_size,
+                "training_records": num_records,
+            },
         )
 
-    def train(self, model: keras.Model, optimizer: keras.optimizers.Optimizer) -> int:
-        """Runs all iterations that are still to do.
+    def start(self, model: keras.Model, optimizer: keras.optimizers.Optimizer) -> None:
+        """Puts model and optimizer where the run stands, and says where that is.
 
         Args:
             model: built in the scope of the strategy, as is the optimizer.
             optimizer: its variables exist already.
 
+        Raises:
+            FileNotFoundError: no checkpoint at `model_file`.
+            ValueError: a checkpoint is damaged, or of another model or order of data.
+        """
+        self._state = checkpoints.State(model, optimizer)
+        self._optimizer = optimizer
+        self._iteration = self._restore(self._state)
+        self._best = self.checkpoints.best()
+        # The rate is the config's, also where a checkpoint remembers another one.
+        optimizer.learning_rate = self.config.learning_rate
+
+    def train(self) -> int:
+        """Runs all iterations that are still to do, after `start`.
+
         Returns:
             The last iteration.
 
         Raises:
-            ValueError: the loss or a weight is no longer finite, or a checkpoint is
-                of another model.
+            ValueError: the loss or a weight is no longer finite.
             OSError: a checkpoint can't be written.
         """
-        state = checkpoints.State(model, optimizer)
-        iteration = self._start(state)
+        state, iteration = self._state, self._iteration
         if iteration >= self.schedule.total:
             logger.info("all %d iterations are done", iteration)
             return iteration
-        self._best = self.checkpoints.best()
         self.log = logs.RunLog(self.out_dir, iteration)
-        self._scorer = scoring.Scorer(self.task, model, self.strategy)
+        self._scorer = scoring.Scorer(self.task, state.model, self.strategy)
         data = iter(
             self.strategy.experimental_distribute_dataset(
                 self.task.training_data(iteration)
             )
         )
         steps = _compiled_steps(
-            self.task, model, optimizer, self.strategy, self.config.batch_size
+            self.task,
+            state.model,
+            state.optimizer,
+            self.strategy,
+            self.config.batch_size,
         )
         with console.progress(
             total=self.schedule.total, initial=iteration, desc="training", unit="it"
         ) as bar:
-            for now in self._advance(steps, data, iteration, bar):
+            for now in self._advance(steps, data, state, iteration, bar):
                 if self.schedule.validates(now):
                     self._validate(state, now, bar)
                 if self.schedule.saves(now):
@@ -161,7 +185,7 @@ class Trainer:
         self.log.close()
         return self.schedule.total
 
-    def _start(self, state: checkpoints.State) -> int:
+    def _restore(self, state: checkpoints.State) -> int:
         """Decides where to begin: this run's checkpoint, given weights, scratch."""
         if self.checkpoints.iterations():
             path = self.checkpoints.find("last")
@@ -180,6 +204,7 @@ class Trainer:
         self,
         steps: tf.types.experimental.PolymorphicFunction,
         data: Iterator[Batch],
+        state: checkpoints.State,
         iteration: int,
         bar: console.tqdm,
     ) -> Iterator[int]:
@@ -201,11 +226,12 @@ class Trainer:
             bar.set_postfix({"loss": f"{loss:.4f}", "img/s": f"{speed:.0f}"}, False)
             last = iteration == self.schedule.total
             if last or iteration % self.config.log_per_iteration == 0:
+                self._check_weights(state, iteration)
                 seconds = time.perf_counter() - since
                 images = len(losses) * self.config.batch_size
                 scalars = {
                     f"{self.config.loss}_loss": sum(losses) / len(losses),
-                    "learning_rate": self.config.learning_rate,
+                    "learning_rate": float(self._optimizer.learning_rate),
                     "images_per_second": images / seconds,
                 }
                 self.log.write("training", iteration, scalars)
@@ -219,6 +245,9 @@ class Trainer:
         self, state: checkpoints.State, iteration: int, bar: console.tqdm
     ) -> None:
         outputs = self._scorer.score("val", self.config.batch_size, self.max_batches)
+        for name, values in outputs.items():
+            if not np.isfinite(values).all():
+                self._stop_unfit(f"one of the validation {name}", iteration)
         metrics = self.task.metrics(outputs)
         shown = logs.overall(metrics)
         self.log.write("validation", iteration, shown)
@@ -245,11 +274,14 @@ class Trainer:
     def _save(self, state: checkpoints.State, iteration: int) -> None:
         if self.checkpoints.iterations()[-1:] == [iteration]:
             return
+        self._check_weights(state, iteration)
+        self.checkpoints.save(state, iteration, self._best)
+
+    def _check_weights(self, state: checkpoints.State, iteration: int) -> None:
         # A finite loss can still have given an infinite update.
         for variable in state.model.trainable_variables:
             if not tf.reduce_all(tf.math.is_finite(variable.value)):
                 self._stop_unfit(f"weight {variable.path}", iteration)
-        self.checkpoints.save(state, iteration, self._best)
 
     def _check_finite(self, loss: float, iteration: int) -> None:
         if not math.isfinite(loss):

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import shutil
 from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
@@ -9,7 +10,7 @@ from pathlib import Path
 import keras
 import tensorflow as tf
 
-from bigearthnet_tf import optimization
+from bigearthnet_tf import optimization, runs
 from bigearthnet_tf.config import Config
 from bigearthnet_tf.tasks import base
 from bigearthnet_tf.training import checkpoints, loop, strategy
@@ -66,10 +67,15 @@ def train(
     test_run: bool = False,
 ) -> int:
     """Runs the iterations that are still to do and returns the last one."""
+    if test_run:
+        shutil.rmtree(out_dir, ignore_errors=True)
     trainer = loop.Trainer(
         session.config, session.task, session.strategy, out_dir, test_run
     )
-    return trainer.train(model, optimizer)
+    trainer.start(model, optimizer)
+    # Only a run that can begin leaves its config in the folder.
+    runs.open_run(out_dir, session.config)
+    return trainer.train()
 
 
 def load_trained(

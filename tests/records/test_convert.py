@@ -140,7 +140,7 @@ def test_impossible_plans_are_refused(tmp_path, options, message):
 def test_too_little_room_is_noticed_before_the_start(tmp_path, monkeypatch):
     usage = shutil.disk_usage(tmp_path)._replace(free=1000)
     monkeypatch.setattr(shutil, "disk_usage", lambda _: usage)
-    with pytest.raises(OSError, match=r"needs 0\.00 GB, but 0\.00 GB are free"):
+    with pytest.raises(OSError, match=r"needs 1 MB, but 0 MB are free"):
         toy.write_records(tmp_path, count=2)
 
 

@@ -2,6 +2,7 @@
 
 import importlib.util
 import json
+import logging
 import sys
 from dataclasses import dataclass
 from pathlib import Path
@@ -45,7 +46,9 @@ def call(monkeypatch, capfd):
         printed = capfd.readouterr()
         return Outcome(left.value.code, printed.out, printed.err)
 
-    return run
+    yield run
+    # The handler writes to this test's standard output, which is about to close.
+    logging.getLogger().handlers.clear()
 
 
 @pytest.fixture(autouse=True)

@@ -143,6 +143,16 @@ def test_unknown_label(call, broken, tmp_path):
     check(prepare(call, root, tmp_path), (name, "'Pasture'", "'Pastures'"), tmp_path)
 
 
+def test_partners_of_other_patches_are_no_pairs(call, broken, tmp_path):
+    root, _, _ = broken
+    pairs = [r.split(",") for r in (root / "train.csv").read_text().splitlines()]
+    swapped = zip(
+        [s2 for s2, _ in pairs], reversed([s1 for _, s1 in pairs]), strict=True
+    )
+    (root / "train.csv").write_text("\n".join(map(",".join, swapped)))
+    check(prepare(call, root, tmp_path), ("train.csv:1", "are no pair"), tmp_path)
+
+
 def test_missing_partner(call, broken, tmp_path):
     root, _, _ = broken
     s2, s1 = (root / "train.csv").read_text().splitlines()[0].split(",")
@@ -262,6 +272,25 @@ def test_a_flipped_bit_within_a_shard(call, write_config, records):
     data[len(data) // 2] ^= 1
     path.write_bytes(data)
     check(call("train", write_config(records)), ("damaged", "train"))
+
+
+@pytest.mark.parametrize(
+    ("change", "message"),
+    [
+        (lambda m: m.update(schema_version=99), "schema version 99"),
+        (lambda m: m["label_order"]["original"].reverse(), "labels in another order"),
+        (lambda m: m["bands"]["B02"].update(dtype="int8"), "another dtype"),
+        (None, "no manifest beside it"),
+    ],
+)
+def test_records_that_mean_something_else(call, write_config, records, change, message):
+    path = records / "train.manifest.json"
+    content = json.loads(path.read_text())
+    path.unlink()
+    if change is not None:
+        change(content)
+        path.write_text(json.dumps(content))
+    check(call("train", write_config(records)), message)
 
 
 def test_evaluation_before_training(call, write_config, records):

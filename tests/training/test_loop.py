@@ -59,6 +59,7 @@ def run(tmp_path, task=None, learning_rate=0.1, test_run=False, **keys):
         "monitor": "mse_loss",
         "save_checkpoint_per_iteration": 5,
         "log_per_iteration": 2,
+        "learning_rate": learning_rate,
         "out_dir": str(tmp_path),
     } | keys
     config = configs.from_dict(keys)
@@ -69,7 +70,8 @@ def run(tmp_path, task=None, learning_rate=0.1, test_run=False, **keys):
         model = keras.Sequential([keras.Input((1,)), keras.layers.Dense(1)])
         optimizer = keras.optimizers.SGD(learning_rate)
         optimizer.build(model.trainable_variables)
-    last = trainer.train(model, optimizer)
+    trainer.start(model, optimizer)
+    last = trainer.train()
     return trainer, model, last
 
 
