@@ -22,7 +22,7 @@ from dataclasses import dataclass
 from functools import partial
 from importlib.metadata import version
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import imagecodecs
 import old_recipes
@@ -32,6 +32,9 @@ from numpy.typing import NDArray
 from bigearthnet_tf import console, files
 from bigearthnet_tf.archive import archives, bands, metadata, names
 from bigearthnet_tf.archive.patch import PatchEntry
+
+if TYPE_CHECKING:
+    from bigearthnet_tf.records import pool
 
 RESULTS = Path(__file__).with_name("results")
 
@@ -252,22 +255,43 @@ def convert_new(
         return len(entries) / (time.perf_counter() - start)
 
 
+def convert_parallel(
+    archive: archives.Archive, entries: Sequence[PatchEntry], workers: int
+) -> float:
+    """Converts on processes that have started; returns patches a second."""
+    from bigearthnet_tf.records import convert, pool
+
+    plan = convert.plan_split(archive, entries, "train", shard_size_mb=SHARD_MB)
+    with (
+        tempfile.TemporaryDirectory() as folder,
+        pool.Workers(archive, workers) as crew,
+    ):
+        _write(crew, Path(folder), [[entry] for entry in entries[:workers]])
+        return len(entries) / _write(crew, Path(folder), plan.shards)
+
+
 def start_workers(
     archive: archives.Archive, entries: Sequence[PatchEntry], workers: int
 ) -> float:
-    """Writes one patch a process and returns the start-ups a second."""
+    """Starts processes that write one patch each; returns starts a second."""
     from bigearthnet_tf.records import pool
 
-    with tempfile.TemporaryDirectory() as folder:
-        jobs = {
-            index: (Path(folder) / f"{index}", entries[index : index + 1], "bytes")
-            for index in range(workers)
-        }
-        start = time.perf_counter()
-        with pool.Workers(archive, workers) as crew:
-            for _ in crew.write_shards(jobs, lambda _: None):
-                pass
-            return 1 / (time.perf_counter() - start)
+    with (
+        tempfile.TemporaryDirectory() as folder,
+        pool.Workers(archive, workers) as crew,
+    ):
+        return 1 / _write(crew, Path(folder), [[entry] for entry in entries[:workers]])
+
+
+def _write(
+    crew: pool.Workers, folder: Path, shards: Sequence[Sequence[PatchEntry]]
+) -> float:
+    """Writes shards and returns the seconds that it took."""
+    start = time.perf_counter()
+    jobs = {i: (folder / str(i), shard, "bytes") for i, shard in enumerate(shards)}
+    for _ in crew.write_shards(jobs, lambda _: None):
+        pass
+    return time.perf_counter() - start
 
 
 def convert_once(root: Path, patches: int) -> None:
@@ -284,8 +308,6 @@ def decode(path: Path) -> NDArray[Any]:
 
 def list_cases(arguments: argparse.Namespace) -> tuple[list[Case], int]:
     """Returns what is compared and the number of processes of the last case."""
-    from bigearthnet_tf.records import convert
-
     archive, entries = open_sample(arguments.archive, arguments.patches)
     paths = [band_files(archive, entry) for entry in entries]
     few, few_paths = entries[: arguments.slow_patches], paths[: arguments.slow_patches]
@@ -302,19 +324,17 @@ def list_cases(arguments: argparse.Namespace) -> tuple[list[Case], int]:
         Case(NEW, partial(convert_new, archive, entries, 1)),
         *(Case(f"reading alone: {name}", read) for name, read in reading.items()),
     ]
-    # `convert` starts no more processes than that.
-    useful = -(-len(entries) // convert.PATCHES_PER_WORKER)
-    workers = min(os.cpu_count() or 1, useful)
+    workers = os.cpu_count() or 1
     if workers > 1:
         cases += [
-            Case(_many(workers), partial(convert_new, archive, entries, workers)),
+            Case(_many(workers), partial(convert_parallel, archive, entries, workers)),
             Case(START_UP, partial(start_workers, archive, entries, workers)),
         ]
     return cases, workers
 
 
 def _many(workers: int) -> str:
-    return f"bigearthnet_tf, {workers} processes"
+    return f"bigearthnet_tf, {workers} processes, once started"
 
 
 def main() -> None:
@@ -330,17 +350,8 @@ def main() -> None:
     rates = interleave(cases, arguments.repeats)
     notes = [f"{NEW}: {ratio(rates[NEW], rates[OLD]):.1f} times {OLD} (target: 10)."]
     if workers > 1:
-        start_ups = [1 / value for value in rates.pop(START_UP)]
-        rates[f"{_many(workers)}, start-up left out"] = [
-            1 / (1 / value - start_up / arguments.patches)
-            for value, start_up in zip(rates[_many(workers)], start_ups, strict=True)
-        ]
-        notes.append(
-            f"The processes take {statistics.median(start_ups):.1f} s to start, "
-            "whatever the number of patches."
-        )
-    else:
-        notes.append("Too few patches for `convert` to start a second process.")
+        start_up = statistics.median(1 / value for value in rates.pop(START_UP))
+        notes.append(f"{workers} processes take {start_up:.1f} s to start, once.")
     report(
         arguments,
         {

@@ -2,7 +2,9 @@
 
 * The TensorFlow project of TU Berlin: rasterio for each band, one int64 a pixel in one
   TFRecord file; parsed record by record, standardised and resampled on the host.
-* reBEN's data in the form of rico-hdl, safetensors in LMDB, read by two processes.
+* reBEN's data in the form of rico-hdl, safetensors in LMDB, read by two processes: as
+  its own loader does, patch by patch through PyTorch's `DataLoader`; and as fast as we
+  could make it, whole batches decoded into shared memory.
 
 Where a choice was open, the baseline got the faster one. TensorFlow is imported where
 it is used: the processes of the LMDB loader do without.
@@ -79,46 +81,50 @@ def _pixels(array: NDArray[Any]) -> tf.train.Feature:
     return tf.train.Feature(int64_list=tf.train.Int64List(value=flat))
 
 
-def int64_dataset(file: Path, names: Sequence[str], batch_size: int) -> tf.data.Dataset:
-    """Returns endless batches in the order of operations of the TensorFlow project.
+def int64_batches(
+    file: Path, names: Sequence[str], batch_size: int
+) -> Iterator[tuple[tf.Tensor, NDArray[Any]]]:
+    """Yields batches for ever, in the order of operations of the TensorFlow project.
 
-    Records are parsed one by one on ten threads, standardised in float64, resampled
-    with the bicubic kernel of TensorFlow 1, stacked and batched. Only the bands that
-    are wanted are parsed, where the project parsed all.
+    Every band of a record is parsed, one record after the other in ten calls at a
+    time; then come batch and prefetch; the bands in use are standardised in NumPy's
+    float64, and TensorFlow 1's bicubic kernel resizes them on the host.
 
     Args:
         file: from `write_records`.
-        names: the bands.
+        names: the bands, of one sensor or both.
         batch_size: patches a batch.
 
-    Returns:
-        Batches of float32 (batch, 120, 120, bands) and labels.
+    Yields:
+        (batch, 120, 120, bands) float32 and the multi-hot labels.
     """
     import tensorflow as tf
 
     facts = statistics.band_statistics("v1")
-    features = {"BigEarthNet-19_labels_multi_hot": tf.io.FixedLenFeature(19, tf.int64)}
-    for name in names:
-        side = bands.BANDS[name].pixels
-        stored = tf.float32 if bands.BANDS[name].sensor == "S1" else tf.int64
-        features[name] = tf.io.FixedLenFeature((side, side), stored)
-
-    def parse(serialized: tf.Tensor) -> tuple[tf.Tensor, tf.Tensor]:
-        parsed = tf.io.parse_single_example(serialized, features)
+    sensors = {bands.BANDS[name].sensor for name in names}
+    features: dict[str, Any] = {
+        name: tf.io.FixedLenFeature(
+            (band.pixels, band.pixels), tf.float32 if band.sensor == "S1" else tf.int64
+        )
+        for name, band in bands.BANDS.items()
+        if band.sensor in sensors
+    }
+    features["BigEarthNet-19_labels_multi_hot"] = tf.io.FixedLenFeature(19, tf.int64)
+    dataset = tf.data.TFRecordDataset(str(file)).shuffle(1000).repeat()
+    dataset = dataset.map(
+        lambda record: tf.io.parse_single_example(record, features),
+        num_parallel_calls=10,
+    )
+    size = (IMAGE_PIXELS, IMAGE_PIXELS)
+    for batch in dataset.batch(batch_size).prefetch(10).as_numpy_iterator():
         planes = []
         for name in names:
-            plane = tf.cast(parsed[name], tf.float64)
-            plane = (plane - facts.mean[name]) / facts.std[name]
-            plane = tf.cast(plane, tf.float32)
+            standard = (batch[name] - np.float64(facts.mean[name])) / facts.std[name]
+            plane = tf.constant(standard.astype(np.float32)[..., np.newaxis])
             if bands.BANDS[name].pixels != IMAGE_PIXELS:
-                plane = tf.raw_ops.ResizeBicubic(
-                    images=plane[None, :, :, None], size=(IMAGE_PIXELS, IMAGE_PIXELS)
-                )[0, :, :, 0]
+                plane = tf.raw_ops.ResizeBicubic(images=plane, size=size)
             planes.append(plane)
-        return tf.stack(planes, axis=-1), parsed["BigEarthNet-19_labels_multi_hot"]
-
-    dataset = tf.data.TFRecordDataset(str(file)).shuffle(1000).repeat()
-    return dataset.map(parse, num_parallel_calls=10).batch(batch_size).prefetch(10)
+        yield tf.concat(planes, axis=-1), batch["BigEarthNet-19_labels_multi_hot"]
 
 
 def write_lmdb(archive: Archive, entries: Sequence[PatchEntry], out: Path) -> None:
@@ -354,3 +360,65 @@ def _fill_images(
         if times > 1:
             plane = plane.repeat(times, axis=1).repeat(times, axis=0)
         views["images"][row, :, :, channel] = plane
+
+
+class RebenPatches:
+    """A map-style data set for PyTorch: one patch after the other, as reBEN's loader.
+
+    Each band is resampled to 120 pixels by torch's nearest and standardised when its
+    patch is read.
+
+    Args:
+        path: from `write_lmdb`.
+        entries: the patches.
+        names: the bands in the order of the result.
+    """
+
+    def __init__(
+        self, path: Path, entries: Sequence[PatchEntry], names: Sequence[str]
+    ) -> None:
+        facts = statistics.band_statistics("v2_120_nearest")
+        self.path, self.names = path, list(names)
+        self.keys = [(entry.name, str(entry.name_s1)) for entry in entries]
+        self.sensors = {bands.BANDS[name].sensor for name in names}
+        self.mean = np.float32([facts.mean[name] for name in names])[:, None, None]
+        self.std = np.float32([facts.std[name] for name in names])[:, None, None]
+        self._environment: Any = None
+
+    def __len__(self) -> int:
+        return len(self.keys)
+
+    def __getitem__(self, index: int) -> Any:
+        import torch
+
+        if self._environment is None:
+            self._environment = lmdb.open(
+                str(self.path), readonly=True, lock=False, meminit=False
+            )
+        found: dict[str, NDArray[Any]] = {}
+        with self._environment.begin() as transaction:
+            for sensor, key in zip(("S2", "S1"), self.keys[index], strict=True):
+                if sensor in self.sensors:
+                    found |= safetensors.numpy.load(transaction.get(key.encode()))
+        planes = [
+            torch.nn.functional.interpolate(
+                torch.from_numpy(found[name].astype(np.float32))[None, None],
+                (IMAGE_PIXELS, IMAGE_PIXELS),
+            )[0, 0]
+            for name in self.names
+        ]
+        return (torch.stack(planes) - self.mean) / self.std
+
+
+def reben_batches(
+    path: Path, entries: Sequence[PatchEntry], names: Sequence[str], batch_size: int
+) -> Iterator[Any]:
+    """Yields batches (batch, bands, 120, 120) float32 for ever, by two workers."""
+    from torch.utils.data import DataLoader
+
+    patches = RebenPatches(path, entries, names)
+    loader: Any = DataLoader(
+        patches, batch_size, shuffle=True, num_workers=2, persistent_workers=True
+    )
+    while True:
+        yield from loader

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import argparse
+import ctypes
 import importlib
 import logging
 import os
@@ -57,6 +58,7 @@ def load_tensorflow() -> None:
     """
     os.environ.setdefault("TF_ENABLE_ONEDNN_OPTS", "1")
     os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "2")
+    _keep_freed_memory()
     sys.stderr.flush()
     kept = os.dup(2)
     with open(os.devnull, "wb") as nowhere:  # noqa: PTH123 - a device, not a file
@@ -68,6 +70,21 @@ def load_tensorflow() -> None:
     finally:
         os.dup2(kept, 2)
         os.close(kept)
+
+
+def _keep_freed_memory() -> None:
+    """Tells glibc to reuse the memory of batches instead of returning it.
+
+    Without this a third of the input's processor time goes into page faults, since
+    every batch is large enough to be mapped anew. Other C libraries are left alone.
+    """
+    trim_threshold, mmap_threshold = -1, -3  # M_TRIM_THRESHOLD, M_MMAP_THRESHOLD
+    if sys.platform != "linux":
+        return
+    mallopt = getattr(ctypes.CDLL(None), "mallopt", None)
+    if mallopt is not None:
+        mallopt(trim_threshold, 1 << 30)
+        mallopt(mmap_threshold, 32 << 20)
 
 
 def run(main: Callable[[], None]) -> NoReturn:

@@ -154,8 +154,9 @@ def _serialized(
             .interleave(
                 tf.data.TFRecordDataset,
                 cycle_length=min(INTERLEAVED_SHARDS, len(source.files)),
-                num_parallel_calls=tf.data.AUTOTUNE,
-                deterministic=True,
+                # One at a time: reading ahead in parallel holds memory that no
+                # budget bounds, and was slower from the page cache.
+                num_parallel_calls=None,
             )
             .shuffle(buffer_size, seed=drawn)
         )
