@@ -231,7 +231,7 @@ class Trainer:
                 images = len(losses) * self.config.batch_size
                 scalars = {
                     f"{self.config.loss}_loss": sum(losses) / len(losses),
-                    "learning_rate": float(self._optimizer.learning_rate),
+                    "learning_rate": float(self._optimizer.learning_rate.numpy()),
                     "images_per_second": images / seconds,
                 }
                 self.log.write("training", iteration, scalars)
