@@ -339,7 +339,7 @@ def test_the_real_patches_are_learnt(
     """The three training patches until sample F1 is 1; the others are evaluated."""
     folder = real / version
     # Radar alone takes the deep network longest.
-    epochs = {"short_cnn": 20, "resnet50": 80 if modality == "S1" else 40}[model]
+    epochs = {"short_cnn": 20, "resnet50": 80 if modality == "S1" else 60}[model]
     config = write_config(
         folder,
         model_name=model,
