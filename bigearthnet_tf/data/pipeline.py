@@ -7,7 +7,9 @@ skipping serialised records, which are never decoded.
 
 Memory: the shuffle buffer holds serialised records of 0.16 MB (Sentinel-2) or
 0.28 MB (both sensors): 4096 of them take 0.7 or 1.2 GB. Decoded batches in flight
-are bounded by `RAM_BUDGET_BYTES`.
+are bounded by `RAM_BUDGET_BYTES`. A process that reads with that buffer, TensorFlow
+included, peaks at 1.7 or 2.2 GB, whatever the number of shards
+(`benchmarks/results/input.md`).
 """
 
 from __future__ import annotations
