@@ -31,7 +31,7 @@ def parse_arguments() -> argparse.Namespace:
         "-s", "--s1-root", type=Path, help="Sentinel-1 patches, to add VV and VH"
     )
     parser.add_argument(
-        "-o", "--out", "--out_folder", type=Path, required=True, help="for the records"
+        "-o", "--out", "--out_folder", required=True, help="for the records"
     )
     parser.add_argument(
         "-n",
@@ -70,6 +70,13 @@ def parse_arguments() -> argparse.Namespace:
     )
     parser.add_argument(
         "--seed", type=int, default=42, help="of the order of the records (42)"
+    )
+    parser.add_argument(
+        "--on-error",
+        choices=("fail", "skip"),
+        default="fail",
+        help="skip leaves out patches that are missing or damaged and lists them in "
+        "OUT/<split>.left_out.csv",
     )
     parser.add_argument(
         "--overwrite", action="store_true", help="replace other records in OUT"
@@ -115,16 +122,19 @@ def main() -> None:
 
     # Converting needs TensorFlow, which takes seconds to import.
     console.load_tensorflow()
-    from bigearthnet_tf.records import convert
+    from bigearthnet_tf.records import convert, plan
 
+    skip_errors = arguments.on_error == "skip"
+    plan.check_disjoint(patches)
     plans = [
-        convert.plan_split(
+        plan.plan_split(
             archive,
-            archive.complete(entries),
+            entries,
             split,
             seed=arguments.seed,
             shard_size_mb=arguments.shard_size_mb,
             record_format=arguments.record_format,
+            skip_errors=skip_errors,
         )
         for split, entries in patches.items()
     ]
@@ -134,6 +144,7 @@ def main() -> None:
         arguments.out,
         workers=arguments.workers,
         overwrite=arguments.overwrite,
+        skip_errors=skip_errors,
     )
 
 

@@ -247,8 +247,9 @@ def convert_new(
 ) -> float:
     """Converts by `bigearthnet_tf` and returns patches a second, start-up included."""
     from bigearthnet_tf.records import convert
+    from bigearthnet_tf.records.plan import plan_split
 
-    plan = convert.plan_split(archive, entries, "train", shard_size_mb=SHARD_MB)
+    plan = plan_split(archive, entries, "train", shard_size_mb=SHARD_MB)
     with tempfile.TemporaryDirectory() as folder:
         start = time.perf_counter()
         convert.convert(archive, [plan], Path(folder), workers=workers)
@@ -259,9 +260,10 @@ def convert_parallel(
     archive: archives.Archive, entries: Sequence[PatchEntry], workers: int
 ) -> float:
     """Converts on processes that have started; returns patches a second."""
-    from bigearthnet_tf.records import convert, pool
+    from bigearthnet_tf.records import pool
+    from bigearthnet_tf.records.plan import plan_split
 
-    plan = convert.plan_split(archive, entries, "train", shard_size_mb=SHARD_MB)
+    plan = plan_split(archive, entries, "train", shard_size_mb=SHARD_MB)
     with (
         tempfile.TemporaryDirectory() as folder,
         pool.Workers(archive, workers) as crew,
@@ -287,9 +289,14 @@ def _write(
     crew: pool.Workers, folder: Path, shards: Sequence[Sequence[PatchEntry]]
 ) -> float:
     """Writes shards and returns the seconds that it took."""
+    from bigearthnet_tf.records.writer import Job, write_shard
+
     start = time.perf_counter()
-    jobs = {i: (folder / str(i), shard, "bytes") for i, shard in enumerate(shards)}
-    for _ in crew.write_shards(jobs, lambda _: None):
+    jobs = {
+        i: Job("train", i, str(folder / str(i)), shard)
+        for i, shard in enumerate(shards)
+    }
+    for _ in crew.run(write_shard, jobs, lambda _: None):
         pass
     return time.perf_counter() - start
 

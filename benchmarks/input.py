@@ -108,9 +108,10 @@ def write_shards(
         Paths of at least `records` records, the same patches again and again.
     """
     from bigearthnet_tf.records import convert
+    from bigearthnet_tf.records.plan import plan_split
 
     first = folder / "0"
-    plan = convert.plan_split(archive, entries, "train", shard_size_mb=SHARD_MB)
+    plan = plan_split(archive, entries, "train", shard_size_mb=SHARD_MB)
     convert.convert(archive, [plan], first)
     for index in range(1, -(-records // len(entries))):
         copy = folder / str(index)

@@ -6,6 +6,7 @@ from bigearthnet_tf.archive import bands as band_facts
 from bigearthnet_tf.archive import labels as label_facts
 from bigearthnet_tf.archive.patch import Patch
 from bigearthnet_tf.records import convert, manifest
+from bigearthnet_tf.records.plan import plan_split
 
 ALL_BANDS = tuple(band_facts.BANDS)
 
@@ -39,7 +40,10 @@ class Memory:
     def __init__(self, version="v1", bands=ALL_BANDS):
         self.version, self.bands = version, bands
 
-    def read(self, entry) -> Patch:
+    def complete(self, entries):
+        return list(entries)
+
+    def read(self, entry, bands=None) -> Patch:
         number = int(entry.name.split("_")[-2]) * 91 + int(entry.name.split("_")[-1])
         kind = "original" if self.version == "v1" else "BigEarthNet-19"
         return patch(number, kind, self.bands)
@@ -57,5 +61,5 @@ def write_records(
 ) -> manifest.Manifest:
     """Writes shards of patches of noise and returns their manifest."""
     archive = Memory(version, bands)
-    plan = convert.plan_split(archive, entries(count, first), split, **options)
+    plan = plan_split(archive, entries(count, first), split, **options)
     return convert.convert(archive, [plan], folder)[0]

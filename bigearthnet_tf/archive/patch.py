@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import Any, Protocol
 
 import numpy as np
 from numpy.typing import NDArray
@@ -67,6 +68,24 @@ class Patch:
     label_type: str
     reference_map: NDArray[np.uint16] | None = None
     geo: GeoReference | None = None
+
+
+class PatchSource(Protocol):
+    """What patches are read from: folders of GeoTIFFs, an LMDB, records."""
+
+    @property
+    def version(self) -> str:
+        """`"v1"` or `"v2"`."""
+
+    @property
+    def bands(self) -> tuple[str, ...]:
+        """The bands of each patch, in channel order."""
+
+    def complete(self, entries: Iterable[PatchEntry]) -> list[PatchEntry]:
+        """Returns entries with all that reading them would have to look up."""
+
+    def read(self, entry: Any, bands: Sequence[str] | None = None) -> Patch:
+        """Returns a patch with its pixels and labels."""
 
 
 def check_band(band_name: str, array: NDArray[Any], where: str | Path) -> None:

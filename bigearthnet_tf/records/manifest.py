@@ -2,15 +2,14 @@
 
 from __future__ import annotations
 
+import json
 import re
-import zlib
-from pathlib import Path
 
 import pydantic
 
-from bigearthnet_tf import files
 from bigearthnet_tf.archive.bands import BANDS
 from bigearthnet_tf.archive.labels import LABELS
+from bigearthnet_tf.records import storage
 
 SCHEMA_VERSION = 1
 
@@ -42,6 +41,8 @@ class Manifest(pydantic.BaseModel):
         plan: fingerprint of what was asked for: patches, order, bands, form.
         label_order: for each label type the names in the order of its vector.
         seed: of the order in which the patches were written.
+        reference_maps: whether each record holds its reference map.
+        left_out: number of patches that could not be read and were left out.
     """
 
     model_config = pydantic.ConfigDict(frozen=True, protected_namespaces=())
@@ -57,6 +58,8 @@ class Manifest(pydantic.BaseModel):
     seed: int
     plan: str
     shards: list[Shard]
+    reference_maps: bool = False
+    left_out: int = 0
 
 
 SHARD_NAME = re.compile(r"(?P<split>.+)-\d{5}-of-\d{5}\.tfrecord$")
@@ -67,40 +70,47 @@ def shard_file(split: str, index: int, count: int) -> str:
     return f"{split}-{index:05d}-of-{count:05d}.tfrecord"
 
 
-def manifest_path(folder: Path | str, split: str) -> Path:
+def split_of(shard: storage.StrPath) -> str | None:
+    """Returns the split that a shard's name speaks of; None if it has no such name."""
+    match = SHARD_NAME.match(storage.name_of(shard))
+    return match["split"] if match else None
+
+
+def manifest_path(folder: storage.StrPath, split: str) -> str:
     """Returns where the manifest of a split lies."""
-    return Path(folder) / f"{split}.manifest.json"
+    return storage.join(folder, f"{split}.manifest.json")
 
 
-def shards_of(folder: Path, split: str) -> list[Path]:
+def shards_of(folder: storage.StrPath, split: str) -> list[str]:
     """Returns the shards of a split that lie in a folder, of whatever preparation."""
-    return [
-        path
-        for path in sorted(folder.glob("*.tfrecord"))
-        if (match := SHARD_NAME.match(path.name)) and match["split"] == split
-    ]
+    found = storage.list_folder(folder)
+    return [storage.join(folder, name) for name in found if split_of(name) == split]
 
 
-def find_manifest(shard: Path | str) -> Path | None:
+def find_manifest(shard: storage.StrPath) -> str | None:
     """Returns the manifest that speaks of a shard; None if there is none."""
-    shard = Path(shard)
-    match = SHARD_NAME.match(shard.name)
-    if match is None:
+    split = split_of(shard)
+    if split is None:
         return None
-    path = manifest_path(shard.parent, match["split"])
-    return path if path.is_file() else None
+    path = manifest_path(storage.folder_of(shard), split)
+    return path if storage.exists(path) else None
 
 
-def load(path: Path | str) -> Manifest:
+def load(path: storage.StrPath) -> Manifest:
     """Reads a manifest.
 
     Raises:
         FileNotFoundError: no such file.
         ValueError: not a manifest of this schema; says what is wrong.
     """
-    content = files.read_json(path)
     try:
+        content = json.loads(storage.read_text(path))
         return _check(Manifest.model_validate(content), path)
+    except (json.JSONDecodeError, UnicodeDecodeError) as error:
+        raise ValueError(
+            f"{path}: expected JSON, but it does not parse ({error}); prepare the "
+            "records again"
+        ) from None
     except pydantic.ValidationError as error:
         fault = error.errors()[0]
         key = ".".join(str(part) for part in fault["loc"])
@@ -110,7 +120,7 @@ def load(path: Path | str) -> Manifest:
         ) from None
 
 
-def _check(manifest: Manifest, path: Path | str) -> Manifest:
+def _check(manifest: Manifest, path: storage.StrPath) -> Manifest:
     """Refuses records whose bands or labels mean something else than here."""
     expected = {name: (b.dtype, (b.pixels, b.pixels)) for name, b in BANDS.items()}
     bands = {name: (b.dtype, b.shape) for name, b in manifest.bands.items()}
@@ -129,20 +139,7 @@ def _check(manifest: Manifest, path: Path | str) -> Manifest:
     )
 
 
-def save(manifest: Manifest, folder: Path | str) -> None:
+def save(manifest: Manifest, folder: storage.StrPath) -> None:
     """Writes a manifest into the folder of its shards."""
-    files.write_json(manifest_path(folder, manifest.split), manifest.model_dump())
-
-
-def describe_shard(path: Path, num_records: int) -> Shard:
-    """Measures a finished shard file: bytes and CRC-32, read in pieces of 4 MB."""
-    crc = 0
-    with path.open("rb") as file:
-        while piece := file.read(1 << 22):
-            crc = zlib.crc32(piece, crc)
-    return Shard(
-        file=path.name,
-        num_records=num_records,
-        num_bytes=path.stat().st_size,
-        crc32=f"{crc:08x}",
-    )
+    text = json.dumps(manifest.model_dump(), indent=2, allow_nan=False) + "\n"
+    storage.write_text(manifest_path(folder, manifest.split), text)

@@ -1,4 +1,4 @@
-"""Worker processes that write shards.
+"""Worker processes that go through shards.
 
 This module loads no TensorFlow: a worker comes up with it and then loads TensorFlow
 quietly itself.
@@ -7,39 +7,39 @@ quietly itself.
 from __future__ import annotations
 
 import multiprocessing
-from collections.abc import Callable, Iterator, Mapping, Sequence
+import os
+import threading
+from collections.abc import Callable, Iterator, Mapping
 from concurrent import futures
 from dataclasses import dataclass
-from functools import partial
-from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import Any, TypeVar
 
 from bigearthnet_tf import console
-from bigearthnet_tf.archive.archives import Archive
-from bigearthnet_tf.archive.patch import PatchEntry
 
-if TYPE_CHECKING:
-    from bigearthnet_tf.records.manifest import Shard
+JobT = TypeVar("JobT")
+ResultT = TypeVar("ResultT")
 
-# Path of the shard, its patches, the form of its records.
-Job = tuple[Path, Sequence[PatchEntry], str]
+# What the processes do: (source, job, on_record) -> result. A function of a module,
+# so that it can be sent to them; `on_record` is to be called after each record.
+Task = Callable[[Any, JobT, Callable[[], None]], ResultT]
 
 _POLL_SECONDS = 0.2
 
 
 class Workers:
-    """Processes that write shards; they come up with the first shard there is.
+    """Processes that come up with the first job there is.
 
     They are spawned: TensorFlow's threads do not survive a fork. When one fails, or
-    the caller gives up, the others stop at their next record.
+    the caller gives up, the others stop at their next record; when the caller is
+    killed, they end with it.
 
     Args:
-        archive: where the patches are read from.
+        source: what every job needs; sent to each process once.
         count: number of processes; with one, this process does the work.
     """
 
-    def __init__(self, archive: Archive, count: int) -> None:
-        self.archive, self.count = archive, count
+    def __init__(self, source: Any, count: int) -> None:
+        self.source, self.count = source, count
         self._pool: futures.ProcessPoolExecutor | None = None
         context = multiprocessing.get_context("spawn")
         self._context, self._stop = context, context.Event()
@@ -52,36 +52,41 @@ class Workers:
         self.stop()
 
     def stop(self) -> None:
-        """Ends the processes; returns when none of them writes any more."""
+        """Ends the processes; returns when none of them works any more."""
         self._stop.set()
         if self._pool is not None:
             self._pool.shutdown(cancel_futures=True)
 
-    def write_shards(
-        self, jobs: Mapping[int, Job], on_records: Callable[[int], Any]
-    ) -> Iterator[tuple[int, Shard]]:
-        """Writes shards and yields each when it is finished.
+    def run(
+        self,
+        task: Task[JobT, ResultT],
+        jobs: Mapping[Any, JobT],
+        on_records: Callable[[int], Any],
+    ) -> Iterator[tuple[Any, ResultT]]:
+        """Carries out jobs and yields each result when it is there.
 
         Args:
-            jobs: by the number that the shard is reported with.
-            on_records: called with the number of records written since the last call.
+            task: what to do with a job.
+            jobs: by the key that the result is reported with.
+            on_records: called with the number of records done since the last call.
 
         Raises:
             Exception: whatever a worker raised, its first failure.
         """
         if self.count <= 1:
-            yield from self._write_here(jobs, on_records)
+            for key, job in jobs.items():
+                yield key, task(self.source, job, lambda: on_records(1))
             return
         if self._pool is None:
             self._pool = futures.ProcessPoolExecutor(
                 self.count,
                 self._context,
                 initializer=_start_worker,
-                initargs=(self.archive, self._done, self._stop),
+                initargs=(self.source, self._done, self._stop),
             )
         told = self._done.value
-        shards = {self._pool.submit(_write, *job): i for i, job in jobs.items()}
-        unfinished = set(shards)
+        keys = {self._pool.submit(_work, task, job): key for key, job in jobs.items()}
+        unfinished = set(keys)
         while unfinished:
             ready, unfinished = futures.wait(
                 unfinished, _POLL_SECONDS, futures.FIRST_COMPLETED
@@ -90,17 +95,7 @@ class Workers:
             on_records(done - told)
             told = done
             for future in ready:
-                yield shards[future], future.result()
-
-    def _write_here(
-        self, jobs: Mapping[int, Job], on_records: Callable[[int], Any]
-    ) -> Iterator[tuple[int, Shard]]:
-        from bigearthnet_tf.records import writer
-
-        for index, (path, entries, record_format) in jobs.items():
-            patches = map(self.archive.read, entries)
-            one = partial(on_records, 1)
-            yield index, writer.write_shard(path, patches, record_format, one)
+                yield keys[future], future.result()
 
 
 class _StoppedError(Exception):
@@ -109,10 +104,10 @@ class _StoppedError(Exception):
 
 @dataclass(frozen=True)
 class _Worker:
-    """What a worker process keeps for all its shards."""
+    """What a worker process keeps for all its jobs."""
 
-    archive: Archive
-    done: Any  # multiprocessing.Value: records that all workers have written
+    source: Any
+    done: Any  # multiprocessing.Value: records that all workers have done
     stop: Any  # multiprocessing.Event: set when the work is given up
 
     def count(self) -> None:
@@ -125,14 +120,20 @@ class _Worker:
 _worker: list[_Worker] = []
 
 
-def _start_worker(archive: Archive, done: Any, stop: Any) -> None:
+def _start_worker(source: Any, done: Any, stop: Any) -> None:
+    threading.Thread(target=_end_with_parent, daemon=True).start()
     console.load_tensorflow()
-    _worker.append(_Worker(archive, done, stop))
+    _worker.append(_Worker(source, done, stop))
 
 
-def _write(path: Path, entries: Sequence[PatchEntry], record_format: str) -> Shard:
-    from bigearthnet_tf.records import writer
+def _end_with_parent() -> None:
+    """Ends this process when the one that started it is gone, killed perhaps."""
+    parent = multiprocessing.parent_process()
+    if parent is not None:
+        parent.join()
+        os._exit(1)
 
+
+def _work(task: Task[JobT, ResultT], job: JobT) -> ResultT:
     worker = _worker[0]
-    patches = map(worker.archive.read, entries)
-    return writer.write_shard(path, patches, record_format, worker.count)
+    return task(worker.source, job, worker.count)

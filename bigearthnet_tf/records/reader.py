@@ -3,22 +3,17 @@
 from __future__ import annotations
 
 import logging
-import struct
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
-from pathlib import Path
 
 import numpy as np
 import tensorflow as tf
 
 from bigearthnet_tf.archive import bands as band_facts
 from bigearthnet_tf.archive import labels as label_facts
-from bigearthnet_tf.records import manifest, schema
+from bigearthnet_tf.records import frames, manifest, schema, storage
 
 logger = logging.getLogger(__name__)
-
-# A record is framed by its length (8 bytes), the CRC of that (4) and of itself (4).
-_LENGTH_BYTES, _HEADER_BYTES, _FOOTER_BYTES = 8, 12, 4
 
 
 @dataclass(frozen=True)
@@ -66,7 +61,7 @@ def open_records(patterns: Sequence[str] | str) -> RecordSource:
             versions.add("v1")
         else:
             facts = manifest.load(described)
-            counts.append(_checked_count(Path(path), facts))
+            counts.append(_checked_count(path, facts))
             versions.add(facts.archive_version)
         if counts[-1]:
             forms[path] = schema.recognise(_first_record(path), path)
@@ -93,23 +88,7 @@ def count_records(path: str) -> int:
     Raises:
         ValueError: the file ends within a record, or is no TFRecord file.
     """
-    size, position, count = Path(path).stat().st_size, 0, 0
-    with Path(path).open("rb") as file:
-        while position < size:
-            file.seek(position)
-            header = file.read(_LENGTH_BYTES)
-            if len(header) < _LENGTH_BYTES:
-                position = size + 1
-                break
-            (length,) = struct.unpack("<Q", header)
-            position += _HEADER_BYTES + length + _FOOTER_BYTES
-            count += 1
-    if position != size:
-        raise ValueError(
-            f"{path}: truncated, or no TFRecord file: record {count} does not end with "
-            "the file; prepare it again"
-        )
-    return count
+    return sum(1 for _ in frames.walk(path))
 
 
 def read_names(source: RecordSource) -> list[str]:
@@ -219,8 +198,8 @@ def _expand(patterns: list[str]) -> list[str]:
     paths: list[str] = []
     for pattern in patterns:
         # `train*` is meant for the shards, not for the manifest beside them.
-        found = tf.io.gfile.glob(pattern)
-        matches = sorted(path for path in found if not path.endswith(".json"))
+        found = storage.glob(pattern)
+        matches = [path for path in found if not path.endswith((".json", ".csv"))]
         if not matches:
             raise FileNotFoundError(
                 f"{pattern}: no such records; paths are relative to the working "
@@ -237,21 +216,23 @@ def _check_complete(matches: list[str]) -> None:
     described = {path for match in matches if (path := manifest.find_manifest(match))}
     for path in described:
         for shard in manifest.load(path).shards:
-            if str(path.parent / shard.file) not in matches:
+            promised = storage.join(storage.folder_of(path), shard.file)
+            if promised not in matches:
                 raise FileNotFoundError(
-                    f"{path.parent / shard.file}: {path.name} names this shard, but it "
-                    "is not there; prepare the records again"
+                    f"{promised}: {storage.name_of(path)} names this shard, but it is "
+                    "not there; prepare the records again"
                 )
 
 
-def _checked_count(path: Path, facts: manifest.Manifest) -> int:
-    shard = next((s for s in facts.shards if s.file == path.name), None)
+def _checked_count(path: str, facts: manifest.Manifest) -> int:
+    name = storage.name_of(path)
+    shard = next((s for s in facts.shards if s.file == name), None)
     if shard is None:
         raise ValueError(
             f"{path}: the manifest of split {facts.split!r} does not name this shard; "
             "it is left over from another preparation, remove it"
         )
-    size = path.stat().st_size
+    size = storage.size(path)
     if size != shard.num_bytes:
         raise ValueError(
             f"{path}: expected {shard.num_bytes} bytes by its manifest, got {size}; "
@@ -261,10 +242,4 @@ def _checked_count(path: Path, facts: manifest.Manifest) -> int:
 
 
 def _first_record(path: str) -> bytes:
-    try:
-        return next(iter(tf.data.TFRecordDataset(path).take(1))).numpy()
-    except tf.errors.DataLossError as error:
-        raise ValueError(
-            f"{path}: the first record is damaged, or this is no TFRecord file; "
-            "prepare it again"
-        ) from error
+    return next(frames.read_all(path))

@@ -8,17 +8,20 @@ A record is a `tf.train.Example`. Each band is one feature under the band's name
   (Sentinel-2) or float (Sentinel-1) a pixel.
 
 Labels are `<label_type>_labels` (strings) and `<label_type>_labels_multi_hot`
-(int64), the patch names `patch_name_s2` and `patch_name_s1`. The older forms differ
-in label features and names only; they are told apart by their features, never by
-the length of a vector alone.
+(int64), the patch names `patch_name_s2` and `patch_name_s1`; `reference_map` (CLC
+codes, uint16, encoded like a band) is there where the archive has it. The older forms
+differ in label features and names only; they are told apart by their features, never
+by the length of a vector alone.
 """
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any
 
+import numpy as np
 import tensorflow as tf
+from numpy.typing import NDArray
 
 from bigearthnet_tf.archive import bands as band_facts
 from bigearthnet_tf.archive import labels as label_facts
@@ -27,6 +30,7 @@ from bigearthnet_tf.archive.patch import Patch
 NAME_S2, NAME_S1 = "patch_name_s2", "patch_name_s1"
 # Schemas A, B and D knew Sentinel-2 alone.
 OLD_NAME = "patch_name"
+REFERENCE_MAP = "reference_map"
 RECORD_FORMATS = ("bytes", "int64")
 
 
@@ -41,6 +45,7 @@ class RecordForm:
             a key of `labels.ORDERS`.
         name_s2: the feature with the Sentinel-2 name, None if there is none.
         name_s1: likewise for Sentinel-1.
+        has_map: whether the records hold the reference map.
     """
 
     encoding: str
@@ -48,6 +53,7 @@ class RecordForm:
     label_features: tuple[tuple[str, str], ...]
     name_s2: str | None
     name_s1: str | None
+    has_map: bool = False
 
     def label_source(self, label_type: str, where: str) -> tuple[str, str]:
         """Returns the feature and order that labels of `label_type` come from.
@@ -96,17 +102,12 @@ def encode(patch: Patch, record_format: str = "bytes") -> bytes:
         A serialised `tf.train.Example`. A patch with the 43 original labels
         carries its 19 labels too.
     """
-    features: dict[str, tf.train.Feature] = {}
-    for name, raster in patch.bands.items():
-        if record_format == "bytes":
-            little_endian = raster.astype(raster.dtype.newbyteorder("<"), copy=False)
-            features[name] = _bytes([little_endian.tobytes()])
-        elif raster.dtype.kind == "f":
-            features[name] = tf.train.Feature(
-                float_list=tf.train.FloatList(value=raster.ravel())
-            )
-        else:
-            features[name] = _integers(raster.ravel())
+    features = {
+        name: _encode_raster(raster, record_format)
+        for name, raster in patch.bands.items()
+    }
+    if patch.reference_map is not None:
+        features[REFERENCE_MAP] = _encode_raster(patch.reference_map, record_format)
     features |= _label_features(patch)
     if patch.name_s2:
         features[NAME_S2] = _bytes([patch.name_s2.encode()])
@@ -116,12 +117,49 @@ def encode(patch: Patch, record_format: str = "bytes") -> bytes:
     return example.SerializeToString(deterministic=True)
 
 
-def estimate_bytes(bands: tuple[str, ...]) -> int:
-    """Returns about how many bytes a record of form `bytes` takes."""
+def decode(serialized: bytes, form: RecordForm, where: str) -> Patch:
+    """Returns the patch that a record was made of, whichever form it has.
+
+    Args:
+        serialized: the record.
+        form: how it is laid out, see `recognise`.
+        where: file and record, for error messages.
+
+    Returns:
+        The patch; of the nomenclatures in the record the one with more labels. Label
+        names are in CLC order.
+
+    Raises:
+        ValueError: a feature is missing, or of another size or range.
+    """
+    features = tf.train.Example.FromString(serialized).features.feature
+    label_type = "original" if _has_original(form) else "BigEarthNet-19"
+    feature, order = form.label_source(label_type, where)
+    patch = Patch(
+        name_s2=_decode_name(features, form.name_s2),
+        name_s1=_decode_name(features, form.name_s1),
+        bands={name: _decode_band(features, name, where) for name in form.bands},
+        labels=_decode_labels(features[feature], order, label_type, where),
+        label_type=label_type,
+    )
+    if form.has_map:
+        raster = _decode_raster(features, REFERENCE_MAP, "uint16", 120, where)
+        patch = replace(patch, reference_map=raster)
+    return patch
+
+
+def estimate_bytes(
+    bands: tuple[str, ...], with_map: bool = False, record_format: str = "bytes"
+) -> int:
+    """Returns about how many bytes a record takes."""
     facts = [band_facts.BANDS[name] for name in bands]
-    rasters = sum(b.pixels**2 * (4 if b.dtype == "float32" else 2) for b in facts)
+    pixels = {"float32": 0, "uint16": 120 * 120 * with_map}
+    for band in facts:
+        pixels[band.dtype] += band.pixels**2
+    # A digital number above 127 takes two bytes as a varint too; three above 16383.
+    each = 2.0 if record_format == "bytes" else 2.05
     # Feature names, labels and framing.
-    return rasters + 700
+    return int(pixels["float32"] * 4 + pixels["uint16"] * each) + 700
 
 
 def recognise(serialized: bytes, where: str) -> RecordForm:
@@ -157,6 +195,7 @@ def recognise(serialized: bytes, where: str) -> RecordForm:
         label_features=label_features,
         name_s2=next((f for f in (NAME_S2, OLD_NAME) if f in features), None),
         name_s1=NAME_S1 if NAME_S1 in features else None,
+        has_map=REFERENCE_MAP in features,
     )
 
 
@@ -191,6 +230,68 @@ def _label_features(patch: Patch) -> dict[str, tf.train.Feature]:
             label_facts.to_multi_hot(labels, label_type)
         )
     return features
+
+
+def _encode_raster(raster: NDArray[Any], record_format: str) -> tf.train.Feature:
+    if record_format == "bytes":
+        little_endian = raster.astype(raster.dtype.newbyteorder("<"), copy=False)
+        return _bytes([little_endian.tobytes()])
+    if raster.dtype.kind == "f":
+        return tf.train.Feature(float_list=tf.train.FloatList(value=raster.ravel()))
+    return _integers(raster.ravel())
+
+
+def _decode_band(features: Any, name: str, where: str) -> NDArray[Any]:
+    facts = band_facts.BANDS[name]
+    return _decode_raster(features, name, facts.dtype, facts.pixels, where)
+
+
+def _decode_raster(
+    features: Any, name: str, dtype: str, pixels: int, where: str
+) -> NDArray[Any]:
+    """Returns a raster (pixels, pixels) of either encoding."""
+    feature = features[name]
+    kind = feature.WhichOneof("kind")
+    if kind == "bytes_list" and len(feature.bytes_list.value) == 1:
+        stored = np.dtype(dtype).newbyteorder("<")
+        content = feature.bytes_list.value[0]
+        whole = len(content) % stored.itemsize == 0
+        values = np.frombuffer(content if whole else b"", stored)
+    elif kind == "int64_list":
+        values = np.array(feature.int64_list.value, np.int64)
+        if values.size and not 0 <= values.min() <= values.max() < 2**16:
+            raise ValueError(f"{where}: {name} has values beyond uint16")
+    else:
+        values = np.array(feature.float_list.value, np.float32)
+    if values.size != pixels**2:
+        raise ValueError(
+            f"{where}: expected {pixels} x {pixels} values of {name}, got "
+            f"{values.size}; prepare the records again"
+        )
+    return values.astype(dtype, copy=False).reshape(pixels, pixels)
+
+
+def _decode_labels(
+    feature: tf.train.Feature, order: str, label_type: str, where: str
+) -> tuple[str, ...]:
+    names, vector = label_facts.ORDERS[order], feature.int64_list.value
+    if len(vector) != len(names):
+        raise ValueError(
+            f"{where}: expected {len(names)} labels, got {len(vector)}; prepare the "
+            "records again"
+        )
+    present = {name for name, value in zip(names, vector, strict=True) if value}
+    return tuple(name for name in label_facts.LABELS[label_type] if name in present)
+
+
+def _decode_name(features: Any, feature: str | None) -> str | None:
+    if feature is None or not features[feature].bytes_list.value:
+        return None
+    return str(features[feature].bytes_list.value[0].decode())
+
+
+def _has_original(form: RecordForm) -> bool:
+    return any(order in ("O43", "S43") for _, order in form.label_features)
 
 
 def _bytes(values: list[bytes]) -> tf.train.Feature:

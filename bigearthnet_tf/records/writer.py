@@ -1,52 +1,111 @@
-"""Writing one shard."""
+"""Writing one shard, wherever: in this process, in a worker, on another machine."""
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable
-from pathlib import Path
+import json
+from collections.abc import Callable, Iterator, Sequence
+from dataclasses import dataclass
 from typing import Any
 
+import pydantic
 import tensorflow as tf
 
-from bigearthnet_tf import files
-from bigearthnet_tf.archive.patch import Patch
-from bigearthnet_tf.records import manifest, schema
+from bigearthnet_tf.archive.patch import Patch, PatchSource
+from bigearthnet_tf.records import frames, manifest, schema, storage
+from bigearthnet_tf.records.plan import LeftOut
+
+
+@dataclass(frozen=True)
+class Job:
+    """One shard to write.
+
+    Attributes:
+        split: the split it belongs to.
+        index: its number among the shards of the split.
+        path: where to write it; its note goes beside it.
+        entries: the patches, in the order of the records, as the source reads them.
+        record_format: `bytes` or `int64`.
+        skip_errors: leave out patches that can't be read instead of raising.
+    """
+
+    split: str
+    index: int
+    path: str
+    entries: Sequence[Any]
+    record_format: str = "bytes"
+    skip_errors: bool = False
+
+
+class Note(pydantic.BaseModel):
+    """What is known of a finished shard; `<shard>.json` until the split is whole."""
+
+    shard: manifest.Shard
+    left_out: list[LeftOut] = []
 
 
 def write_shard(
-    path: Path,
-    patches: Iterable[Patch],
-    record_format: str = "bytes",
-    on_record: Callable[[], Any] = lambda: None,
-) -> manifest.Shard:
-    """Writes patches into one TFRecord file, under a temporary name until done.
+    source: PatchSource, job: Job, on_record: Callable[[], Any] = lambda: None
+) -> Note:
+    """Writes a shard, reads it back, and puts the note beside it.
 
-    One patch is in memory at a time.
+    One patch is in memory at a time. The file has a temporary name until all its
+    checksums have been compared.
 
     Args:
-        path: the shard.
-        patches: read lazily, in the order of the records.
-        record_format: `bytes` or `int64`, see `records.schema`.
-        on_record: called after each record.
-
-    Returns:
-        The line of the manifest for this shard.
+        source: where the patches are read from.
+        job: what to write.
+        on_record: called after each patch, also one that is left out.
 
     Raises:
         OSError: the file can't be written; nothing is left of it.
+        ValueError: a patch is missing or damaged, unless those are skipped.
     """
+    left_out: list[LeftOut] = []
     count = 0
-    try:
-        with files.write_atomically(path) as temporary:
-            with tf.io.TFRecordWriter(str(temporary)) as writer:
-                for patch in patches:
-                    writer.write(schema.encode(patch, record_format))
+    with storage.write_atomically(job.path) as temporary:
+        with tf.io.TFRecordWriter(temporary) as writer:
+            for patch in _read(source, job, left_out):
+                if patch is not None:
+                    writer.write(schema.encode(patch, job.record_format))
                     count += 1
-                    on_record()
-            shard = manifest.describe_shard(temporary, count)
-    except tf.errors.OpError as error:
-        raise OSError(
-            f"{path}: could not be written ({error.message}); make room or choose "
-            "another output folder, then call again"
-        ) from error
-    return shard.model_copy(update={"file": path.name})
+                on_record()
+        written = frames.verify(temporary)
+        if written.num_records != count:
+            raise OSError(
+                f"{job.path}: wrote {count} records, but {written.num_records} came "
+                "back; the disk or file system loses data"
+            )
+    note = Note(
+        shard=manifest.Shard(file=storage.name_of(job.path), **written._asdict()),
+        left_out=left_out,
+    )
+    storage.write_text(note_path(job.path), note.model_dump_json())
+    return note
+
+
+def note_path(shard: str) -> str:
+    """Returns where the note of a shard lies."""
+    return f"{shard}.json"
+
+
+def read_note(shard: str) -> Note | None:
+    """Returns the note of a shard, None if there is none that can be read."""
+    try:
+        return Note.model_validate(json.loads(storage.read_text(note_path(shard))))
+    except (FileNotFoundError, ValueError):
+        return None
+
+
+def _read(
+    source: PatchSource, job: Job, left_out: list[LeftOut]
+) -> Iterator[Patch | None]:
+    """Yields the patches of a job; None for one that is left out."""
+    for entry in job.entries:
+        try:
+            patch = source.read(entry)
+        except (ValueError, OSError) as error:
+            if not job.skip_errors:
+                raise
+            left_out.append((entry.name, " ".join(str(error).split())))
+            patch = None
+        yield patch

@@ -5,6 +5,7 @@ import tensorflow as tf
 import toy
 
 from bigearthnet_tf.records import convert, manifest, reader
+from bigearthnet_tf.records.plan import plan_split
 
 
 def contents(folder) -> dict:
@@ -47,7 +48,7 @@ def many_workers(monkeypatch):
 @pytest.mark.slow
 def test_shards_do_not_depend_on_the_number_of_workers(tmp_path, many_workers):
     archive = toy.Memory()
-    plan = convert.plan_split(archive, toy.entries(9), "train", shard_size_mb=1)
+    plan = plan_split(archive, toy.entries(9), "train", shard_size_mb=1)
     for workers in (1, 2, 3):
         convert.convert(archive, [plan], tmp_path / str(workers), workers=workers)
     one, two, three = (contents(tmp_path / w) for w in "123")
@@ -72,7 +73,7 @@ def test_a_failed_conversion_leaves_finished_shards_and_continues(
     tmp_path, workers, many_workers
 ):
     good = toy.Memory()
-    plan = convert.plan_split(good, toy.entries(9), "train", shard_size_mb=1)
+    plan = plan_split(good, toy.entries(9), "train", shard_size_mb=1)
     bad = Failing(plan.shards[-1][0].name)
     with pytest.raises(ValueError, match="is broken"):
         convert.convert(bad, [plan], tmp_path / "out", workers=workers)
@@ -97,7 +98,7 @@ def test_a_failed_conversion_leaves_finished_shards_and_continues(
 
 def test_a_failure_in_the_only_shard_leaves_nothing(tmp_path):
     archive = toy.Memory()
-    plan = convert.plan_split(archive, toy.entries(4), "train")
+    plan = plan_split(archive, toy.entries(4), "train")
     with pytest.raises(ValueError, match="is broken"):
         convert.convert(Failing(toy.entries(4)[2].name), [plan], tmp_path / "out")
     assert list((tmp_path / "out").iterdir()) == []
@@ -115,7 +116,7 @@ def test_other_records_are_replaced_on_request_only(tmp_path):
     with pytest.raises(FileExistsError, match="--overwrite"):
         toy.write_records(tmp_path, count=4)
     archive = toy.Memory()
-    plan = convert.plan_split(archive, toy.entries(4), "train")
+    plan = plan_split(archive, toy.entries(4), "train")
     convert.convert(archive, [plan], tmp_path, overwrite=True)
     assert sorted(contents(tmp_path)) == [
         "train-00000-of-00001.tfrecord",
@@ -140,7 +141,7 @@ def test_impossible_plans_are_refused(tmp_path, options, message):
 def test_too_little_room_is_noticed_before_the_start(tmp_path, monkeypatch):
     usage = shutil.disk_usage(tmp_path)._replace(free=1000)
     monkeypatch.setattr(shutil, "disk_usage", lambda _: usage)
-    with pytest.raises(OSError, match=r"needs 1 MB, but 0 MB are free"):
+    with pytest.raises(OSError, match=r"need 1 MB, but 0 MB are free"):
         toy.write_records(tmp_path, count=2)
 
 

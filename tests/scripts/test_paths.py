@@ -13,6 +13,7 @@ import pytest
 import bigearthnet_tf
 from bigearthnet_tf.archive import archives, metadata, splits
 from bigearthnet_tf.records import reader
+from bigearthnet_tf.records.plan import plan_split
 from bigearthnet_tf.training import logs
 
 ROOT = Path(__file__).parents[2]
@@ -252,7 +253,7 @@ def records_v1(archive_v1, tmp_path_factory):
     )
     for split in ("train", "val", "test"):
         entries = splits.read_split_csv(archive_v1 / f"{split}.csv")
-        convert.convert(archive, [convert.plan_split(archive, entries, split)], out)
+        convert.convert(archive, [plan_split(archive, entries, split)], out)
     return out
 
 

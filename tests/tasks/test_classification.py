@@ -6,6 +6,7 @@ import toy
 from bigearthnet_tf import config as configs
 from bigearthnet_tf.archive import bands as band_facts
 from bigearthnet_tf.archive import statistics as band_statistics
+from bigearthnet_tf.records.plan import plan_split
 from bigearthnet_tf.tasks import assembly, base
 
 
@@ -94,7 +95,7 @@ def test_vv_and_vh_are_different_numbers(shared, tmp_path):
     v1 = shared / "data" / "v1"
     archive = archives.open_archive(v1 / "BigEarthNet-v1.0", v1 / "BigEarthNet-S1-v1.0")
     (entry,) = splits.read_split_csv(v1 / "val.csv")
-    plan = convert.plan_split(archive, [entry], "train")
+    plan = plan_split(archive, [entry], "train")
     convert.convert(archive, [plan], tmp_path / "v1")
     task = open_task(tmp_path, modality="S1", batch_size=1)
     images, _, _ = next(iter(task.scoring_data("train")))

@@ -1,0 +1,201 @@
+"""What a conversion will write, settled before the first patch is read.
+
+Order and division into shards follow from the list of patches, the seed and the size
+of a record alone. Whoever carries a plan out, on however many processes or machines,
+writes the same bytes.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import math
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+
+from bigearthnet_tf.archive.patch import PatchEntry, PatchSource
+from bigearthnet_tf.records import manifest, schema
+
+DEFAULT_SEED = 42
+# Large enough to read in long strides, small enough that workers share the load.
+DEFAULT_SHARD_MB = 128
+
+# What is left out of the records: the name of the patch, and why.
+LeftOut = tuple[str, str]
+
+
+@dataclass(frozen=True)
+class Plan:
+    """What a conversion of one split will write.
+
+    Attributes:
+        split: `train`, `val`, `test` or any other name.
+        bands: the bands of each record, in channel order.
+        shards: for each shard its patches, in the order of the records: entries
+            that the source reads.
+        record_format: `bytes` or `int64`.
+        seed: of the order.
+        archive_version: `v1` or `v2`.
+        label_types: the nomenclatures that each record carries.
+        reference_maps: whether the records hold reference maps.
+        left_out: patches that can't be read, known before the start.
+    """
+
+    split: str
+    bands: tuple[str, ...]
+    shards: tuple[tuple[Any, ...], ...]
+    record_format: str
+    seed: int
+    archive_version: str
+    label_types: tuple[str, ...]
+    reference_maps: bool = False
+    left_out: tuple[LeftOut, ...] = ()
+
+    @property
+    def num_records(self) -> int:
+        """Number of patches in all shards."""
+        return sum(map(len, self.shards))
+
+    @property
+    def num_bytes(self) -> int:
+        """About the bytes of all shards."""
+        each = schema.estimate_bytes(
+            self.bands, self.reference_maps, self.record_format
+        )
+        return self.num_records * each
+
+    def file(self, index: int) -> str:
+        """Returns the file name of a shard."""
+        return manifest.shard_file(self.split, index, len(self.shards))
+
+    def fingerprint(self) -> str:
+        """Returns a hash of everything that the shards' bytes follow from."""
+        settings = {
+            "schema": manifest.SCHEMA_VERSION,
+            "split": self.split,
+            "bands": self.bands,
+            "format": self.record_format,
+            "version": self.archive_version,
+            "label_types": self.label_types,
+            "reference_maps": self.reference_maps,
+            "shards": [len(shard) for shard in self.shards],
+        }
+        digest = hashlib.sha256(json.dumps(settings).encode())
+        for shard in self.shards:
+            for entry in shard:
+                digest.update(repr(entry).encode())
+        return digest.hexdigest()
+
+
+def label_types_of(archive_version: str) -> tuple[str, ...]:
+    """Returns the nomenclatures that records of an archive version carry."""
+    both = ("original", "BigEarthNet-19")
+    return both if archive_version == "v1" else both[1:]
+
+
+def plan_split(
+    source: PatchSource,
+    entries: Sequence[PatchEntry],
+    split: str,
+    *,
+    seed: int = DEFAULT_SEED,
+    shard_size_mb: float = DEFAULT_SHARD_MB,
+    record_format: str = "bytes",
+    reference_maps: bool = False,
+    skip_errors: bool = False,
+) -> Plan:
+    """Settles the order of the patches and their division into shards.
+
+    The order is shuffled here once, so that training needs a small shuffle buffer
+    only: neighbours in the list are neighbours on the ground.
+
+    Args:
+        source: where the patches will be read from.
+        entries: the patches of the split.
+        split: its name.
+        seed: of the order.
+        shard_size_mb: about the size of a shard in 10^6 bytes, in form `bytes`.
+        record_format: `bytes` or `int64`.
+        reference_maps: put reference maps into the records.
+        skip_errors: leave out patches without labels or partner instead of raising.
+
+    Raises:
+        ValueError: no patches, an unknown form, a size below one record, or a patch
+            without labels or partner.
+    """
+    if record_format not in schema.RECORD_FORMATS:
+        raise ValueError(
+            f"record format {record_format!r}: expected one of {schema.RECORD_FORMATS}"
+        )
+    complete, left_out = _complete(source, entries, skip_errors)
+    if not complete:
+        raise ValueError(
+            f"split {split!r}: no patches{_first_reason(left_out)}; give a list with "
+            "some"
+        )
+    record_bytes = schema.estimate_bytes(source.bands, reference_maps)
+    if not record_bytes <= shard_size_mb * 1e6 < math.inf:
+        raise ValueError(
+            f"a shard of {shard_size_mb} MB can't hold one record of "
+            f"{record_bytes / 1e6:.2f} MB; give a larger shard size"
+        )
+    per_shard = int(shard_size_mb * 1e6 // record_bytes)
+    order = np.random.default_rng(seed).permutation(len(complete))
+    count = math.ceil(len(complete) / per_shard)
+    shards = tuple(
+        tuple(complete[i] for i in part) for part in np.array_split(order, count)
+    )
+    return Plan(
+        split=split,
+        bands=tuple(source.bands),
+        shards=shards,
+        record_format=record_format,
+        seed=seed,
+        archive_version=source.version,
+        label_types=label_types_of(source.version),
+        reference_maps=reference_maps,
+        left_out=tuple(left_out),
+    )
+
+
+def check_disjoint(splits: dict[str, Sequence[PatchEntry]]) -> None:
+    """Refuses a patch that is in two splits.
+
+    Raises:
+        ValueError: names the patch and the splits.
+    """
+    seen: dict[str, str] = {}
+    for split, entries in splits.items():
+        for entry in entries:
+            if entry.name in seen:
+                raise ValueError(
+                    f"{entry.name} is in split {seen[entry.name]!r} and in {split!r}: "
+                    "what is trained on can't be tested on; mend the lists"
+                )
+            seen[entry.name] = split
+
+
+def _complete(
+    source: PatchSource, entries: Sequence[PatchEntry], skip_errors: bool
+) -> tuple[list[PatchEntry], list[LeftOut]]:
+    """Returns entries with labels and partners, and those that have none."""
+    try:
+        return source.complete(entries), []
+    except ValueError:
+        if not skip_errors:
+            raise
+    complete: list[PatchEntry] = []
+    left_out = []
+    for entry in entries:
+        try:
+            complete += source.complete([entry])
+        except ValueError as error:
+            left_out.append((entry.name, str(error)))
+    return complete, left_out
+
+
+def _first_reason(left_out: list[LeftOut]) -> str:
+    return f" (the first left out: {left_out[0][1]})" if left_out else ""

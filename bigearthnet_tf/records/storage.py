@@ -1,0 +1,192 @@
+"""Where records lie: a local disk, or `gs://`, `s3://` and the like.
+
+A thin layer over TensorFlow's file systems, which turns their errors into those of
+Python. Paths are strings, because `pathlib` folds the two slashes of a scheme into
+one. Which schemes there are depends on TensorFlow and its plugins (`tensorflow-io`);
+`file://` and `ram://` come with it.
+"""
+
+from __future__ import annotations
+
+import errno
+import os
+import posixpath
+import shutil
+import uuid
+from collections.abc import Iterator
+from contextlib import contextmanager
+from typing import Any
+
+import tensorflow as tf
+
+StrPath = str | os.PathLike[str]
+
+_ERRORS: dict[type[tf.errors.OpError], tuple[type[OSError], int]] = {
+    tf.errors.NotFoundError: (FileNotFoundError, errno.ENOENT),
+    tf.errors.PermissionDeniedError: (PermissionError, errno.EACCES),
+    tf.errors.ResourceExhaustedError: (OSError, errno.ENOSPC),
+}
+
+
+def is_remote(path: StrPath) -> bool:
+    """Tells whether a path has a scheme."""
+    return "://" in os.fspath(path)
+
+
+def join(folder: StrPath, *parts: str) -> str:
+    """Returns a path below a folder."""
+    return posixpath.join(os.fspath(folder), *parts)
+
+
+def folder_of(path: StrPath) -> str:
+    """Returns the folder that a path lies in."""
+    return posixpath.dirname(os.fspath(path)) or "."
+
+
+def name_of(path: StrPath) -> str:
+    """Returns the last part of a path."""
+    return posixpath.basename(os.fspath(path))
+
+
+@contextmanager
+def python_errors(path: StrPath) -> Iterator[None]:
+    """Raises TensorFlow's errors on a file as those of Python.
+
+    Raises:
+        OSError: FileNotFoundError and PermissionError where they fit.
+    """
+    try:
+        yield
+    except tf.errors.UnimplementedError as error:
+        raise OSError(
+            f"{os.fspath(path)}: TensorFlow knows no file system for this path "
+            f"({error.message}); install the one that provides it, such as "
+            "tensorflow-io"
+        ) from error
+    except tf.errors.OpError as error:
+        kind, number = _ERRORS.get(type(error), (OSError, errno.EIO))
+        reason = os.strerror(number) if number != errno.EIO else error.message
+        raise kind(number, reason, os.fspath(path)) from error
+
+
+def exists(path: StrPath) -> bool:
+    """Tells whether there is a file or folder."""
+    with python_errors(path):
+        return bool(tf.io.gfile.exists(os.fspath(path)))
+
+
+def size(path: StrPath) -> int:
+    """Returns the bytes of a file.
+
+    Raises:
+        FileNotFoundError: no such file.
+    """
+    with python_errors(path):
+        return int(tf.io.gfile.stat(os.fspath(path)).length)
+
+
+def glob(pattern: StrPath) -> list[str]:
+    """Returns the paths that match a pattern, sorted; wildcards as in a shell.
+
+    A path that is there is taken as it is, whatever brackets it has in its name.
+    """
+    pattern = os.fspath(pattern)
+    with python_errors(pattern):
+        if tf.io.gfile.exists(pattern):
+            return [pattern]
+        return sorted(tf.io.gfile.glob(pattern))
+
+
+def list_folder(folder: StrPath) -> list[str]:
+    """Returns the names of what lies in a folder, sorted; none if it is not there."""
+    try:
+        with python_errors(folder):
+            return sorted(
+                name.rstrip("/") for name in tf.io.gfile.listdir(os.fspath(folder))
+            )
+    except FileNotFoundError:
+        return []
+
+
+@contextmanager
+def open_to_read(path: StrPath) -> Iterator[Any]:
+    """Opens a file to read bytes, with `read(n)`, `seek` and `size`."""
+    with python_errors(path), tf.io.gfile.GFile(os.fspath(path), "rb") as file:
+        yield file
+
+
+def read_text(path: StrPath) -> str:
+    """Returns a UTF-8 text file.
+
+    Raises:
+        FileNotFoundError: no such file.
+    """
+    with open_to_read(path) as file:
+        return bytes(file.read()).decode()
+
+
+@contextmanager
+def write_atomically(path: StrPath) -> Iterator[str]:
+    """Yields a temporary path beside `path`; renames it to `path` on success.
+
+    Raises:
+        OSError: the folder can't be made or written to, or the disk is full;
+            nothing is left behind.
+    """
+    path = os.fspath(path)
+    folder = folder_of(path)
+    temporary = join(folder, f".{name_of(path)}.{uuid.uuid4().hex[:12]}.tmp")
+    with python_errors(path):
+        make_folder(folder)
+        try:
+            yield temporary
+            move(temporary, path)
+        finally:
+            if tf.io.gfile.exists(temporary):
+                tf.io.gfile.remove(temporary)
+
+
+def write_text(path: StrPath, text: str) -> None:
+    """Writes a UTF-8 text file atomically."""
+    with write_atomically(path) as temporary, tf.io.gfile.GFile(temporary, "wb") as out:
+        out.write(text.encode())
+
+
+def make_folder(folder: StrPath) -> None:
+    """Makes a folder and those above it, if need be."""
+    with python_errors(folder):
+        tf.io.gfile.makedirs(os.fspath(folder))
+
+
+def move(source: StrPath, target: StrPath) -> None:
+    """Renames a file, replacing what is there."""
+    with python_errors(target):
+        tf.io.gfile.rename(os.fspath(source), os.fspath(target), overwrite=True)
+
+
+def remove(path: StrPath) -> None:
+    """Removes a file, if it is there."""
+    try:
+        with python_errors(path):
+            tf.io.gfile.remove(os.fspath(path))
+    except FileNotFoundError:
+        return
+
+
+def remove_folder(folder: StrPath) -> None:
+    """Removes a folder with all that is in it, if it is there."""
+    try:
+        with python_errors(folder):
+            tf.io.gfile.rmtree(os.fspath(folder))
+    except FileNotFoundError:
+        return
+
+
+def free_bytes(folder: StrPath) -> int | None:
+    """Returns the free bytes of a folder's disk; None where nobody can tell."""
+    if is_remote(folder):
+        return None
+    existing = os.path.abspath(os.fspath(folder))  # noqa: PTH100 - strings throughout
+    while not os.path.exists(existing):  # noqa: PTH110
+        existing = os.path.dirname(existing)  # noqa: PTH120
+    return shutil.disk_usage(existing).free

@@ -1,0 +1,142 @@
+"""The folder of unfinished work beside the records, and who may write in it.
+
+A split is made in `<out>/.<split>.partial`: each finished shard with a note of its
+checksum, then the whole manifest. Only then do the shards move to their final place,
+the manifest last. Whatever is killed, the next call finds what was finished, and
+readers never take a part for the whole.
+"""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Iterator
+from contextlib import contextmanager
+
+import filelock
+
+from bigearthnet_tf.records import frames, manifest, storage, writer
+from bigearthnet_tf.records.plan import Plan
+
+
+@contextmanager
+def exclusive(out_dir: storage.StrPath) -> Iterator[None]:
+    """Keeps other conversions away from a folder; the system lets go of what dies.
+
+    Object stores have no such lock: there it is up to the user.
+
+    Raises:
+        OSError: another conversion writes there, or the folder can't be written to.
+    """
+    if storage.is_remote(out_dir):
+        yield
+        return
+    out_dir = os.fspath(out_dir)
+    try:
+        storage.make_folder(out_dir)
+        lock = filelock.FileLock(storage.join(out_dir, ".lock"), timeout=0)
+        lock.acquire()
+    except filelock.Timeout:
+        raise OSError(
+            f"{out_dir}: another conversion writes there; wait for its end, or choose "
+            "another output folder"
+        ) from None
+    except OSError as error:
+        raise OSError(
+            f"{out_dir}: can't be written to ({error.strerror}); choose another output "
+            "folder or change its permissions"
+        ) from error
+    try:
+        yield
+    finally:
+        storage.remove(storage.join(out_dir, ".lock"))
+        lock.release()
+
+
+class Unfinished:
+    """The unfinished work on one plan.
+
+    Args:
+        plan: what is being made.
+        out_dir: where the records go.
+    """
+
+    def __init__(self, plan: Plan, out_dir: storage.StrPath) -> None:
+        self.plan, self.out_dir = plan, os.fspath(out_dir)
+        self.folder = storage.join(out_dir, f".{plan.split}.partial")
+        self._identity = storage.join(self.folder, "plan")
+
+    def open(self) -> None:
+        """Makes the folder; empties it if it is of another plan."""
+        fingerprint = self.plan.fingerprint()
+        if not self._is_of(fingerprint):
+            storage.remove_folder(self.folder)
+        self._remove_temporary()
+        storage.write_text(self._identity, fingerprint)
+
+    def close(self) -> None:
+        """Leaves finished shards for the next call, and nothing else."""
+        self._remove_temporary()
+        if not any(name.endswith(".json") for name in storage.list_folder(self.folder)):
+            storage.remove_folder(self.folder)
+
+    def shard(self, index: int) -> str:
+        """Returns the path of a shard until the split is whole."""
+        return storage.join(self.folder, self.plan.file(index))
+
+    def finished(self) -> dict[int, writer.Note]:
+        """Returns the notes of the shards that are whole, by their number."""
+        found = {}
+        for index in range(len(self.plan.shards)):
+            note = writer.read_note(self.shard(index))
+            if note is not None and self._is_whole(index, note):
+                found[index] = note
+        return found
+
+    def publish(self, whole: manifest.Manifest) -> None:
+        """Moves the shards into place, the manifest last; may be called again.
+
+        Raises:
+            OSError: a shard is gone, or can't be moved.
+        """
+        # Without its manifest no reader takes a shard for complete.
+        storage.remove(manifest.manifest_path(self.out_dir, self.plan.split))
+        new = {shard.file for shard in whole.shards}
+        for path in manifest.shards_of(self.out_dir, self.plan.split):
+            if storage.name_of(path) not in new:
+                storage.remove(path)
+        for index, shard in enumerate(whole.shards):
+            target = storage.join(self.out_dir, shard.file)
+            if storage.exists(self.shard(index)):
+                storage.move(self.shard(index), target)
+            if storage.size(target) != shard.num_bytes:
+                raise OSError(
+                    f"{target}: expected {shard.num_bytes} bytes after moving it; "
+                    "the disk or file system loses data, call again"
+                )
+        manifest.save(whole, self.out_dir)
+        storage.remove_folder(self.folder)
+
+    def _is_of(self, fingerprint: str) -> bool:
+        return (
+            storage.exists(self._identity)
+            and storage.read_text(self._identity) == fingerprint
+        )
+
+    def _is_whole(self, index: int, note: writer.Note) -> bool:
+        """Compares a shard with its note, also where publishing has moved it to."""
+        for path in (
+            self.shard(index),
+            storage.join(self.out_dir, self.plan.file(index)),
+        ):
+            try:
+                facts = frames.verify(path)._asdict()
+            except (FileNotFoundError, ValueError):
+                continue
+            if manifest.Shard(file=storage.name_of(path), **facts) == note.shard:
+                return True
+        return False
+
+    def _remove_temporary(self) -> None:
+        for name in storage.list_folder(self.folder):
+            if name.endswith(".tmp"):
+                storage.remove(storage.join(self.folder, name))
