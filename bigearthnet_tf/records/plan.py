@@ -10,7 +10,7 @@ from __future__ import annotations
 import hashlib
 import json
 import math
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -161,7 +161,7 @@ def plan_split(
     )
 
 
-def check_disjoint(splits: dict[str, Sequence[PatchEntry]]) -> None:
+def check_disjoint(splits: Mapping[str, Sequence[PatchEntry]]) -> None:
     """Refuses a patch that is in two splits.
 
     Raises:
