@@ -252,7 +252,7 @@ def convert_new(
     plan = plan_split(archive, entries, "train", shard_size_mb=SHARD_MB)
     with tempfile.TemporaryDirectory() as folder:
         start = time.perf_counter()
-        convert.convert(archive, [plan], Path(folder), workers=workers)
+        convert.convert(archive, [plan], Path(folder), convert.Local(workers))
         return len(entries) / (time.perf_counter() - start)
 
 

@@ -13,13 +13,15 @@ SCRIPTS = [ROOT / name for name in ("prep_splits.py", "train.py", "eval.py")]
 MODULES = sorted(PACKAGE.rglob("*.py"))
 
 # What each room may import. Rooms that may not meet do not stand in one another's row.
-BASE = {"", "config", "registry", "files", "console", "runs"}
+BASE = {"", "config", "registry", "files", "console", "runs", "extras", "resampling"}
 TENSOR_ROOMS = {"losses", "metrics", "optimization", "models"}
 ALLOWED = {
     "": set(),
     "registry": set(),
     "files": set(),
     "console": set(),
+    "resampling": {"registry"},
+    "extras": set(),
     "config": {"registry", "files"},
     "runs": {"", "config", "files"},
     "archive": BASE,
@@ -28,7 +30,7 @@ ALLOWED = {
     "losses": {"registry"},
     "metrics": {"registry"},
     "optimization": {"registry"},
-    "models": {"registry"},
+    "models": {"registry", "resampling"},
     "tasks": BASE | TENSOR_ROOMS | {"archive", "records", "data"},
     "training": BASE | {"tasks", "optimization"},
     "evaluation": BASE
@@ -42,7 +44,7 @@ ALLOWED = {
 ALLOWED["commands"] = set(ALLOWED) | {""}
 ALLOWED["cli"] = ALLOWED["scripts"] = set(ALLOWED)
 OUTERMOST = {"scripts", "cli", "commands"}
-WITHOUT_TENSORFLOW = {"", "config", "registry", "files", "console", "runs", "archive"}
+WITHOUT_TENSORFLOW = BASE | {"archive"}
 # `__init__` names the public functions of all rooms for type checkers alone.
 TYPES_ONLY = {PACKAGE / "__init__.py"}
 

@@ -39,11 +39,10 @@ def convert(
     source: PatchSource,
     plans: Sequence[Plan],
     out_dir: storage.StrPath,
+    execute: Executor | None = None,
     *,
-    workers: int = 1,
     overwrite: bool = False,
     skip_errors: bool = False,
-    execute: Executor | None = None,
 ) -> list[manifest.Manifest]:
     """Carries out plans.
 
@@ -54,11 +53,12 @@ def convert(
         source: where the patches are read from.
         plans: what to write, one for each split.
         out_dir: folder of the shards and the manifests, `gs://` and the like too.
-        workers: processes at most; the shards are the same for any number.
+        execute: carries out the jobs: `Local` with a number of processes, or
+            `records.beam.Runner`; this process where it is None. The shards are the
+            same in any case.
         overwrite: replace other records of the same splits.
         skip_errors: leave out patches that can't be read and list them, with the
             reason, in `<split>.left_out.csv`.
-        execute: carries out the jobs elsewhere, such as on Apache Beam.
 
     Returns:
         The manifests, as written. A split that is already there is not written again.
@@ -69,12 +69,10 @@ def convert(
             the disk is full.
         ValueError: a patch is missing or damaged; the message names it.
     """
-    if execute is None:
-        execute = _Local(workers)
     with exclusive(out_dir):
         present = {plan.split: _present(plan, out_dir, overwrite) for plan in plans}
         todo = [plan for plan in plans if present[plan.split] is None]
-        made = _carry_out(source, todo, out_dir, skip_errors, execute)
+        made = _carry_out(source, todo, out_dir, skip_errors, execute or Local())
         return [present[plan.split] or made[plan.split] for plan in plans]
 
 
@@ -116,10 +114,14 @@ def _carry_out(
     return made
 
 
-class _Local:
-    """Carries out jobs on this machine."""
+class Local:
+    """Carries out jobs on this machine.
 
-    def __init__(self, workers: int) -> None:
+    Args:
+        workers: processes at most; small conversions take fewer.
+    """
+
+    def __init__(self, workers: int = 1) -> None:
         self.workers = workers
 
     def __call__(

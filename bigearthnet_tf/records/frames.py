@@ -47,7 +47,7 @@ def walk(path: storage.StrPath) -> Iterator[Frame]:
     """
     path = os.fspath(path)
     total, position, count = storage.size(path), 0, 0
-    with _open(path) as file:
+    with storage.python_errors(path), storage.open_to_read(path) as file:
         while position < total:
             file.seek(position)
             header = file.read(LENGTH_BYTES)
@@ -85,7 +85,7 @@ def read_all(path: storage.StrPath) -> Iterator[bytes]:
         ValueError: a record is damaged; says which.
     """
     path = os.fspath(path)
-    with _open(path) as file:
+    with storage.python_errors(path), storage.open_to_read(path) as file:
         for number, frame in enumerate(walk(path)):
             yield read_at(file, frame, f"{path}: record {number}")
 
@@ -99,7 +99,7 @@ def verify(path: storage.StrPath) -> Summary:
     """
     path = os.fspath(path)
     crc = count = end = 0
-    with _open(path) as file:
+    with storage.python_errors(path), storage.open_to_read(path) as file:
         for frame in walk(path):
             size = HEADER_BYTES + frame.length + FOOTER_BYTES
             file.seek(frame.offset)
@@ -108,11 +108,6 @@ def verify(path: storage.StrPath) -> Summary:
             crc = zlib.crc32(framed, crc)
             count, end = count + 1, frame.offset + size
     return Summary(count, end, f"{crc:08x}")
-
-
-def _open(path: str) -> Any:
-    # The small reads of `walk` cost a large buffer each in TensorFlow's file systems.
-    return storage.open_to_read(path) if storage.is_remote(path) else open(path, "rb")  # noqa: PTH123
 
 
 def _check(framed: bytes, where: str) -> bytes:
@@ -137,3 +132,6 @@ def _truncated(path: str, count: int) -> ValueError:
         f"{path}: truncated, or no TFRecord file: record {count} does not end with "
         "the file; prepare it again"
     )
+
+
+open_file = storage.open_to_read

@@ -40,7 +40,8 @@ class Manifest(pydantic.BaseModel):
     Attributes:
         plan: fingerprint of what was asked for: patches, order, bands, form.
         label_order: for each label type the names in the order of its vector.
-        seed: of the order in which the patches were written.
+        seed: of the order in which the patches were written; None where they come
+            from older records.
         reference_maps: whether each record holds its reference map.
         left_out: number of patches that could not be read and were left out.
     """
@@ -55,7 +56,7 @@ class Manifest(pydantic.BaseModel):
     bands: dict[str, BandFacts]
     label_order: dict[str, list[str]]
     num_records: int
-    seed: int
+    seed: int | None
     plan: str
     shards: list[Shard]
     reference_maps: bool = False

@@ -12,7 +12,7 @@ import json
 import math
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, TypeVar
 
 import numpy as np
 
@@ -23,6 +23,7 @@ DEFAULT_SEED = 42
 # Large enough to read in long strides, small enough that workers share the load.
 DEFAULT_SHARD_MB = 128
 
+T = TypeVar("T")
 # What is left out of the records: the name of the patch, and why.
 LeftOut = tuple[str, str]
 
@@ -37,22 +38,24 @@ class Plan:
         shards: for each shard its patches, in the order of the records: entries
             that the source reads.
         record_format: `bytes` or `int64`.
-        seed: of the order.
+        seed: of the order; None where it comes from older records.
         archive_version: `v1` or `v2`.
         label_types: the nomenclatures that each record carries.
         reference_maps: whether the records hold reference maps.
         left_out: patches that can't be read, known before the start.
+        origin: what tells the source from others where the patches' names do not.
     """
 
     split: str
     bands: tuple[str, ...]
     shards: tuple[tuple[Any, ...], ...]
     record_format: str
-    seed: int
+    seed: int | None
     archive_version: str
     label_types: tuple[str, ...]
     reference_maps: bool = False
     left_out: tuple[LeftOut, ...] = ()
+    origin: tuple[str, ...] = ()
 
     @property
     def num_records(self) -> int:
@@ -82,6 +85,7 @@ class Plan:
             "label_types": self.label_types,
             "reference_maps": self.reference_maps,
             "shards": [len(shard) for shard in self.shards],
+            "origin": self.origin,
         }
         digest = hashlib.sha256(json.dumps(settings).encode())
         for shard in self.shards:
@@ -126,10 +130,7 @@ def plan_split(
         ValueError: no patches, an unknown form, a size below one record, or a patch
             without labels or partner.
     """
-    if record_format not in schema.RECORD_FORMATS:
-        raise ValueError(
-            f"record format {record_format!r}: expected one of {schema.RECORD_FORMATS}"
-        )
+    check_format(record_format)
     complete, left_out = _complete(source, entries, skip_errors)
     if not complete:
         raise ValueError(
@@ -137,21 +138,12 @@ def plan_split(
             "some"
         )
     record_bytes = schema.estimate_bytes(source.bands, reference_maps)
-    if not record_bytes <= shard_size_mb * 1e6 < math.inf:
-        raise ValueError(
-            f"a shard of {shard_size_mb} MB can't hold one record of "
-            f"{record_bytes / 1e6:.2f} MB; give a larger shard size"
-        )
-    per_shard = int(shard_size_mb * 1e6 // record_bytes)
     order = np.random.default_rng(seed).permutation(len(complete))
-    count = math.ceil(len(complete) / per_shard)
-    shards = tuple(
-        tuple(complete[i] for i in part) for part in np.array_split(order, count)
-    )
+    shuffled = [complete[i] for i in order]
     return Plan(
         split=split,
         bands=tuple(source.bands),
-        shards=shards,
+        shards=tuple(divide(shuffled, record_bytes, shard_size_mb)),
         record_format=record_format,
         seed=seed,
         archive_version=source.version,
@@ -159,6 +151,38 @@ def plan_split(
         reference_maps=reference_maps,
         left_out=tuple(left_out),
     )
+
+
+def divide(
+    entries: Sequence[T], record_bytes: int, shard_size_mb: float
+) -> list[tuple[T, ...]]:
+    """Divides entries into shards of about the same size, in their order.
+
+    Args:
+        entries: at least one.
+        record_bytes: about the bytes of a record.
+        shard_size_mb: of a shard at most, in 10^6 bytes.
+
+    Raises:
+        ValueError: a size below one record.
+    """
+    if not record_bytes <= shard_size_mb * 1e6 < math.inf:
+        raise ValueError(
+            f"a shard of {shard_size_mb} MB can't hold one record of "
+            f"{record_bytes / 1e6:.2f} MB; give a larger shard size"
+        )
+    per_shard = int(shard_size_mb * 1e6 // record_bytes)
+    count = math.ceil(len(entries) / per_shard)
+    parts = np.array_split(np.arange(len(entries)), count)
+    return [tuple(entries[i] for i in part) for part in parts]
+
+
+def check_format(record_format: str) -> None:
+    """Raises ValueError unless there is such a form of records."""
+    if record_format not in schema.RECORD_FORMATS:
+        raise ValueError(
+            f"record format {record_format!r}: expected one of {schema.RECORD_FORMATS}"
+        )
 
 
 def check_disjoint(splits: Mapping[str, Sequence[PatchEntry]]) -> None:

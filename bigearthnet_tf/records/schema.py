@@ -127,7 +127,7 @@ def decode(serialized: bytes, form: RecordForm, where: str) -> Patch:
 
     Returns:
         The patch; of the nomenclatures in the record the one with more labels. Label
-        names are in CLC order.
+        names are in the order in which the record lists them, CLC order without.
 
     Raises:
         ValueError: a feature is missing, or of another size or range.
@@ -139,7 +139,7 @@ def decode(serialized: bytes, form: RecordForm, where: str) -> Patch:
         name_s2=_decode_name(features, form.name_s2),
         name_s1=_decode_name(features, form.name_s1),
         bands={name: _decode_band(features, name, where) for name in form.bands},
-        labels=_decode_labels(features[feature], order, label_type, where),
+        labels=_decode_labels(features, feature, order, label_type, where),
         label_type=label_type,
     )
     if form.has_map:
@@ -272,15 +272,19 @@ def _decode_raster(
 
 
 def _decode_labels(
-    feature: tf.train.Feature, order: str, label_type: str, where: str
+    features: Any, multi_hot: str, order: str, label_type: str, where: str
 ) -> tuple[str, ...]:
-    names, vector = label_facts.ORDERS[order], feature.int64_list.value
+    names, vector = label_facts.ORDERS[order], features[multi_hot].int64_list.value
     if len(vector) != len(names):
         raise ValueError(
             f"{where}: expected {len(names)} labels, got {len(vector)}; prepare the "
             "records again"
         )
     present = {name for name, value in zip(names, vector, strict=True) if value}
+    listed = features[multi_hot.removesuffix("_multi_hot")].bytes_list.value
+    as_listed = tuple(name.decode(errors="replace") for name in listed)
+    if len(as_listed) == len(present) and set(as_listed) == present:
+        return as_listed
     return tuple(name for name in label_facts.LABELS[label_type] if name in present)
 
 

@@ -85,6 +85,16 @@ def size(path: StrPath) -> int:
         return int(tf.io.gfile.stat(os.fspath(path)).length)
 
 
+def modified(path: StrPath) -> int:
+    """Returns when a file was last written, in nanoseconds.
+
+    Raises:
+        FileNotFoundError: no such file.
+    """
+    with python_errors(path):
+        return int(tf.io.gfile.stat(os.fspath(path)).mtime_nsec)
+
+
 def glob(pattern: StrPath) -> list[str]:
     """Returns the paths that match a pattern, sorted; wildcards as in a shell.
 
@@ -108,11 +118,16 @@ def list_folder(folder: StrPath) -> list[str]:
         return []
 
 
-@contextmanager
-def open_to_read(path: StrPath) -> Iterator[Any]:
-    """Opens a file to read bytes, with `read(n)`, `seek` and `size`."""
-    with python_errors(path), tf.io.gfile.GFile(os.fspath(path), "rb") as file:
-        yield file
+def open_to_read(path: StrPath) -> Any:
+    """Opens a file to read bytes; it has `read(n)`, `seek` and `close`.
+
+    Reading far away raises TensorFlow's errors: do it within `python_errors`.
+    """
+    path = os.fspath(path)
+    if is_remote(path):
+        return tf.io.gfile.GFile(path, "rb")
+    # TensorFlow's file systems fill a large buffer for each small read.
+    return open(path, "rb")  # noqa: PTH123
 
 
 def read_text(path: StrPath) -> str:
@@ -121,7 +136,7 @@ def read_text(path: StrPath) -> str:
     Raises:
         FileNotFoundError: no such file.
     """
-    with open_to_read(path) as file:
+    with python_errors(path), open_to_read(path) as file:
         return bytes(file.read()).decode()
 
 

@@ -50,7 +50,9 @@ def test_shards_do_not_depend_on_the_number_of_workers(tmp_path, many_workers):
     archive = toy.Memory()
     plan = plan_split(archive, toy.entries(9), "train", shard_size_mb=1)
     for workers in (1, 2, 3):
-        convert.convert(archive, [plan], tmp_path / str(workers), workers=workers)
+        convert.convert(
+            archive, [plan], tmp_path / str(workers), convert.Local(workers)
+        )
     one, two, three = (contents(tmp_path / w) for w in "123")
     assert one == two == three
 
@@ -76,7 +78,7 @@ def test_a_failed_conversion_leaves_finished_shards_and_continues(
     plan = plan_split(good, toy.entries(9), "train", shard_size_mb=1)
     bad = Failing(plan.shards[-1][0].name)
     with pytest.raises(ValueError, match="is broken"):
-        convert.convert(bad, [plan], tmp_path / "out", workers=workers)
+        convert.convert(bad, [plan], tmp_path / "out", convert.Local(workers))
     (partial,) = (tmp_path / "out").iterdir()
     assert partial.name == ".train.partial"
     assert not list(partial.glob(".*.tmp"))

@@ -1,0 +1,60 @@
+r"""Writes records again in another form, or as the LMDB of the reBEN tools.
+
+Nothing is lost on the way: there and back again, records are the same bytes.
+
+  bigearthnet-tf convert 'old/train*.tfrecord' -o records --shard-size-mb 128
+  bigearthnet-tf convert 'records/*.tfrecord' -o old --to int64
+  bigearthnet-tf convert 'records/*.tfrecord' -o Encoded-BigEarthNet --to lmdb
+
+The way back from an LMDB is prep_splits.py --lmdb.
+"""
+
+from __future__ import annotations
+
+import argparse
+import os
+
+from bigearthnet_tf import console
+
+
+def add_arguments(parser: argparse.ArgumentParser) -> None:
+    """Declares the arguments."""
+    parser.add_argument(
+        "records", nargs="+", help="shards of any form, wildcards allowed"
+    )
+    parser.add_argument("-o", "--out", required=True, help="folder to write")
+    parser.add_argument(
+        "--to",
+        choices=("bytes", "int64", "lmdb"),
+        default="bytes",
+        help="ours, that of the older projects, or an LMDB (bytes)",
+    )
+    parser.add_argument(
+        "--shard-size-mb", type=float, help="of a file, about (the shards as they are)"
+    )
+    parser.add_argument(
+        "--workers", type=int, default=os.cpu_count(), help="at most (all cores)"
+    )
+    parser.add_argument(
+        "--overwrite", action="store_true", help="replace other records in the folder"
+    )
+
+
+def run(arguments: argparse.Namespace) -> None:
+    """Runs the command."""
+    console.load_tensorflow()
+    from bigearthnet_tf.records import convert, lmdb_copy, reader, record_archive
+
+    archive = record_archive.RecordArchive(reader.open_records(arguments.records))
+    record_archive.check_elsewhere(archive, arguments.out)
+    if arguments.to == "lmdb":
+        lmdb_copy.write(archive, arguments.out)
+        return
+    plans = record_archive.plan_copy(archive, arguments.to, arguments.shard_size_mb)
+    convert.convert(
+        archive,
+        plans,
+        arguments.out,
+        convert.Local(arguments.workers),
+        overwrite=arguments.overwrite,
+    )
