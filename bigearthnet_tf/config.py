@@ -80,6 +80,11 @@ class Config(pydantic.BaseModel):
         description="records held to shuffle from, 0.16 MB each (0.28 MB with "
         "Sentinel-1); 0: no shuffling at all",
     )
+    cache: str = Field(
+        "",
+        description="`memory`, or a folder on a fast disk: training and validation "
+        "shards are copied there first; empty: they are read where they lie",
+    )
 
     # Input, as the first layers of the model do it.
     image_size: int = Field(

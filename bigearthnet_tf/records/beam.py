@@ -66,6 +66,19 @@ class Runner:
     def __call__(
         self, source: PatchSource, jobs: Sequence[Job], on_records: Callable[[int], Any]
     ) -> Iterator[tuple[Job, Note]]:
+        """Runs the pipeline and yields each job with its note when all are done.
+
+        Args:
+            source: where the patches are read from; its files must be visible to all
+                workers.
+            jobs: the shards to write, of `PatchEntry`.
+            on_records: called with the number of patches done since the last call,
+                on a thread of its own.
+
+        Raises:
+            OSError: the pipeline failed.
+            ValueError: a patch is missing or damaged; the message names it.
+        """
         if not jobs:
             return
         try:

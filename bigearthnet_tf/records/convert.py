@@ -127,6 +127,16 @@ class Local:
     def __call__(
         self, source: PatchSource, jobs: Sequence[Job], on_records: Callable[[int], Any]
     ) -> Iterator[tuple[Job, Note]]:
+        """Yields each job with its note when it is finished.
+
+        Args:
+            source: where the patches are read from; sent to each process once.
+            jobs: the shards to write.
+            on_records: called with the number of patches done since the last call.
+
+        Raises:
+            Exception: whatever writing a shard raised first.
+        """
         patches = sum(len(job.entries) for job in jobs)
         useful = min(self.workers, math.ceil(patches / PATCHES_PER_WORKER))
         with pool.Workers(source, useful) as crew:

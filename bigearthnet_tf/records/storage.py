@@ -21,6 +21,8 @@ import tensorflow as tf
 
 StrPath = str | os.PathLike[str]
 
+_TEMPORARY = ".tmp"
+
 _ERRORS: dict[type[tf.errors.OpError], tuple[type[OSError], int]] = {
     tf.errors.NotFoundError: (FileNotFoundError, errno.ENOENT),
     tf.errors.PermissionDeniedError: (PermissionError, errno.EACCES),
@@ -150,7 +152,7 @@ def write_atomically(path: StrPath) -> Iterator[str]:
     """
     path = os.fspath(path)
     folder = folder_of(path)
-    temporary = join(folder, f".{name_of(path)}.{uuid.uuid4().hex[:12]}.tmp")
+    temporary = join(folder, f".{name_of(path)}.{uuid.uuid4().hex[:12]}{_TEMPORARY}")
     with python_errors(path):
         make_folder(folder)
         try:
@@ -177,6 +179,24 @@ def move(source: StrPath, target: StrPath) -> None:
     """Renames a file, replacing what is there."""
     with python_errors(target):
         tf.io.gfile.rename(os.fspath(source), os.fspath(target), overwrite=True)
+
+
+def copy(source: StrPath, target: StrPath) -> None:
+    """Copies a file; the copy appears when it is whole.
+
+    Raises:
+        FileNotFoundError: no such file.
+        OSError: the copy can't be written, or the disk is full.
+    """
+    with write_atomically(target) as temporary:
+        tf.io.gfile.copy(os.fspath(source), temporary)
+
+
+def remove_temporary(folder: StrPath) -> None:
+    """Removes what `write_atomically` left in a folder when it was killed."""
+    for name in list_folder(folder):
+        if name.endswith(_TEMPORARY):
+            remove(join(folder, name))
 
 
 def remove(path: StrPath) -> None:

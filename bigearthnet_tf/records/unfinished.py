@@ -70,12 +70,12 @@ class Unfinished:
         fingerprint = self.plan.fingerprint()
         if not self._is_of(fingerprint):
             storage.remove_folder(self.folder)
-        self._remove_temporary()
+        storage.remove_temporary(self.folder)
         storage.write_text(self._identity, fingerprint)
 
     def close(self) -> None:
         """Leaves finished shards for the next call, and nothing else."""
-        self._remove_temporary()
+        storage.remove_temporary(self.folder)
         if not any(name.endswith(".json") for name in storage.list_folder(self.folder)):
             storage.remove_folder(self.folder)
 
@@ -135,8 +135,3 @@ class Unfinished:
             if manifest.Shard(file=storage.name_of(path), **facts) == note.shard:
                 return True
         return False
-
-    def _remove_temporary(self) -> None:
-        for name in storage.list_folder(self.folder):
-            if name.endswith(".tmp"):
-                storage.remove(storage.join(self.folder, name))

@@ -14,7 +14,7 @@ from bigearthnet_tf import losses, metrics, models
 from bigearthnet_tf.archive import labels as label_facts
 from bigearthnet_tf.archive import statistics as band_statistics
 from bigearthnet_tf.config import Config
-from bigearthnet_tf.data import pipeline
+from bigearthnet_tf.data import cache, pipeline
 from bigearthnet_tf.records import reader
 from bigearthnet_tf.tasks import assembly, base
 
@@ -108,7 +108,7 @@ class Classification:
         """Returns endless shuffled batches of (groups, labels, weights of one)."""
         config = self.config
         return pipeline.batches(
-            self.source("train"),
+            cache.keep(self.source("train"), config.cache),
             config.batch_size,
             self.bands,
             self.label_type,
@@ -121,8 +121,10 @@ class Classification:
 
     def scoring_data(self, split: str) -> tf.data.Dataset:
         """Returns a split once as (groups, labels, weights), the last batch padded."""
+        # The test split is read once, which copying would be too.
+        where = self.config.cache if split == "val" else ""
         return pipeline.batches(
-            self.source(split),
+            cache.keep(self.source(split), where),
             self.config.batch_size,
             self.bands,
             self.label_type,

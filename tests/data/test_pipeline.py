@@ -4,6 +4,8 @@ import numpy as np
 import pytest
 import tensorflow as tf
 import toy
+from hypothesis import given, settings
+from hypothesis import strategies as st
 
 import bigearthnet_tf
 
@@ -68,6 +70,35 @@ def test_start_at_an_iteration_continues_the_same_stream(shards, start):
     whole = order(load(shards, 5, repeat=True, **SHUFFLED), take=10)
     rest = load(shards, 5, repeat=True, start_iteration=start, **SHUFFLED)
     assert order(rest, take=10 - start) == whole[start * 5 :]
+
+
+@given(
+    count=st.integers(1, 7),
+    batch_size=st.integers(1, 13),
+    buffer=st.integers(0, 12),
+    seed=st.integers(0, 2**31 - 1),
+    epoch=st.integers(0, 2),
+)
+@settings(deadline=None, max_examples=10)
+def test_any_number_of_workers_covers_every_epoch_exactly_once(
+    shards, count, batch_size, buffer, seed, epoch
+):
+    options = {"shuffle_buffer_size": buffer, "seed": seed, "repeat": True}
+    # In batches of one, records epoch * 12 to epoch * 12 + 11 of the endless stream
+    # are one from each worker in turn.
+    streams = [
+        order(
+            load(shards, worker=(i, count), **options),
+            take=-(-12 * (epoch + 1) // count),
+        )
+        for i in range(count)
+    ]
+    stream = [number for row in zip(*streams, strict=True) for number in row]
+    assert sorted(stream[epoch * 12 : (epoch + 1) * 12]) == list(range(12))
+    # Whatever the batches, each worker sees the same records in the same order.
+    batched = load(shards, batch_size, worker=(0, count), **options)
+    again = order(batched, take=-(-len(streams[0]) // batch_size))
+    assert again[: len(streams[0])] == streams[0]
 
 
 @pytest.mark.parametrize("count", [1, 2, 3, 5])

@@ -106,7 +106,7 @@ def test_an_unwritable_folder_is_said_in_one_line(tmp_path, monkeypatch):
 
     monkeypatch.setattr(beam, "write_shard", full)
     plan = plan_split(toy.Memory(), toy.entries(2), "train")
-    with pytest.raises(ValueError, match="^somewhere: No space left on device$"):
+    with pytest.raises(ValueError, match=r"^somewhere: No space left on device$"):
         convert.convert(toy.Memory(), [plan], tmp_path, beam.Runner(DIRECT))
     assert storage.list_folder(tmp_path) == []
 
