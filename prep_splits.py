@@ -6,6 +6,8 @@ v1, by lists of patches:
 v2, by the official splits:
   prep_splits.py -r BigEarthNet-S2 -s BigEarthNet-S1 -o records \
       --metadata metadata.parquet
+v2, from the LMDB of the reBEN tools:
+  prep_splits.py --lmdb Encoded-BigEarthNet -o records --metadata metadata.parquet
 """
 
 import argparse
@@ -15,8 +17,8 @@ from pathlib import Path
 import pandas as pd
 
 from bigearthnet_tf import console
-from bigearthnet_tf.archive import archives, metadata, splits
-from bigearthnet_tf.archive.patch import PatchEntry
+from bigearthnet_tf.archive import archives, lmdb_store, metadata, splits
+from bigearthnet_tf.archive.patch import PatchEntry, PatchSource
 
 
 def parse_arguments() -> argparse.Namespace:
@@ -24,16 +26,41 @@ def parse_arguments() -> argparse.Namespace:
     parser = console.parser(
         __doc__, formatter_class=argparse.RawDescriptionHelpFormatter
     )
-    parser.add_argument(
+    _add_sources(parser.add_argument_group("what to read"))
+    _add_outputs(parser.add_argument_group("what to write"))
+    _add_manner(parser.add_argument_group("how"))
+    arguments, arguments.beam_options = parser.parse_known_args()
+    if arguments.beam_options and arguments.runner is None:
+        parser.error(f"unrecognized arguments: {' '.join(arguments.beam_options)}")
+    folders = arguments.root is not None or arguments.s1_root is not None
+    if folders == (arguments.lmdb is not None):
+        parser.error(
+            "give -r with the Sentinel-2 patches, -s with Sentinel-1, or both; or "
+            "--lmdb alone"
+        )
+    if arguments.maps is not None and folders != (arguments.maps != ""):
+        parser.error("give --maps the folder of the reference maps; none with --lmdb")
+    if arguments.splits is None and arguments.metadata is None:
+        parser.error("give -n with lists of patches, or --metadata for those of v2")
+    if arguments.workers < 1:
+        parser.error("--workers must be at least 1")
+    return arguments
+
+
+def _add_sources(group: argparse._ArgumentGroup) -> None:
+    group.add_argument(
         "-r", "--root", "--root_folder", type=Path, help="Sentinel-2 patches"
     )
-    parser.add_argument(
+    group.add_argument(
         "-s", "--s1-root", type=Path, help="Sentinel-1 patches, to add VV and VH"
     )
-    parser.add_argument(
-        "-o", "--out", "--out_folder", required=True, help="for the records"
+    group.add_argument(
+        "--lmdb",
+        type=Path,
+        metavar="FOLDER",
+        help="all patches of v2 in the LMDB of the reBEN tools, instead of -r and -s",
     )
-    parser.add_argument(
+    group.add_argument(
         "-n",
         "--splits",
         type=Path,
@@ -42,7 +69,7 @@ def parse_arguments() -> argparse.Namespace:
         help="lists of patches, one a line, or S2 and S1 name; the name of the file up "
         "to its first dot is that of the split",
     )
-    parser.add_argument(
+    group.add_argument(
         "--metadata",
         type=Path,
         nargs="+",
@@ -50,49 +77,61 @@ def parse_arguments() -> argparse.Namespace:
         help="metadata.parquet of v2; with the table of patches with snow, cloud or "
         "shadow behind it, those are included",
     )
-    parser.add_argument(
-        "--workers",
-        type=int,
-        default=os.cpu_count(),
-        help="at most (all cores)",
+    group.add_argument(
+        "--maps",
+        nargs="?",
+        const="",
+        metavar="FOLDER",
+        help="add the reference maps of v2, from their folder; those in the LMDB need "
+        "no folder",
     )
-    parser.add_argument(
+
+
+def _add_outputs(group: argparse._ArgumentGroup) -> None:
+    group.add_argument(
+        "-o",
+        "--out",
+        "--out_folder",
+        required=True,
+        help="for the records; gs:// and the like too, where TensorFlow knows them",
+    )
+    group.add_argument(
         "--record-format",
         choices=("bytes", "int64"),
         default="bytes",
         help="int64 for the tools of the older projects",
     )
-    parser.add_argument(
-        "--shard-size-mb",
-        type=float,
-        default=128,
-        help="of a file, about (128)",
+    group.add_argument(
+        "--shard-size-mb", type=float, default=128, help="of a file, about (128)"
     )
-    parser.add_argument(
+    group.add_argument(
         "--seed", type=int, default=42, help="of the order of the records (42)"
     )
-    parser.add_argument(
+    group.add_argument(
         "--on-error",
         choices=("fail", "skip"),
         default="fail",
         help="skip leaves out patches that are missing or damaged and lists them in "
         "OUT/<split>.left_out.csv",
     )
-    parser.add_argument(
+    group.add_argument(
         "--overwrite", action="store_true", help="replace other records in OUT"
     )
+
+
+def _add_manner(group: argparse._ArgumentGroup) -> None:
+    group.add_argument(
+        "--workers", type=int, default=os.cpu_count(), help="at most (all cores)"
+    )
+    group.add_argument(
+        "--runner",
+        metavar="NAME",
+        help="convert on this Apache Beam runner instead; its own options may follow",
+    )
     # The older projects wanted to be told.
-    parser.add_argument(
+    group.add_argument(
         "-l", "--library", choices=("tensorflow",), help=argparse.SUPPRESS
     )
-    arguments = parser.parse_args()
-    if arguments.root is None and arguments.s1_root is None:
-        parser.error("give -r with the Sentinel-2 patches, -s with Sentinel-1, or both")
-    if arguments.splits is None and arguments.metadata is None:
-        parser.error("give -n with lists of patches, or --metadata for those of v2")
-    if arguments.workers < 1:
-        parser.error("--workers must be at least 1")
-    return arguments
 
 
 def list_patches(
@@ -113,36 +152,55 @@ def list_patches(
     return listed
 
 
+def open_source(
+    arguments: argparse.Namespace, table: pd.DataFrame | None
+) -> PatchSource:
+    """Returns the reader of the patches."""
+    if arguments.lmdb is not None:
+        with_maps = arguments.maps is not None
+        return lmdb_store.open_lmdb(arguments.lmdb, table, reference_maps=with_maps)
+    return archives.open_archive(
+        arguments.root, arguments.s1_root, metadata=table, maps_root=arguments.maps
+    )
+
+
 def main() -> None:
     """Runs the command line."""
     arguments = parse_arguments()
     table = metadata.read_tables(arguments.metadata) if arguments.metadata else None
     patches = list_patches(arguments, table)
-    archive = archives.open_archive(arguments.root, arguments.s1_root, metadata=table)
+    source = open_source(arguments, table)
 
     # Converting needs TensorFlow, which takes seconds to import.
     console.load_tensorflow()
     from bigearthnet_tf.records import convert, plan
 
+    execute: convert.Executor = convert.Local(arguments.workers)
+    if arguments.runner is not None:
+        from bigearthnet_tf.records import beam
+
+        execute = beam.Runner(["--runner", arguments.runner, *arguments.beam_options])
+
     skip_errors = arguments.on_error == "skip"
     plan.check_disjoint(patches)
     plans = [
         plan.plan_split(
-            archive,
+            source,
             entries,
             split,
             seed=arguments.seed,
             shard_size_mb=arguments.shard_size_mb,
             record_format=arguments.record_format,
+            reference_maps=arguments.maps is not None,
             skip_errors=skip_errors,
         )
         for split, entries in patches.items()
     ]
     convert.convert(
-        archive,
+        source,
         plans,
         arguments.out,
-        workers=arguments.workers,
+        execute,
         overwrite=arguments.overwrite,
         skip_errors=skip_errors,
     )

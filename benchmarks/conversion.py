@@ -172,11 +172,8 @@ def report(
 ) -> None:
     """Prints the tables and saves them as asked for."""
     script = Path(sys.argv[0])
-    packages = ("tensorflow", "numpy", "rasterio", "imagecodecs", "lmdb")
-    versions = ", ".join(f"{name} {version(name)}" for name in packages)
     facts = (
-        f"{os.cpu_count()} cores ({_processor()}), Python {platform.python_version()}, "
-        f"{versions}. {arguments.patches} patches, {arguments.repeats} rounds; load "
+        f"{machine()} {arguments.patches} patches, {arguments.repeats} rounds; load "
         f"average at the end {os.getloadavg()[0]:.1f}."
     )
     parts = [f"# {script.stem.capitalize()}", facts]
@@ -188,6 +185,16 @@ def report(
         files.write_text(RESULTS / f"{script.stem}.md", text)
     if arguments.json:
         files.write_json(arguments.json, {"machine": facts, **numbers})
+
+
+def machine() -> str:
+    """Returns processor and versions in a sentence."""
+    packages = ("tensorflow", "numpy", "rasterio", "imagecodecs", "lmdb")
+    versions = ", ".join(f"{name} {version(name)}" for name in packages)
+    return (
+        f"{os.cpu_count()} cores ({_processor()}), Python {platform.python_version()}, "
+        f"{versions}."
+    )
 
 
 def _processor() -> str:

@@ -6,15 +6,18 @@ Nothing is lost on the way: there and back again, records are the same bytes.
   bigearthnet-tf convert 'records/*.tfrecord' -o old --to int64
   bigearthnet-tf convert 'records/*.tfrecord' -o Encoded-BigEarthNet --to lmdb
 
-The way back from an LMDB is prep_splits.py --lmdb.
+What an LMDB lacks, labels, pairs and splits, goes to OUT.metadata.parquet beside it. The
+way back is prep_splits.py --lmdb OUT --metadata OUT.metadata.parquet.
 """
 
 from __future__ import annotations
 
 import argparse
 import os
+from pathlib import Path
 
 from bigearthnet_tf import console
+from bigearthnet_tf.archive import metadata
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
@@ -33,22 +36,33 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         "--shard-size-mb", type=float, help="of a file, about (the shards as they are)"
     )
     parser.add_argument(
+        "--metadata",
+        type=Path,
+        nargs="+",
+        metavar="PARQUET",
+        help="of v2, for the country, snow and clouds of the patches of an LMDB, which "
+        "records do not hold",
+    )
+    parser.add_argument(
         "--workers", type=int, default=os.cpu_count(), help="at most (all cores)"
     )
     parser.add_argument(
-        "--overwrite", action="store_true", help="replace other records in the folder"
+        "--overwrite", action="store_true", help="replace what is in the folder"
     )
 
 
 def run(arguments: argparse.Namespace) -> None:
     """Runs the command."""
+    table = metadata.read_tables(arguments.metadata) if arguments.metadata else None
     console.load_tensorflow()
     from bigearthnet_tf.records import convert, lmdb_copy, reader, record_archive
 
     archive = record_archive.RecordArchive(reader.open_records(arguments.records))
     record_archive.check_elsewhere(archive, arguments.out)
     if arguments.to == "lmdb":
-        lmdb_copy.write(archive, arguments.out)
+        lmdb_copy.write_lmdb(
+            archive, arguments.out, table, overwrite=arguments.overwrite
+        )
         return
     plans = record_archive.plan_copy(archive, arguments.to, arguments.shard_size_mb)
     convert.convert(

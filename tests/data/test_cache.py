@@ -1,6 +1,7 @@
 import os
 import subprocess
 import sys
+from pathlib import Path
 
 import pytest
 import tensorflow as tf
@@ -30,7 +31,7 @@ def test_a_cache_holds_the_same_records_in_the_same_order(tmp_path, source, wher
     assert not set(kept.files) & set(source.files)
     expected = serialized(source)
     for file in source.files:
-        os.remove(file)
+        Path(file).unlink()
     assert serialized(kept) == expected
     batches = list(pipeline.batches(kept, 4, BANDS, "original", shuffle_buffer_size=5))
     assert sum(len(labels) for _, labels in batches) == 9
@@ -43,9 +44,9 @@ def test_no_cache_is_the_files_themselves(source):
 def test_copies_are_made_once(tmp_path, source):
     folder = str(tmp_path / "cache")
     files = cache.keep(source, folder).files
-    before = {file: os.stat(file).st_mtime_ns for file in files}
+    before = {file: Path(file).stat().st_mtime_ns for file in files}
     assert cache.keep(source, folder).files == files
-    assert {file: os.stat(file).st_mtime_ns for file in files} == before
+    assert {file: Path(file).stat().st_mtime_ns for file in files} == before
 
 
 def test_a_shard_written_anew_is_copied_anew(tmp_path, source):

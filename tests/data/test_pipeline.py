@@ -97,8 +97,8 @@ def test_any_number_of_workers_covers_every_epoch_exactly_once(
     assert sorted(stream[epoch * 12 : (epoch + 1) * 12]) == list(range(12))
     # Whatever the batches, each worker sees the same records in the same order.
     batched = load(shards, batch_size, worker=(0, count), **options)
-    again = order(batched, take=-(-len(streams[0]) // batch_size))
-    assert again[: len(streams[0])] == streams[0]
+    again = order(batched, take=-(-length // batch_size))
+    assert again[:length] == streams[0]
 
 
 @pytest.mark.parametrize("count", [1, 2, 3, 5])

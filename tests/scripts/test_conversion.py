@@ -1,0 +1,183 @@
+"""`prep_splits.py` as a user meets it: killed, called twice, on several processes."""
+
+import json
+import random
+import signal
+import subprocess
+import sys
+import time
+from pathlib import Path
+
+import pytest
+
+from bigearthnet_tf.archive import sample
+from bigearthnet_tf.records.unfinished import exclusive
+
+ROOT = Path(__file__).parents[2]
+KILLS = 20
+
+# The script with as many workers as asked for, for however few patches.
+PROGRAM = f"""
+import runpy
+from bigearthnet_tf.records import convert
+convert.PATCHES_PER_WORKER = 1
+runpy.run_path({str(ROOT / "prep_splits.py")!r}, run_name="__main__")
+"""
+
+
+def contents(folder) -> dict:
+    return {p.name: p.read_bytes() for p in sorted(folder.iterdir())}
+
+
+@pytest.fixture(scope="module")
+def arguments(tmp_path_factory):
+    out = tmp_path_factory.mktemp("many") / "archive"
+    sample.write_archive(out, 300, version="v2", seed=2, workers=2)
+    return [
+        *("-r", out / "BigEarthNet-S2", "-s", out / "BigEarthNet-S1"),
+        *("--metadata", out / "metadata.parquet", "--shard-size-mb", "2"),
+    ]
+
+
+@pytest.fixture(scope="module")
+def undisturbed(arguments, tmp_path_factory):
+    out = tmp_path_factory.mktemp("undisturbed") / "records"
+    assert start(arguments, out, 1).wait() == 0
+    return out
+
+
+def start(arguments, out, workers) -> subprocess.Popen:
+    command = [sys.executable, "-c", PROGRAM, *map(str, arguments)]
+    return subprocess.Popen(
+        [*command, "-o", str(out), "--workers", str(workers)],
+        stdout=subprocess.DEVNULL,
+        stderr=subprocess.DEVNULL,
+    )
+
+
+def finished_shards(out) -> dict[str, int]:
+    """When each shard was written that is known to be whole."""
+    found = {}
+    for note in out.glob(".*.partial/*.tfrecord.json"):
+        shard = note.with_suffix("")
+        if shard.exists():
+            found[shard.name] = shard.stat().st_mtime_ns
+    return found
+
+
+@pytest.mark.slow
+def test_killed_at_any_moment_it_finishes_with_the_same_bytes(
+    tmp_path, arguments, undisturbed
+):
+    random.seed(0)
+    kills, attempt, written = 0, 0, {}
+    while kills < KILLS:
+        out = tmp_path / str(attempt)
+        workers = 1 + kills % 2
+        process = start(arguments, out, workers)
+        while not (out / ".lock").exists() and process.poll() is None:
+            time.sleep(0.005)
+        time.sleep(random.uniform(0, 0.6 if workers == 1 else 4))
+        process.send_signal(signal.SIGKILL)
+        if process.wait() == -signal.SIGKILL:
+            kills += 1
+            written |= finished_shards(out)
+        else:
+            compare(out, undisturbed, written)
+            attempt, written = attempt + 1, {}
+    assert start(arguments, tmp_path / str(attempt), 2).wait() == 0
+    compare(tmp_path / str(attempt), undisturbed, written)
+
+
+def compare(out, undisturbed, written):
+    """Same files, same bytes, and what was finished before a kill is that very file."""
+    assert contents(out) == contents(undisturbed)
+    times = {p.name: p.stat().st_mtime_ns for p in out.glob("*.tfrecord")}
+    assert {name: times[name] for name in written} == written
+
+
+@pytest.mark.slow
+def test_any_number_of_workers_writes_the_same_shards(
+    tmp_path, arguments, undisturbed
+):
+    for workers in (2, 3):
+        assert start(arguments, tmp_path / str(workers), workers).wait() == 0
+        assert contents(tmp_path / str(workers)) == contents(undisturbed)
+
+
+@pytest.mark.slow
+def test_so_does_beam_with_several_workers(tmp_path, arguments, undisturbed):
+    pytest.importorskip("apache_beam", reason="the extra beam is not installed")
+    beam = ["--runner", "DirectRunner", "--direct_num_workers", "2"]
+    beam += ["--direct_running_mode", "multi_processing"]
+    process = start([*arguments, *beam], tmp_path / "beam", 1)
+    assert process.wait() == 0
+    assert contents(tmp_path / "beam") == contents(undisturbed)
+
+
+def test_two_at_once_refuse(call, archive_v2, tmp_path):
+    with exclusive(tmp_path):
+        result = call(
+            *("prep_splits", "-r", archive_v2 / "BigEarthNet-S2", "-o", tmp_path),
+            *("--metadata", archive_v2 / "metadata.parquet"),
+        )
+    assert result.status == 1
+    assert "another conversion writes there" in result.complaint
+
+
+def test_damaged_patches_are_left_out_with_a_report(call, tmp_path):
+    archive = sample.write_archive(
+        tmp_path / "archive", 16, version="v2", seed=1, workers=1
+    )
+    folders = sorted((archive / "BigEarthNet-S2").glob("*/*"))
+    next(folders[0].glob("*_B03.tif*")).write_bytes(b"II*\0")
+    next(folders[1].glob("*_B8A.tif*")).unlink()
+    arguments = [
+        *("prep_splits", "-r", archive / "BigEarthNet-S2", "-o", tmp_path / "out"),
+        *("--metadata", archive / "metadata.parquet"),
+    ]
+    refused = call(*arguments)
+    assert refused.status == 1
+    assert any(folder.name in refused.complaint for folder in folders[:2])
+    assert not list((tmp_path / "out").glob("*.manifest.json"))
+    assert call(*arguments, "--on-error", "skip").status == 0
+    reports = [p.read_text() for p in (tmp_path / "out").glob("*.left_out.csv")]
+    lines = [line for text in reports for line in text.splitlines()[1:]]
+    assert len(lines) == 2
+    for folder, reason in zip(folders, ("B03", "B8A"), strict=False):
+        assert any(folder.name in line and reason in line for line in lines)
+    manifests = [
+        json.loads(p.read_text()) for p in (tmp_path / "out").glob("*.manifest.json")
+    ]
+    assert sum(m["num_records"] for m in manifests) == 14
+    assert sum(m["left_out"] for m in manifests) == 2
+
+
+def test_beam_not_installed(call, archive_v2, tmp_path, monkeypatch):
+    for name in [n for n in sys.modules if n.split(".")[0] == "apache_beam"]:
+        monkeypatch.delitem(sys.modules, name)
+    monkeypatch.delitem(sys.modules, "bigearthnet_tf.records.beam", raising=False)
+    monkeypatch.setitem(sys.modules, "apache_beam", None)
+    result = call(
+        *("prep_splits", "-r", archive_v2 / "BigEarthNet-S2", "-o", tmp_path / "out"),
+        *("--metadata", archive_v2 / "metadata.parquet", "--runner", "FlinkRunner"),
+    )
+    assert result.status == 1
+    assert result.complaint.endswith("pip install 'bigearthnet-tf[beam]'")
+    assert not (tmp_path / "out").exists()
+
+
+@pytest.mark.parametrize(
+    ("arguments", "message"),
+    [
+        (["-r", "a", "--lmdb", "b"], "or --lmdb alone"),
+        ([], "or --lmdb alone"),
+        (["--lmdb", "b", "--maps", "c"], "none with --lmdb"),
+        (["-r", "a", "--maps"], "give --maps the folder"),
+        (["-r", "a", "--direct_num_workers", "2"], "unrecognized arguments"),
+    ],
+)
+def test_wrong_calls(call, tmp_path, arguments, message):
+    result = call("prep_splits", *arguments, "-o", tmp_path, "-n", "x.csv")
+    assert result.status == 2
+    assert message in result.complaint
