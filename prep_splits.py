@@ -11,7 +11,6 @@ v2, from the LMDB of the reBEN tools:
 """
 
 import argparse
-import os
 from pathlib import Path
 
 import pandas as pd
@@ -42,8 +41,6 @@ def parse_arguments() -> argparse.Namespace:
         parser.error("give --maps the folder of the reference maps; none with --lmdb")
     if arguments.splits is None and arguments.metadata is None:
         parser.error("give -n with lists of patches, or --metadata for those of v2")
-    if arguments.workers < 1:
-        parser.error("--workers must be at least 1")
     return arguments
 
 
@@ -120,9 +117,7 @@ def _add_outputs(group: argparse._ArgumentGroup) -> None:
 
 
 def _add_manner(group: argparse._ArgumentGroup) -> None:
-    group.add_argument(
-        "--workers", type=int, default=os.cpu_count(), help="at most (all cores)"
-    )
+    console.add_workers(group)
     group.add_argument(
         "--runner",
         metavar="NAME",

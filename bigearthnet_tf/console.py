@@ -47,6 +47,23 @@ def config_parser(description: str) -> argparse.ArgumentParser:
     return result
 
 
+def add_workers(parser: argparse.ArgumentParser | argparse._ArgumentGroup) -> None:
+    """Declares `--workers`, the number of processes, all cores by default."""
+    parser.add_argument(
+        "--workers",
+        type=_at_least_one,
+        default=os.cpu_count(),
+        metavar="N",
+        help="processes at most (all cores)",
+    )
+
+
+def _at_least_one(text: str) -> int:
+    if not text.isdecimal() or int(text) < 1:
+        raise argparse.ArgumentTypeError(f"expected 1 or more, got {text}")
+    return int(text)
+
+
 def load_tensorflow() -> None:
     """Imports TensorFlow with our settings and without its notices.
 
@@ -128,7 +145,7 @@ def describe(error: BaseException) -> str:
     text = " ".join(str(error).split())
     if isinstance(error, OSError) and error.strerror:
         where = f"{error.filename}: " if error.filename else ""
-        return f"{where}{error.strerror}"
+        return f"{where}{' '.join(error.strerror.split())}"
     if isinstance(error, (ValueError, OSError)):
         return text or type(error).__name__
     return f"{type(error).__name__}: {text[:500]} (--debug shows the traceback)"

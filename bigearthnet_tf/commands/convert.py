@@ -13,7 +13,6 @@ way back is prep_splits.py --lmdb OUT --metadata OUT.metadata.parquet.
 from __future__ import annotations
 
 import argparse
-import os
 from pathlib import Path
 
 from bigearthnet_tf import console
@@ -43,9 +42,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         help="of v2, for the country, snow and clouds of the patches of an LMDB, which "
         "records do not hold",
     )
-    parser.add_argument(
-        "--workers", type=int, default=os.cpu_count(), help="at most (all cores)"
-    )
+    console.add_workers(parser)
     parser.add_argument(
         "--overwrite", action="store_true", help="replace what is in the folder"
     )

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import argparse
-import os
 from pathlib import Path
 
 from bigearthnet_tf import console
@@ -16,9 +15,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--out", type=Path, required=True, help="folder to write")
     parser.add_argument("--version", choices=("v1", "v2"), default="v2")
     parser.add_argument("--seed", type=int, default=0)
-    parser.add_argument(
-        "--workers", type=int, default=os.cpu_count(), help="processes (all cores)"
-    )
+    console.add_workers(parser)
 
 
 def run(arguments: argparse.Namespace) -> None:

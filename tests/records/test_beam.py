@@ -1,6 +1,8 @@
 """The conversion on Beam's direct runner; needs the extra `beam`."""
 
+import re
 import sys
+from pathlib import Path
 
 import pytest
 import toy
@@ -114,6 +116,14 @@ def test_an_unwritable_folder_is_said_in_one_line(tmp_path, monkeypatch):
 def test_an_option_that_beam_does_not_know():
     with pytest.raises(ValueError, match="does not know the option --nonsense"):
         beam.Runner([*DIRECT, "--nonsense", "3"])
+
+
+def test_beam_knows_the_options_in_the_readme():
+    readme = (Path(__file__).parents[2] / "README.md").read_text()
+    calls = re.findall(r"prep_splits.py \.\.\. (--runner (?:\\\n|.)+)", readme)
+    assert len(calls) == 4
+    for call in calls:
+        beam.Runner(call.replace("\\\n", " ").split())
 
 
 def test_without_beam_the_extra_is_named(monkeypatch):

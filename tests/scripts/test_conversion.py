@@ -97,9 +97,7 @@ def compare(out, undisturbed, written):
 
 
 @pytest.mark.slow
-def test_any_number_of_workers_writes_the_same_shards(
-    tmp_path, arguments, undisturbed
-):
+def test_any_number_of_workers_writes_the_same_shards(tmp_path, arguments, undisturbed):
     for workers in (2, 3):
         assert start(arguments, tmp_path / str(workers), workers).wait() == 0
         assert contents(tmp_path / str(workers)) == contents(undisturbed)

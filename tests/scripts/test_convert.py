@@ -23,9 +23,11 @@ def shards(folder) -> dict[str, bytes]:
 
 def values(folder) -> dict[bytes, bytes]:
     """All keys and values of an LMDB."""
-    with lmdb.open(str(folder), readonly=True, lock=False) as environment:
-        with environment.begin() as transaction:
-            return {bytes(k): bytes(v) for k, v in transaction.cursor()}
+    with (
+        lmdb.open(str(folder), readonly=True, lock=False) as environment,
+        environment.begin() as transaction,
+    ):
+        return {bytes(k): bytes(v) for k, v in transaction.cursor()}
 
 
 @pytest.fixture
@@ -42,7 +44,8 @@ def records(call, archive_v2, tmp_path) -> Path:
 
 
 def convert(call, source, out, *options):
-    return call("bigearthnet-tf", "convert", f"{source}/*.tfrecord", "-o", out, *options)
+    records = f"{source}/*.tfrecord"
+    return call("bigearthnet-tf", "convert", records, "-o", out, *options)
 
 
 def test_bytes_to_int64_and_back(call, records, tmp_path):
@@ -102,9 +105,7 @@ def test_real_patches_from_lmdb_to_records_and_back(call, shared, tmp_path):
     )
     assert result.status == 0, result.err
     again = tmp_path / "again"
-    result = convert(
-        call, tmp_path / "out", again, "--to", "lmdb", "--metadata", own
-    )
+    result = convert(call, tmp_path / "out", again, "--to", "lmdb", "--metadata", own)
     assert result.status == 0, result.err
     copied = values(again)
     assert len(copied) >= 2 * len(table)
