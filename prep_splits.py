@@ -58,6 +58,12 @@ def _add_sources(group: argparse._ArgumentGroup) -> None:
         help="all patches of v2 in the LMDB of the reBEN tools, instead of -r and -s",
     )
     group.add_argument(
+        "--sensors",
+        nargs="+",
+        choices=("S1", "S2"),
+        help="of the LMDB (those that it has)",
+    )
+    group.add_argument(
         "-n",
         "--splits",
         type=Path,
@@ -152,8 +158,12 @@ def open_source(
 ) -> PatchSource:
     """Returns the reader of the patches."""
     if arguments.lmdb is not None:
-        with_maps = arguments.maps is not None
-        return lmdb_store.open_lmdb(arguments.lmdb, table, reference_maps=with_maps)
+        return lmdb_store.open_lmdb(
+            arguments.lmdb,
+            table,
+            sensors=arguments.sensors,
+            reference_maps=arguments.maps is not None,
+        )
     return archives.open_archive(
         arguments.root, arguments.s1_root, metadata=table, maps_root=arguments.maps
     )

@@ -15,11 +15,8 @@ from numpy.typing import NDArray
 
 from bigearthnet_tf.archive import geotiff, labels, names
 from bigearthnet_tf.archive.bands import BANDS, Sensor, resolve_bands
-from bigearthnet_tf.archive.metadata import (
-    PatchMetadata,
-    entries_from_metadata,
-    read_v1_json,
-)
+from bigearthnet_tf.archive.catalogue import Catalogue
+from bigearthnet_tf.archive.metadata import PatchMetadata, read_v1_json
 from bigearthnet_tf.archive.patch import GeoReference, Patch, PatchEntry
 
 T = TypeVar("T")
@@ -116,12 +113,11 @@ class Archive:
         self.root_s2 = None if root_s2 is None else Path(root_s2)
         self.root_s1 = None if root_s1 is None else Path(root_s1)
         self.maps_root = None if maps_root is None else Path(maps_root)
-        self._table = metadata
-        self._known: dict[str, PatchEntry] | None = None
+        self._catalogue = Catalogue(metadata)
         self._partners: dict[str, str] | None = None
 
     def __getstate__(self) -> dict[str, Any]:
-        return {**self.__dict__, "_table": None, "_known": None, "_partners": None}
+        return {**self.__dict__, "_partners": None}
 
     @property
     def bands(self) -> tuple[str, ...]:
@@ -142,7 +138,7 @@ class Archive:
         """
         entries = list(entries)
         if self.version == "v2":
-            return self._look_up(entries)
+            return self._catalogue.complete(entries, pairing=self.root_s1 is not None)
         if self.root_s1 is None:
             return entries
         return [replace(entry, name_s1=self._partner(entry)) for entry in entries]
@@ -237,7 +233,7 @@ class Archive:
         if entry.name_s1 is not None:
             return entry.name_s1
         if self.version == "v2":
-            return str(self._look_up([entry])[0].name_s1)
+            return self._catalogue.partner_of(entry)
         if self._partners is None:
             self._partners = _read_partners(self.root_s1)
         if entry.name not in self._partners:
@@ -251,37 +247,7 @@ class Archive:
         """Returns the labels of a patch and their nomenclature."""
         if entry.labels is None and self.version == "v1":
             return self.metadata_of(entry).labels, labels.ORIGINAL
-        if entry.labels is None:
-            entry = self._look_up([entry])[0]
-        return tuple(entry.labels or ()), labels.canonical_label_type(
-            str(entry.label_type)
-        )
-
-    def _look_up(self, entries: list[PatchEntry]) -> list[PatchEntry]:
-        """Returns entries of v2 filled up from the metadata."""
-        pairing = self.root_s1 is not None or self._table is not None
-        poor = {
-            entry.name
-            for entry in entries
-            if entry.labels is None or (pairing and entry.name_s1 is None)
-        }
-        if not poor:
-            return entries
-        if self._table is None:
-            raise ValueError(
-                f"labels or Sentinel-1 name of {min(poor)} are not known: BigEarthNet "
-                "v2 has them in metadata.parquet, give it with --metadata"
-            )
-        if self._known is None:
-            self._known = {e.name: e for e in entries_from_metadata(self._table)}
-        unknown = [name for name in poor if name not in self._known]
-        if unknown:
-            raise ValueError(
-                f"{len(unknown)} of {len(entries)} patches are not in the metadata, "
-                f"the first is {min(unknown)}: those with snow, clouds or shadow have "
-                "a table of their own"
-            )
-        return [_fill(entry, self._known.get(entry.name, entry)) for entry in entries]
+        return self._catalogue.labels_of(entry)
 
     def _reference_map(self, entry: PatchEntry) -> NDArray[np.uint16] | None:
         if self.maps_root is None:
@@ -337,16 +303,3 @@ def _read_partners(root_s1: Path | None) -> dict[str, str]:
             s2_name = read_v1_json(_json_path(folder)).corresponding_s2
             partners[str(s2_name)] = folder.name
     return partners
-
-
-def _fill(entry: PatchEntry, known: PatchEntry) -> PatchEntry:
-    """Returns an entry with what it does not say taken from another one."""
-    labelled = known if entry.labels is None else entry
-    return PatchEntry(
-        name=entry.name,
-        name_s1=entry.name_s1 or known.name_s1,
-        labels=labelled.labels,
-        label_type=labelled.label_type,
-        split=entry.split or known.split,
-        country=entry.country or known.country,
-    )

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass
 from datetime import datetime
 from pathlib import Path
@@ -14,13 +14,27 @@ from pyarrow import parquet
 
 from bigearthnet_tf import files
 from bigearthnet_tf.archive import labels, names, splits
-from bigearthnet_tf.archive.patch import PatchEntry
+from bigearthnet_tf.archive.patch import Patch, PatchEntry
 from bigearthnet_tf.registry import nearest_names
 
 T = TypeVar("T")
 
 REQUIRED_COLUMNS = ("patch_id", "labels", "split", "s1_name")
 SPLITS = ("train", "val", "test")
+# Columns and row groups of the published file.
+PUBLISHED = pa.schema(
+    [
+        ("patch_id", pa.string()),
+        ("labels", pa.list_(pa.string())),
+        ("split", pa.string()),
+        ("country", pa.string()),
+        ("s1_name", pa.string()),
+        ("s2v1_name", pa.string()),
+        ("contains_seasonal_snow", pa.bool_()),
+        ("contains_cloud_or_shadow", pa.bool_()),
+    ]
+)
+_ROW_GROUP = 122_880
 
 
 @dataclass(frozen=True)
@@ -248,6 +262,83 @@ def entries_from_metadata(
             *(frame[column] for column in columns), strict=True
         )
     ]
+
+
+def entry_of(patch: Patch, split: str | None = None) -> PatchEntry:
+    """Returns what a patch says of itself, without its pixels.
+
+    Args:
+        patch: with its Sentinel-2 name.
+        split: the split that it was found in.
+    """
+    return PatchEntry(
+        str(patch.name_s2), patch.name_s1, patch.labels, patch.label_type, split
+    )
+
+
+def write_metadata(
+    path: Path | str,
+    entries: Iterable[PatchEntry],
+    known: pd.DataFrame | None = None,
+) -> None:
+    """Writes a `metadata.parquet` that the reBEN tools read, for an LMDB of theirs.
+
+    Its columns and their order are those of the published file, the rows are sorted by
+    name. Memory: below 1 kB a patch.
+
+    Args:
+        path: the file to write.
+        entries: the patches, with labels, partner and split.
+        known: table of `read_metadata` with what entries do not say: v1 name, snow,
+            clouds, and country. Without it these are null, False and null.
+
+    Raises:
+        OSError: the file can't be written.
+        ValueError: a patch is listed twice or is not of v2, or lacks labels, partner
+            or an official split; the message names the first.
+    """
+    path = Path(path)
+    rows = sorted(entries, key=lambda entry: entry.name)
+    frame = pd.DataFrame(
+        {
+            "patch_id": [entry.name for entry in rows],
+            "labels": [entry.labels or () for entry in rows],
+            "split": [entry.split for entry in rows],
+            "country": [entry.country for entry in rows],
+            "s1_name": [entry.name_s1 for entry in rows],
+        },
+        dtype=object,
+    )
+    if frame.empty:
+        raise ValueError(f"{path}: expected patches to write, got none")
+    _check_rows(frame, path)
+    frame["labels"] = [sorted(own) for own in _order_labels(frame, path)]
+    frame["split"] = frame["split"].replace({"val": "validation"})
+    _add_known(frame, known)
+    table = pa.Table.from_pandas(frame, PUBLISHED, preserve_index=False)
+    with files.write_atomically(path) as temporary:
+        parquet.write_table(
+            table.replace_schema_metadata(None),
+            temporary,
+            row_group_size=_ROW_GROUP,
+            compression="zstd",
+        )
+
+
+def _add_known(frame: pd.DataFrame, known: pd.DataFrame | None) -> None:
+    """Adds the published columns that entries do not have."""
+    found = pd.DataFrame(index=frame["patch_id"])
+    if known is not None:
+        found = known.set_index("patch_id").reindex(frame["patch_id"])
+    nothing = pd.Series([None] * len(frame), dtype=object)
+    for column in ("country", "s2v1_name"):
+        own = frame.get(column, nothing)
+        frame[column] = [
+            mine or other
+            for mine, other in zip(own, found.get(column, nothing), strict=True)
+        ]
+    for column in ("contains_seasonal_snow", "contains_cloud_or_shadow"):
+        frame[column] = found.get(column, nothing).eq(True).tolist()
 
 
 def read_name_list(path: Path | str) -> list[str]:

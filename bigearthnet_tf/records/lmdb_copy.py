@@ -48,7 +48,8 @@ def write_lmdb(
     """
     path = Path(path)
     table = path.with_name(f"{path.name}.metadata.parquet")
-    if table.exists() and not overwrite:
+    # Without the LMDB it was left by a call that was killed.
+    if path.exists() and table.exists() and not overwrite:
         raise FileExistsError(
             f"{table}: is there already; choose another output folder, or pass "
             "--overwrite"

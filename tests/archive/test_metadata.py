@@ -6,8 +6,10 @@ from datetime import datetime
 import numpy as np
 import pandas as pd
 import pytest
+from pyarrow import parquet
 
 from bigearthnet_tf.archive import labels, metadata
+from bigearthnet_tf.archive.patch import Patch, PatchEntry
 
 S2_JSON = {
     "labels": ["Pastures", "Water bodies"],
@@ -260,3 +262,86 @@ def test_tables_are_put_together_and_overlaps_refused(shared):
     assert len(metadata.read_tables([clean, cloudy])) == 549_488
     with pytest.raises(ValueError, match="is in two tables"):
         metadata.read_tables([cloudy, cloudy])
+
+
+@pytest.mark.parametrize(
+    "name", ["metadata", "metadata_for_patches_with_snow_cloud_or_shadow"]
+)
+def test_a_published_table_is_written_as_it_was(shared, tmp_path, name):
+    """Some thousand rows of each, in another order, of every split and country."""
+    path = shared / f"data/v2/{name}.parquet"
+    known = metadata.read_metadata(path).iloc[::37]
+    entries = metadata.entries_from_metadata(known)
+    metadata.write_metadata(tmp_path / "new.parquet", reversed(entries), known)
+    written = parquet.read_table(tmp_path / "new.parquet")
+    original = parquet.read_table(path)
+    assert written.schema.equals(original.schema)
+    assert written.equals(original.take(list(range(0, len(original), 37))))
+    copy = metadata.read_metadata(tmp_path / "new.parquet")
+    assert metadata.entries_from_metadata(copy) == entries
+
+
+def test_what_nobody_knows_is_left_open(tmp_path):
+    entry = PatchEntry(
+        ROW["patch_id"],
+        ROW["s1_name"],
+        ("Broad-leaved forest", "Arable land"),
+        "BigEarthNet-19",
+        "val",
+    )
+    path = tmp_path / "metadata.parquet"
+    metadata.write_metadata(path, [entry])
+    assert [child.name for child in tmp_path.iterdir()] == [path.name]
+    (row,) = parquet.read_table(path).to_pylist()
+    assert row == {
+        "patch_id": ROW["patch_id"],
+        "labels": ["Arable land", "Broad-leaved forest"],
+        "split": "validation",
+        "country": None,
+        "s1_name": ROW["s1_name"],
+        "s2v1_name": None,
+        "contains_seasonal_snow": False,
+        "contains_cloud_or_shadow": False,
+    }
+    known = pd.DataFrame(
+        [{**ROW, "contains_seasonal_snow": True, "country": "Ireland"}]
+    )
+    metadata.write_metadata(path, [entry], known)
+    (row,) = parquet.read_table(path).to_pylist()
+    assert (row["country"], row["contains_seasonal_snow"]) == ("Ireland", True)
+    assert row["s2v1_name"] is None
+    metadata.write_metadata(path, [entry], known.iloc[:0])
+    (row,) = parquet.read_table(path).to_pylist()
+    assert (row["country"], row["contains_seasonal_snow"]) == (None, False)
+
+
+def test_entries_that_the_published_form_can_not_hold(tmp_path):
+    path = tmp_path / "metadata.parquet"
+    good = ("Pastures",), "BigEarthNet-19", "train"
+    name, name_s1 = OTHER["patch_id"], OTHER["s1_name"]
+    for entries, message in (
+        ([], "expected patches to write, got none"),
+        ([PatchEntry(name, None, *good)], "s1_name is not a Sentinel-1 patch name"),
+        ([PatchEntry(name, name_s1, *good)] * 2, "patch_id occurs twice in 1 of 2"),
+        ([PatchEntry(name, name_s1, *good[:2], "fold_1")], "split is not .*'fold_1'"),
+        ([PatchEntry(name, name_s1, *good[:2])], "split is not train, validation or"),
+        ([PatchEntry(name, name_s1, split="val")], f"labels of {name}: .*none"),
+        (
+            [PatchEntry("S2A_MSIL2A_20170613T101031_87_48", name_s1, *good)],
+            "patch_id is not a v2 patch name",
+        ),
+        (
+            [PatchEntry(name, name_s1, ("Sea and ocean",), "original", "val")],
+            "unknown label 'Sea and ocean'",
+        ),
+    ):
+        with pytest.raises(ValueError, match=rf"metadata\.parquet: .*{message}"):
+            metadata.write_metadata(path, entries)
+    assert not path.exists()
+
+
+def test_a_patch_becomes_a_line_of_a_list():
+    patch = Patch("S2", "S1", {}, ("Pastures",), "BigEarthNet-19")
+    assert metadata.entry_of(patch, "val") == PatchEntry(
+        "S2", "S1", ("Pastures",), "BigEarthNet-19", "val"
+    )

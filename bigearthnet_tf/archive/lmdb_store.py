@@ -1,0 +1,344 @@
+"""The LMDB of BigEarthNet v2 as a source of patches.
+
+rico-hdl writes it and the reBEN tools read it: a folder with `data.mdb`, which holds a
+value for each patch and sensor, see `lmdb_values`. Labels and pairs are in
+`metadata.parquet`. The LMDBs of v1 have other values; they are recognised and refused.
+"""
+
+from __future__ import annotations
+
+import os
+import threading
+import weakref
+from collections.abc import Iterable, Iterator, Sequence
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Any
+
+import lmdb
+import pandas as pd
+
+from bigearthnet_tf.archive import names
+from bigearthnet_tf.archive.bands import BANDS, Sensor, resolve_bands
+from bigearthnet_tf.archive.catalogue import Catalogue
+from bigearthnet_tf.archive.lmdb_values import MAP_SUFFIX, Value, map_key
+from bigearthnet_tf.archive.patch import Patch, PatchEntry
+
+DATA_FILE = "data.mdb"
+_SENSORS: tuple[Sensor, ...] = ("S1", "S2")
+
+
+def open_lmdb(
+    path: Path | str,
+    metadata: pd.DataFrame | None = None,
+    *,
+    sensors: Sequence[Sensor] | None = None,
+    reference_maps: bool | None = None,
+) -> LmdbArchive:
+    """Returns a reader of an LMDB; what it holds follows from its first keys.
+
+    Args:
+        path: the folder with `data.mdb`.
+        metadata: table of `metadata.read_metadata`. Not needed for entries that come
+            from that table.
+        sensors: `"S1"`, `"S2"` or both; None for those that are there.
+        reference_maps: whether each patch comes with its reference map; None if the
+            first one has one.
+
+    Raises:
+        FileNotFoundError: no such folder, or no LMDB in it.
+        OSError: no permission to read it, or another process writes to it.
+        ValueError: damaged, cut short, without patches, of v1, or without a sensor
+            that is asked for.
+    """
+    source = _Snapshot(Path(path))
+    with source.transaction() as transaction:
+        bands = _find_bands(transaction, sensors, source.path)
+        if reference_maps is None:
+            first = next(_names(transaction, "S2"), "")
+            reference_maps = transaction.get(map_key(first).encode()) is not None
+    return LmdbArchive(source, bands, reference_maps, metadata)
+
+
+class LmdbArchive:
+    """Reads patches from an LMDB; made by `open_lmdb`.
+
+    The file is mapped into memory with the first reading in each process, without
+    locks: read-only media and any number of processes will do. Memory: one patch, and
+    what the system keeps of the file as long as nobody else needs the room. A pickled
+    reader leaves the map and the metadata table behind: `complete` the entries before
+    they go to another process.
+
+    Attributes:
+        version: `"v2"`.
+        bands: the bands of each patch, in channel order.
+        reference_maps: whether each patch comes with its reference map.
+    """
+
+    version = "v2"
+
+    def __init__(
+        self,
+        source: _Snapshot,
+        bands: tuple[str, ...],
+        reference_maps: bool,
+        metadata: pd.DataFrame | None = None,
+    ) -> None:
+        self.bands, self.reference_maps = bands, reference_maps
+        self._source = source
+        self._catalogue = Catalogue(metadata)
+
+    @property
+    def path(self) -> Path:
+        """The folder with `data.mdb`."""
+        return self._source.path
+
+    def complete(self, entries: Iterable[PatchEntry]) -> list[PatchEntry]:
+        """Returns entries with labels, partner, split and country, from the metadata.
+
+        What an entry says already stays.
+
+        Raises:
+            ValueError: a patch is not in the metadata, or the metadata is missing.
+        """
+        return self._catalogue.complete(entries, pairing="S1" in _sensors(self.bands))
+
+    def entries(self) -> list[PatchEntry]:
+        """Returns the patches that are there, completed, in the order of their keys.
+
+        What counts is the value of Sentinel-2, or of Sentinel-1 where that alone is
+        read. Goes through the keys only: seconds for the whole archive.
+
+        Raises:
+            OSError: another process writes to the LMDB.
+            ValueError: as `complete`.
+        """
+        leading: Sensor = "S2" if "S2" in _sensors(self.bands) else "S1"
+        with self._source.transaction() as transaction:
+            found = list(_names(transaction, leading))
+        if leading == "S1":
+            return self._catalogue.entries_of_partners(found)
+        return self.complete(map(PatchEntry, found))
+
+    def read(self, entry: PatchEntry, bands: Sequence[str] | None = None) -> Patch:
+        """Returns a patch with its pixels and labels.
+
+        Args:
+            entry: the patch; see `complete`.
+            bands: what to read, in that order; None for all that are there.
+
+        Returns:
+            The patch, its arrays copied out of the LMDB. `geo` is None: there is no
+            georeference in one.
+
+        Raises:
+            OSError: another process writes to the LMDB.
+            ValueError: a value is missing or damaged, or labels or partner are
+                unknown; the message names patch, key and path.
+        """
+        wanted = self.bands if bands is None else resolve_bands(bands)
+        sensors = _sensors(wanted)
+        partner = (
+            self._catalogue.partner_of(entry) if "S1" in sensors else entry.name_s1
+        )
+        keys = {"S2": entry.name, "S1": str(partner)}
+        codes = None
+        with self._source.transaction() as transaction:
+            values = {s: self._load(transaction, entry, keys[s]) for s in sensors}
+            if self.reference_maps:
+                codes = self._load(transaction, entry, map_key(entry.name)).codes()
+        own_labels, label_type = self._catalogue.labels_of(entry)
+        return Patch(
+            name_s2=entry.name,
+            name_s1=partner,
+            bands={name: values[BANDS[name].sensor].band(name) for name in wanted},
+            labels=own_labels,
+            label_type=label_type,
+            reference_map=codes,
+        )
+
+    def _load(
+        self, transaction: lmdb.Transaction, entry: PatchEntry, key: str
+    ) -> Value:
+        patch = "" if key == entry.name else f"patch {entry.name}, "
+        where = f"{self.path}: {patch}key {key}"
+        stored = transaction.get(key.encode())
+        if stored is None:
+            raise ValueError(f"{where}: no such key: {_remedy(entry, key)}")
+        return Value.decode(bytes(stored), where)
+
+
+class _Snapshot:
+    """The state of an LMDB when it was opened first, in whichever process.
+
+    Attributes:
+        path: the folder with `data.mdb`.
+    """
+
+    def __init__(self, path: Path) -> None:
+        self.path = path
+        self._opened: tuple[int, lmdb.Environment] | None = None
+        self._revision: int | None = None
+
+    def __getstate__(self) -> dict[str, Any]:
+        return {**self.__dict__, "_opened": None}
+
+    @contextmanager
+    def transaction(self) -> Iterator[lmdb.Transaction]:
+        """Yields a transaction in whose view nobody has written.
+
+        Without locks a writer knows of no readers. It leaves the pages of the last
+        state alone for one transaction and may reuse them in the next: what was read
+        holds if no state has followed.
+
+        Raises:
+            FileNotFoundError: there is no LMDB.
+            OSError: no permission to read it, or another process has written to it.
+            ValueError: damaged or cut short.
+        """
+        if self._opened is None or self._opened[0] != os.getpid():
+            self._opened = os.getpid(), _open(self.path)
+        environment = self._opened[1]
+        try:
+            with environment.begin() as transaction:
+                self._revision = self._revision or transaction.id()
+                yield transaction
+                changed = environment.info()["last_txnid"] != self._revision
+        except lmdb.MapResizedError:
+            changed = True
+        except lmdb.Error as error:
+            raise _damaged(self.path, error) from error
+        if changed:
+            raise OSError(
+                f"{self.path}: another process writes to the LMDB: wait until it is "
+                "done, then call again"
+            )
+
+
+# LMDB allows one environment a file and process; readers of the same file share it.
+_environments: weakref.WeakValueDictionary[tuple[int, int, int], lmdb.Environment]
+_environments = weakref.WeakValueDictionary()
+_opening = threading.Lock()
+
+
+def _open(path: Path) -> lmdb.Environment:
+    """Returns the environment of a folder, that of this process if there is one."""
+    file = path / DATA_FILE
+    try:
+        facts = file.stat()
+    except (FileNotFoundError, NotADirectoryError):
+        found = f"there is no {file}" if not path.is_file() else "it is a file"
+        raise FileNotFoundError(
+            f"{path}: expected the folder of an LMDB, that of {DATA_FILE}, but {found}"
+        ) from None
+    if not facts.st_size:
+        raise ValueError(f"{file}: it is empty: download or copy it again")
+    key = os.getpid(), facts.st_dev, facts.st_ino
+    with _opening:
+        environment = _environments.get(key)
+        if environment is None:
+            _close_inherited()
+            environment = _environments[key] = _map(path)
+    # Touching what is not there would end the process.
+    expected = (environment.info()["last_pgno"] + 1) * environment.stat()["psize"]
+    if facts.st_size < expected:
+        raise ValueError(
+            f"{file}: cut short: expected {expected} bytes, got {facts.st_size}: "
+            "download or copy it again"
+        )
+    return environment
+
+
+def _close_inherited() -> None:
+    """Closes what was open before a fork: LMDB can't be used across one."""
+    for (process, *_), environment in list(_environments.items()):
+        if process != os.getpid():
+            environment.close()
+
+
+def _map(path: Path) -> lmdb.Environment:
+    try:
+        return lmdb.open(
+            str(path), readonly=True, lock=False, readahead=False, meminit=False
+        )
+    except lmdb.ReadonlyError as error:
+        raise OSError(
+            f"{path}: no permission to read the LMDB: ask its owner, or copy it"
+        ) from error
+    except lmdb.Error as error:
+        raise _damaged(path, error) from error
+
+
+def _damaged(path: Path, error: lmdb.Error) -> ValueError:
+    return ValueError(
+        f"{path}: expected an LMDB, but {DATA_FILE} does not read ({error}): download "
+        "or copy it again"
+    )
+
+
+def _sensors(bands: Iterable[str]) -> tuple[Sensor, ...]:
+    return tuple(dict.fromkeys(BANDS[name].sensor for name in bands))
+
+
+def _names(transaction: lmdb.Transaction, sensor: Sensor) -> Iterator[str]:
+    """Yields the names of a sensor's patches in their order."""
+    cursor = transaction.cursor()
+    if not cursor.set_range(sensor.encode()):
+        return
+    for key in cursor.iternext(values=False):
+        name = bytes(key).decode(errors="replace")
+        if not name.startswith(sensor):
+            return
+        if not name.endswith(MAP_SUFFIX):
+            yield name
+
+
+def _find_bands(
+    transaction: lmdb.Transaction, sensors: Sequence[Sensor] | None, path: Path
+) -> tuple[str, ...]:
+    """Returns the bands of the first patch of each sensor, in channel order."""
+    found: set[str] = set()
+    for sensor in sensors or _SENSORS:
+        name = next(_names(transaction, sensor), None)
+        if name is not None:
+            _check_version(name, path)
+            stored = bytes(transaction.get(name.encode(), b""))
+            found |= Value.decode(stored, f"{path}: key {name}").arrays.keys()
+        elif sensors:
+            raise ValueError(
+                f"{path}: holds no patch of {sensor}: leave that sensor out, or give "
+                "an LMDB that has it"
+            )
+    bands = tuple(name for name in BANDS if name in found)
+    if not bands:
+        key = next(transaction.cursor().iternext(values=False), None)
+        got = "it is empty" if key is None else f"its first key is {bytes(key)!r}"
+        raise ValueError(
+            f"{path}: expected an LMDB of BigEarthNet v2, whose keys are names of "
+            f"patches, but {got}"
+        )
+    return bands
+
+
+def _check_version(name: str, path: Path) -> None:
+    """Refuses the LMDBs of v1."""
+    try:
+        version = names.parse_name(name).version
+    except ValueError as error:
+        raise ValueError(f"{path}: {error}") from error
+    if version == "v1":
+        raise ValueError(
+            f"{path}: expected an LMDB of BigEarthNet v2, but {name} is a name of v1: "
+            "give the GeoTIFFs of v1 instead"
+        )
+
+
+def _remedy(entry: PatchEntry, key: str) -> str:
+    if names.parse_name(entry.name).version == "v1":
+        return "it is a name of v1, is the list one of the other version?"
+    leave = "leave the patch out of the list"
+    if key.endswith(MAP_SUFFIX):
+        return f"do without reference maps, or {leave}"
+    if key != entry.name:
+        return f"encode that Sentinel-1 patch, do without Sentinel-1, or {leave}"
+    return f"encode that patch, or {leave}"
