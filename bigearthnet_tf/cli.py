@@ -10,6 +10,10 @@ from bigearthnet_tf import console
 
 COMMANDS = {
     "sample": "write a generated archive in the genuine layout",
+    "convert": "write records in another form, or as an LMDB",
+    "split": "divide patches into splits, with a report",
+    "statistics": "measure means, deviations and percentiles of the bands",
+    "inspect": "list, verify, print and draw records",
     "models": "list the architectures",
     "schema": "print the JSON schema of configs",
 }

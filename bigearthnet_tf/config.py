@@ -98,8 +98,9 @@ class Config(pydantic.BaseModel):
     statistics: str | None = Field(
         None,
         description="means and deviations to standardise with: `v1`, "
-        "`v2_120_nearest`, ... or a JSON file; null: those of the archive that the "
-        "training records come from",
+        "`v2_120_nearest`, ... or a JSON file of `bigearthnet-tf statistics` "
+        "(`own.json`, or `own.json#120_bilinear` where it has several); null: those of "
+        "the archive that the training records come from",
     )
     augmentation: list[Literal["flips", "quarter_turns"]] = Field(
         [], description="random changes of the training images, on the device"

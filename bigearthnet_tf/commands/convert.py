@@ -6,8 +6,8 @@ Nothing is lost on the way: there and back again, records are the same bytes.
   bigearthnet-tf convert 'records/*.tfrecord' -o old --to int64
   bigearthnet-tf convert 'records/*.tfrecord' -o Encoded-BigEarthNet --to lmdb
 
-What an LMDB lacks, labels, pairs and splits, goes to OUT.metadata.parquet beside it. The
-way back is prep_splits.py --lmdb OUT --metadata OUT.metadata.parquet.
+What an LMDB lacks, labels, pairs and splits, goes to OUT.metadata.parquet beside it.
+The way back is prep_splits.py --lmdb OUT --metadata OUT.metadata.parquet.
 """
 
 from __future__ import annotations

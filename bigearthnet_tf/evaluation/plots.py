@@ -1,4 +1,4 @@
-"""The pictures of a report. The only module that knows matplotlib.
+"""The pictures of a report.
 
 Figures are built on `matplotlib.figure.Figure` and drawn by its Agg canvas: no pyplot,
 no global state, nothing to close. Colours are those of Okabe and Ito ("Color Universal

@@ -62,7 +62,7 @@ def assemble(
         mean: of each band of the groups, in the unit of the input.
         std: likewise, the standard deviation.
         image_size: pixels a side that all bands are resampled to.
-        interpolation: a name of `preprocessing.KERNELS`.
+        interpolation: a name of `resampling.KERNELS`.
         augmentation: names of `augmentation.AUGMENTATIONS`, applied in this order.
         drop_rate: dropout before the head.
         drop_path_rate: stochastic depth of the deepest block.

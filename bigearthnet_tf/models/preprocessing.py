@@ -12,21 +12,16 @@ of a uint16.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from typing import Any
 
 import keras
 import numpy as np
 from keras import ops
 
-from bigearthnet_tf import registry
+from bigearthnet_tf import resampling
 
 PACKAGE = "bigearthnet_tf"
-
-# Fractions between two pixels for which TensorFlow tabulates its cubic kernel
-# (`kTableSize` of core/kernels/image/resize_bicubic_op.cc). It rounds to the nearest
-# entry, which shows in the third digit of the weights.
-CUBIC_TABLE_SIZE = 1024
 
 
 @keras.saving.register_keras_serializable(package=PACKAGE)
@@ -99,7 +94,7 @@ class Resample(keras.layers.Layer):
 
     Args:
         size: pixels a side of the output.
-        kernel: a name of `KERNELS`.
+        kernel: a name of `resampling.KERNELS`.
         **kwargs: of `keras.layers.Layer`.
 
     Raises:
@@ -112,7 +107,7 @@ class Resample(keras.layers.Layer):
         if size < 1:
             raise ValueError(f"expected a size of at least one pixel, got {size}")
         self.size = int(size)
-        self.kernel = KERNELS.resolve(kernel)
+        self.kernel = resampling.KERNELS.resolve(kernel)
 
     def build(self, input_shape: tuple[int | None, ...]) -> None:
         """Checks that the images are square and of known size."""
@@ -134,7 +129,8 @@ class Resample(keras.layers.Layer):
             return inputs
         if self.kernel == "nearest":
             return self._copy_nearest(inputs)
-        weights = KERNELS.get(self.kernel)(pixels, self.size)
+        kernel = resampling.KERNELS.get(self.kernel)
+        weights = kernel(pixels, self.size).astype("float32")
         # Rows first: twice as fast on a CPU as columns first.
         return ops.matmul(ops.matmul(weights, inputs), weights.T)
 
@@ -143,7 +139,7 @@ class Resample(keras.layers.Layer):
         factor, remainder = divmod(self.size, pixels)
         for axis in (2, 3):
             if remainder:
-                sources = nearest_sources(pixels, self.size)
+                sources = resampling.nearest_sources(pixels, self.size)
                 inputs = ops.take(inputs, sources, axis=axis)
             else:
                 inputs = ops.repeat(inputs, factor, axis=axis)
@@ -220,103 +216,3 @@ class StackBands(keras.layers.Layer):
     def get_config(self) -> dict[str, Any]:
         """Returns what the layer is built from."""
         return {**super().get_config(), "bands": self.bands, "order": self.order}
-
-
-# A kernel returns the (size, pixels) float32 matrix that resamples one axis.
-Kernel = Callable[[int, int], np.ndarray]
-KERNELS: registry.Registry[Kernel] = registry.Registry("interpolation")
-
-
-def nearest_sources(pixels: int, size: int) -> np.ndarray:
-    """Returns for each pixel of the output the one it copies: floor(i * pixels / size).
-
-    This is torch's `nearest`, so repetition at whole factors.
-    """
-    return (np.arange(size, dtype="int32") * pixels) // size
-
-
-@KERNELS.register("nearest")
-def nearest_weights(pixels: int, size: int) -> np.ndarray:
-    """Returns the matrix of torch's `nearest`."""
-    return np.eye(pixels, dtype="float32")[nearest_sources(pixels, size)]
-
-
-@KERNELS.register("bilinear")
-def bilinear_weights(pixels: int, size: int) -> np.ndarray:
-    """Returns the matrix of `tf.image.resize(..., "bilinear")`.
-
-    Half-pixel centres, no antialiasing; the outermost pixels are repeated.
-    """
-    position = _source_positions(pixels, size, half_pixel=True)
-    lower = np.floor(position)
-    fraction = position - lower
-    return _weight_matrix(
-        np.stack([lower, lower + 1]), np.stack([1 - fraction, fraction]), pixels
-    )
-
-
-@KERNELS.register("bicubic")
-def bicubic_weights(pixels: int, size: int) -> np.ndarray:
-    """Returns the matrix of `tf.image.resize(..., "bicubic")`.
-
-    Keys' cubic with a = -0.5 at half-pixel centres, no antialiasing. Beyond the
-    border there is nothing: those weights are dropped and the rest sums to one.
-    """
-    position = _source_positions(pixels, size, half_pixel=True)
-    taps, weights = _cubic_taps(position, a=-0.5)
-    weights = np.where((taps >= 0) & (taps < pixels), weights, 0)
-    return _weight_matrix(taps, weights / weights.sum(axis=0), pixels)
-
-
-@KERNELS.register("tf1_bicubic")
-def tf1_bicubic_weights(pixels: int, size: int) -> np.ndarray:
-    """Returns the matrix of TensorFlow 1's `tf.image.resize_bicubic`.
-
-    A cubic with a = -0.75; pixel i of the output lies at i * pixels / size, without
-    the shift by half a pixel; the outermost pixels are repeated.
-    """
-    position = _source_positions(pixels, size, half_pixel=False)
-    return _weight_matrix(*_cubic_taps(position, a=-0.75), pixels)
-
-
-def _source_positions(pixels: int, size: int, half_pixel: bool) -> np.ndarray:
-    """Returns where the output's pixels lie on the input's axis, (size,) float32.
-
-    In float32, because TensorFlow rounds these positions the same way.
-    """
-    scale = np.float32(pixels) / np.float32(size)
-    shift = np.float32(0.5 if half_pixel else 0)
-    return (np.arange(size, dtype="float32") + shift) * scale - shift
-
-
-def _cubic_taps(position: np.ndarray, a: float) -> tuple[np.ndarray, np.ndarray]:
-    """Returns the indices and weights of the four pixels around each position.
-
-    Args:
-        position: (size,) float32.
-        a: slope parameter of the cubic convolution (Keys 1981, doi
-            10.1109/TASSP.1981.1163711).
-
-    Returns:
-        Indices, which may lie beyond the border, and weights; both (4, size).
-    """
-    lower = np.floor(position)
-    fraction = np.rint((position - lower) * CUBIC_TABLE_SIZE) / CUBIC_TABLE_SIZE
-    offsets = np.arange(-1, 3)[:, None]
-    distance = np.abs(offsets - fraction.astype("float64"))
-    near = ((a + 2) * distance - (a + 3)) * distance**2 + 1
-    far = a * (((distance - 5) * distance + 8) * distance - 4)
-    return lower + offsets, np.where(distance <= 1, near, far)
-
-
-def _weight_matrix(taps: np.ndarray, weights: np.ndarray, pixels: int) -> np.ndarray:
-    """Scatters weights (taps, size) into a matrix, repeating the border pixels.
-
-    Returns:
-        (size, pixels) float32.
-    """
-    columns = np.clip(taps, 0, pixels - 1).astype(int)
-    rows = np.broadcast_to(np.arange(taps.shape[1]), taps.shape)
-    matrix = np.zeros((taps.shape[1], pixels))
-    np.add.at(matrix, (rows, columns), weights)
-    return matrix.astype("float32")

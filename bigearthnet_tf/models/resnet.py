@@ -15,7 +15,7 @@ from typing import Any
 
 import keras
 
-from bigearthnet_tf.models import layers, zoo
+from bigearthnet_tf.models import layers, published, zoo
 
 # Both forms: timm's `BatchNorm2d` default, and `batch_norm_epsilon` of slim's
 # resnet_arg_scope.
@@ -66,6 +66,38 @@ def he_slim() -> keras.initializers.Initializer:
 def slim_head(features: int) -> dict[str, Any]:
     """Returns the initialisers of slim's logits layer, a 1x1 convolution there."""
     return {"kernel_initializer": he_slim(), "bias_initializer": "zeros"}
+
+
+def timm_name(layer: str, variable: str) -> str:
+    """Returns what timm calls a variable: `layer1.0.conv1.weight`."""
+    if layer == "head":
+        return f"fc.{published.linear_name(variable)}"
+    *unit, part, kind = layer.split("_")
+    name = {"conv": "conv", "norm": "bn"}[kind]
+    rename = published.linear_name if kind == "conv" else published.batch_norm_name
+    if not unit:  # the stem
+        return f"{name}1.{rename(variable)}"
+    stage, number = unit[0].removeprefix("stage"), int(unit[1].removeprefix("unit")) - 1
+    if part == "shortcut":
+        name = f"downsample.{['conv', 'norm'].index(kind)}"
+    else:
+        name += part.removeprefix("part")
+    return f"layer{stage}.{number}.{name}.{rename(variable)}"
+
+
+def slim_name(layer: str, variable: str) -> str:
+    """Returns what TF-Slim calls a variable, below the network's own scope."""
+    kind = {"kernel": "weights", "bias": "biases"}.get(variable, variable)
+    if layer == "head":
+        return f"logits/{kind}"
+    *unit, part, _ = layer.split("_")
+    if variable != "kernel":
+        kind = f"BatchNorm/{kind}"
+    if not unit:
+        return f"conv1/{kind}"
+    block, number = unit[0].removeprefix("stage"), unit[1].removeprefix("unit")
+    part = part.replace("part", "conv")
+    return f"block{block}/unit_{number}/bottleneck_v1/{part}/{kind}"
 
 
 TIMM = Form(
@@ -212,37 +244,37 @@ def _normalized(
     )(x)
 
 
-@zoo.register_model("resnet18")
+@zoo.register_model("resnet18", timm=timm_name)
 def resnet18(x: Any, *, drop_path_rate: float = 0.0) -> Any:
     """ResNet-18 as in timm: 512 features."""
     return resnet(x, (2, 2, 2, 2), block=BASIC, drop_path_rate=drop_path_rate)
 
 
-@zoo.register_model("resnet50")
+@zoo.register_model("resnet50", timm=timm_name)
 def resnet50(x: Any, *, drop_path_rate: float = 0.0) -> Any:
     """ResNet-50 as in timm: 2048 features."""
     return resnet(x, (3, 4, 6, 3), drop_path_rate=drop_path_rate)
 
 
-@zoo.register_model("resnet101")
+@zoo.register_model("resnet101", timm=timm_name)
 def resnet101(x: Any, *, drop_path_rate: float = 0.0) -> Any:
     """ResNet-101 as in timm: 2048 features."""
     return resnet(x, (3, 4, 23, 3), drop_path_rate=drop_path_rate)
 
 
-@zoo.register_model("resnet50_slim", "ResNet50", head=slim_head)
+@zoo.register_model("resnet50_slim", "ResNet50", head=slim_head, tf1=slim_name)
 def resnet50_slim(x: Any, *, drop_path_rate: float = 0.0) -> Any:
     """ResNet-50 v1 as in TF-Slim: 2048 features."""
     return resnet(x, (3, 4, 6, 3), form=SLIM, drop_path_rate=drop_path_rate)
 
 
-@zoo.register_model("resnet101_slim", "ResNet101", head=slim_head)
+@zoo.register_model("resnet101_slim", "ResNet101", head=slim_head, tf1=slim_name)
 def resnet101_slim(x: Any, *, drop_path_rate: float = 0.0) -> Any:
     """ResNet-101 v1 as in TF-Slim: 2048 features."""
     return resnet(x, (3, 4, 23, 3), form=SLIM, drop_path_rate=drop_path_rate)
 
 
-@zoo.register_model("resnet152_slim", "ResNet152", head=slim_head)
+@zoo.register_model("resnet152_slim", "ResNet152", head=slim_head, tf1=slim_name)
 def resnet152_slim(x: Any, *, drop_path_rate: float = 0.0) -> Any:
     """ResNet-152 v1 as in TF-Slim: 2048 features."""
     return resnet(x, (3, 8, 36, 3), form=SLIM, drop_path_rate=drop_path_rate)

@@ -8,7 +8,7 @@ from dataclasses import dataclass
 from typing import Any, Literal
 
 from bigearthnet_tf import registry
-from bigearthnet_tf.models import layers
+from bigearthnet_tf.models import layers, published
 
 # Maps network input to features (batch, features); keyword-only options.
 Builder = Callable[..., Any]
@@ -30,6 +30,8 @@ class ModelEntry:
         bands: name of the band set it was published for, if any.
         head: returns `kernel_initializer` and `bias_initializer` of the last layer
             for a number of features.
+        timm: names of its weights in timm and on reBEN's hub, if it is there.
+        tf1: names of its weights in the checkpoints of the TF project, likewise.
     """
 
     name: str
@@ -37,6 +39,8 @@ class ModelEntry:
     inputs: Literal["stacked", "by_resolution"]
     bands: str | None
     head: HeadInitializers
+    timm: published.Naming | None = None
+    tf1: published.Naming | None = None
 
     def options(self) -> list[str]:
         """Returns the names of the options that `build` takes."""
@@ -67,6 +71,8 @@ def register_model(
     inputs: Literal["stacked", "by_resolution"] = "stacked",
     bands: str | None = None,
     head: HeadInitializers = layers.torch_linear,
+    timm: published.Naming | None = None,
+    tf1: published.Naming | None = None,
 ) -> Callable[[Builder], Builder]:
     """Returns a decorator that registers a builder; for the arguments see `ModelEntry`.
 
@@ -75,7 +81,8 @@ def register_model(
     """
 
     def decorate(build: Builder) -> Builder:
-        MODELS.add(name, ModelEntry(name, build, inputs, bands, head), aliases)
+        entry = ModelEntry(name, build, inputs, bands, head, timm, tf1)
+        MODELS.add(name, entry, aliases)
         return build
 
     return decorate

@@ -132,6 +132,3 @@ def _truncated(path: str, count: int) -> ValueError:
         f"{path}: truncated, or no TFRecord file: record {count} does not end with "
         "the file; prepare it again"
     )
-
-
-open_file = storage.open_to_read

@@ -95,7 +95,7 @@ class Workers:
             on_records(done - told)
             told = done
             for future in ready:
-                yield keys[future], future.result()
+                yield keys.pop(future), future.result()
 
 
 class _StoppedError(Exception):

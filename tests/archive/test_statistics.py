@@ -5,6 +5,7 @@ import json
 import pytest
 
 from bigearthnet_tf.archive import bands, statistics
+from bigearthnet_tf.archive.accumulate import Summary
 
 NAMES = [
     "v1",
@@ -118,3 +119,91 @@ def test_unknown_names_are_refused(tmp_path):
         statistics.default_statistics("v3")
     with pytest.raises(ValueError, match="'bicubic'"):
         statistics.default_statistics("v2", "cubic")
+
+
+def summary(mean: float) -> Summary:
+    percentiles = {2.0: mean - 5, 98.0: mean + 5, 99.9: mean + 7}
+    return Summary(
+        100, mean, 2.5, mean - 9, mean + 9, percentiles, 0.5, zeros=3, nonfinite=2,
+        outside=1,
+    )  # fmt: skip
+
+
+@pytest.fixture
+def measured(tmp_path):
+    path = tmp_path / "measured.json"
+    of = {
+        "no_interpolation": {"VV": summary(-12.5), "B02": summary(400)},
+        "120_bilinear": {"VV": summary(-12.25), "B02": summary(410)},
+    }
+    statistics.write(path, of, {"source": "3 patches", "num_patches": 3})
+    return path
+
+
+def test_measured_statistics_come_back(measured):
+    name = f"{measured}#120_bilinear"
+    found = statistics.band_statistics(name)
+    assert found == statistics.BandStatistics(
+        name=name,
+        mean={"VV": -12.25, "B02": 410},
+        std={"VV": 2.5, "B02": 2.5},
+        source="3 patches",
+        minimum={"VV": -21.25, "B02": 401},
+        maximum={"VV": -3.25, "B02": 419},
+        percentile_2={"VV": -17.25, "B02": 405},
+        percentile_98={"VV": -7.25, "B02": 415},
+    )
+    content = json.loads(measured.read_text())
+    assert content["num_patches"] == 3
+    native = content["resamplings"]["no_interpolation"]
+    assert list(native["percentiles"]) == ["2", "98", "99.9"]
+    assert native["nonfinite_pixels_left_out"] == {"VV": 2, "B02": 2}
+
+
+def test_the_only_resampling_needs_no_name(measured):
+    content = json.loads(measured.read_text())
+    del content["resamplings"]["120_bilinear"]
+    measured.write_text(json.dumps(content))
+    assert statistics.band_statistics(str(measured)).mean == {"VV": -12.5, "B02": 400}
+
+
+def test_a_resampling_is_not_guessed(measured, tmp_path):
+    with pytest.raises(ValueError, match=r"holds 2 resamplings.*json#120_bilinear"):
+        statistics.band_statistics(str(measured))
+    with pytest.raises(ValueError, match="did you mean '120_bilinear'"):
+        statistics.band_statistics(f"{measured}#120_bilinea")
+    own = tmp_path / "own.json"
+    own.write_text(json.dumps({"mean": {"B04": 1}, "std": {"B04": 3}}))
+    with pytest.raises(ValueError, match="holds one set of statistics"):
+        statistics.band_statistics(f"{own}#120_bilinear")
+
+
+@pytest.mark.parametrize(
+    ("resamplings", "message"),
+    [
+        ({}, "holds 0 resamplings"),
+        ({"a": []}, 'expected {"mean"'),
+        ({"a": {"mean": {"VV": 1}, "std": {"VV": 0}}}, "std above 0"),
+        (
+            {"a": {"mean": {"VV": 1}, "std": {"VV": 1}, "minimum": 3}},
+            "expected minimum by band, got 3",
+        ),
+        (
+            {"a": {"mean": {"VV": 1}, "std": {"VV": 1}, "percentiles": []}},
+            "percentiles",
+        ),
+    ],
+)
+def test_damaged_files_of_ours_are_refused(tmp_path, resamplings, message):
+    path = tmp_path / "own.json"
+    path.write_text(json.dumps({"resamplings": resamplings}))
+    with pytest.raises(ValueError, match=message):
+        statistics.band_statistics(str(path))
+
+
+def test_a_path_may_have_a_hash(tmp_path):
+    (tmp_path / "run#3").mkdir()
+    path = tmp_path / "run#3" / "own#4.json"
+    statistics.write(path, {"60_nearest": {"VV": summary(-12)}}, {})
+    for name in (path, f"{path}#60_nearest"):
+        assert statistics.band_statistics(str(name)).mean == {"VV": -12}

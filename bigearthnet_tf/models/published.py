@@ -1,0 +1,172 @@
+"""Weights under the names and in the layouts that others publish them in.
+
+A family says what each of its variables is called elsewhere (a `Naming`); reading,
+writing and every complaint follow from that.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterable, Mapping
+from typing import Any
+
+import keras
+import numpy as np
+from numpy.typing import NDArray
+
+# Maps the name of a layer and of its variable (`kernel`, `gamma`, ...) to the name of
+# the tensor elsewhere, without the prefix that all of them may share.
+Naming = Callable[[str, str], str]
+Tensors = Mapping[str, NDArray[Any]]
+
+# What torch counts for itself; no weight.
+COUNTER = "num_batches_tracked"
+
+# Axes of a Keras kernel in torch's order: (height, width, in, out) becomes (out, in,
+# height, width), a depthwise one (channels, 1, height, width).
+_TORCH_AXES: dict[type[keras.layers.Layer], tuple[int, ...]] = {
+    keras.layers.DepthwiseConv2D: (2, 3, 0, 1),
+    keras.layers.Conv2D: (3, 2, 0, 1),
+    keras.layers.Dense: (1, 0),
+}
+
+
+def batch_norm_name(variable: str) -> str:
+    """Returns torch's name of a variable of a normalisation."""
+    return {
+        "gamma": "weight",
+        "beta": "bias",
+        "moving_mean": "running_mean",
+        "moving_variance": "running_var",
+    }[variable]
+
+
+def linear_name(variable: str) -> str:
+    """Returns torch's name of a variable of a convolution or a linear layer."""
+    return {"kernel": "weight", "bias": "bias"}[variable]
+
+
+def load(
+    model: keras.Model, tensors: Tensors, naming: Naming, *, torch: bool, where: str
+) -> None:
+    """Assigns published weights to a model; either all of them or none.
+
+    Args:
+        model: of `build.assemble`.
+        tensors: by their published names, which may share a prefix.
+        naming: of the model's family.
+        torch: whether kernels are in torch's layout; Keras's otherwise.
+        where: the file, for error messages.
+
+    Raises:
+        ValueError: a tensor is missing, left over, or of another shape; the message
+            names the first of each.
+    """
+    variables = _variables(model, naming)
+    named = _without_prefix(tensors, variables)
+    _check_names(named, variables, where)
+    values = {}
+    for name, (layer, variable) in variables.items():
+        value = np.asarray(named[name])
+        expected = _shape_elsewhere(layer, variable, torch)
+        if _squeezed(value.shape) != _squeezed(expected):
+            raise ValueError(
+                f"{where}: {name} has shape {list(value.shape)}, expected "
+                f"{list(expected)}: weights of another architecture, or for another "
+                "number of bands or labels"
+            )
+        values[name] = _from_elsewhere(value.reshape(expected), layer, variable, torch)
+    for name, (_, variable) in variables.items():
+        variable.assign(values[name].reshape(variable.shape))
+
+
+def dump(model: keras.Model, naming: Naming, *, torch: bool) -> dict[str, Any]:
+    """Returns the weights of a model under their published names.
+
+    Args:
+        model: of `build.assemble`.
+        naming: of the model's family.
+        torch: whether to write torch's layout; Keras's otherwise.
+
+    Returns:
+        Arrays in the variables' dtype; with `torch` also the counters of its
+        BatchNorms, int64, at 0.
+    """
+    tensors: dict[str, Any] = {}
+    for name, (layer, variable) in _variables(model, naming).items():
+        value = np.asarray(variable)
+        axes = _axes(layer, variable) if torch else None
+        tensors[name] = np.ascontiguousarray(
+            value if axes is None else value.transpose(axes)
+        )
+        if torch and variable.name == "moving_variance":
+            tensors[f"{name.rpartition('.')[0]}.{COUNTER}"] = np.array(0, np.int64)
+    return tensors
+
+
+def _variables(
+    model: keras.Model, naming: Naming
+) -> dict[str, tuple[keras.layers.Layer, Any]]:
+    """Returns published name -> (layer, variable) of all that is learnt."""
+    found = {}
+    for layer in model.layers:
+        for variable in layer.weights:
+            if "seed" not in variable.name:
+                found[naming(layer.name, variable.name)] = layer, variable
+    return found
+
+
+def _without_prefix(tensors: Tensors, expected: Iterable[str]) -> Tensors:
+    """Returns tensors without the prefix that their names share, if any."""
+    first = next(iter(expected))
+    # The longest first: `fc.weight` also ends `model.fc.weight`.
+    prefixes = sorted({n.removesuffix(first) for n in tensors if n.endswith(first)})
+    best = max(
+        prefixes or [""], key=lambda p: sum(p + name in tensors for name in expected)
+    )
+    return {
+        name.removeprefix(best): value
+        for name, value in tensors.items()
+        if not name.endswith(COUNTER)
+    }
+
+
+def _check_names(named: Tensors, expected: Iterable[str], where: str) -> None:
+    missing = sorted(set(expected) - set(named))
+    unexpected = sorted(set(named) - set(expected))
+    faults = [
+        f"{len(names)} tensors {what}, the first is {names[0]}"
+        for names, what in ((missing, "missing"), (unexpected, "left over"))
+        if names
+    ]
+    if faults:
+        raise ValueError(
+            f"{where}: {'; '.join(faults)}: weights of another architecture?"
+        )
+
+
+def _axes(layer: keras.layers.Layer, variable: Any) -> tuple[int, ...] | None:
+    if variable.name != "kernel":
+        return None
+    return next(
+        (axes for kind, axes in _TORCH_AXES.items() if isinstance(layer, kind)), None
+    )
+
+
+def _shape_elsewhere(
+    layer: keras.layers.Layer, variable: Any, torch: bool
+) -> tuple[int, ...]:
+    axes = _axes(layer, variable) if torch else None
+    shape = tuple(variable.shape)
+    return shape if axes is None else tuple(shape[axis] for axis in axes)
+
+
+def _from_elsewhere(
+    value: NDArray[Any], layer: keras.layers.Layer, variable: Any, torch: bool
+) -> NDArray[Any]:
+    axes = _axes(layer, variable) if torch else None
+    return value if axes is None else value.transpose(np.argsort(axes))
+
+
+def _squeezed(shape: tuple[int, ...]) -> tuple[int, ...]:
+    """Returns a shape without its ones: TF-Slim's heads are 1x1 convolutions."""
+    return tuple(side for side in shape if side != 1)
