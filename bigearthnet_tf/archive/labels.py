@@ -202,6 +202,29 @@ def label_index(name: str, label_type: str) -> int:
         ) from None
 
 
+def find_label(text: str, label_type: str) -> str:
+    """Returns the name of a label that is given by name or acronym.
+
+    Raises:
+        ValueError: no such nomenclature, or no such label in it.
+    """
+    table = TABLES[canonical_label_type(label_type)]
+    by_acronym = {label.acronym: label.name for label in table}
+    name = by_acronym.get(text, text)
+    label_index(name, label_type)
+    return name
+
+
+def acronyms(names: Iterable[str], label_type: str) -> tuple[str, ...]:
+    """Returns the acronyms of labels, in their order.
+
+    Raises:
+        ValueError: no such nomenclature, or no such label in it.
+    """
+    table = TABLES[canonical_label_type(label_type)]
+    return tuple(table[label_index(name, label_type)].acronym for name in names)
+
+
 def to_multi_hot(labels: Iterable[str], label_type: str) -> NDArray[np.uint8]:
     """Returns labels as a vector of zeros and ones.
 

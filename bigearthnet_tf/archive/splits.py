@@ -6,12 +6,19 @@ Sentinel-2 name and its Sentinel-1 partner, separated by a comma.
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+import hashlib
+import json
+from collections.abc import Iterable, Mapping
+from contextlib import ExitStack
 from pathlib import Path
+from typing import Any
 
 from bigearthnet_tf import files
 from bigearthnet_tf.archive import names
 from bigearthnet_tf.archive.patch import PatchEntry
+
+REPORT = "report.json"
+LISTS = "sha256_of_lists"
 
 
 def split_name(path: Path | str) -> str:
@@ -117,10 +124,101 @@ def write_split_csv(path: Path | str, entries: Iterable[PatchEntry]) -> None:
     Raises:
         ValueError: no entry.
     """
+    text = format_rows(entries)
+    if not text:
+        raise ValueError(f"{path}: expected at least one patch to write, got none")
+    files.write_text(path, text)
+
+
+def format_rows(entries: Iterable[PatchEntry]) -> str:
+    """Returns the text of a list, with partners where they are known."""
     lines = [
         entry.name if entry.name_s1 is None else f"{entry.name},{entry.name_s1}"
         for entry in entries
     ]
-    if not lines:
-        raise ValueError(f"{path}: expected at least one patch to write, got none")
-    files.write_text(path, "\n".join(lines) + "\n")
+    return "".join(f"{line}\n" for line in lines)
+
+
+def write_folder(
+    folder: Path | str,
+    lists: Mapping[str, str],
+    report: Mapping[str, Any],
+    pictures_and_tables: Mapping[str, bytes],
+    *,
+    overwrite: bool = False,
+) -> None:
+    """Writes the lists of a split with what is said of it.
+
+    All content is on disk before the first file gets its name, so a full disk leaves
+    what was there. Lists of another split that the folder holds are replaced or
+    removed with `overwrite`, never mixed with the new ones.
+
+    Args:
+        folder: made if need be.
+        lists: split to the text of its list; it becomes `<split>.csv`.
+        report: becomes `report.json`, with the checksums of the lists in it.
+        pictures_and_tables: name to content of what else is written.
+        overwrite: replace another split.
+
+    Raises:
+        ValueError: the folder holds another split, or a file of such a name, and
+            `overwrite` is not given.
+        OSError: the folder can't be written to, or the disk is full.
+    """
+    folder = Path(folder)
+    names_of_lists = {f"{split}.csv": text.encode() for split, text in lists.items()}
+    checksums = {
+        name: hashlib.sha256(data).hexdigest() for name, data in names_of_lists.items()
+    }
+    earlier = _checksums_of(folder)
+    others = [
+        name
+        for name in (*names_of_lists, *pictures_and_tables, REPORT)
+        if (folder / name).exists()
+    ]
+    if others and earlier != checksums and not overwrite:
+        raise ValueError(
+            f"{folder}: holds another split already ({', '.join(others)}): choose "
+            "another folder, or pass --overwrite"
+        )
+    text = json.dumps({**report, LISTS: checksums}, indent=2, allow_nan=False)
+    # The last to be entered is the first to get its name: the report ends the work.
+    contents = {
+        REPORT: f"{text}\n".encode(),
+        **pictures_and_tables,
+        **names_of_lists,
+    }
+    stale = earlier.keys() - checksums.keys()
+    try:
+        _write_together(folder, contents, stale)
+    except OSError as error:
+        raise OSError(
+            f"{folder}: can't be written to ({error.strerror}); what was there is as "
+            "it was: free some space, or choose another folder"
+        ) from error
+
+
+def _write_together(
+    folder: Path, contents: Mapping[str, bytes], stale: Iterable[str]
+) -> None:
+    """Writes files, then removes the stale ones, then gives the new their names."""
+    with ExitStack() as stack:
+        for name, data in contents.items():
+            temporary = stack.enter_context(files.write_atomically(folder / name))
+            temporary.write_bytes(data)
+        for name in stale:
+            (folder / name).unlink(missing_ok=True)
+
+
+def _checksums_of(folder: Path) -> dict[str, str]:
+    """Returns the lists that the report in a folder names; none without a report."""
+    try:
+        stored = dict(files.read_json(folder / REPORT)[LISTS])
+    except (FileNotFoundError, NotADirectoryError, ValueError, KeyError, TypeError):
+        return {}
+    # Only names of lists, whatever somebody wrote into the report.
+    return {
+        name: str(checksum)
+        for name, checksum in stored.items()
+        if Path(name).name == name and name.endswith(".csv")
+    }

@@ -1,5 +1,10 @@
 """Split lists: both forms, and every way in which one can be wrong."""
 
+import errno
+import json
+from hashlib import sha256
+from pathlib import Path
+
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
@@ -99,3 +104,88 @@ def test_the_lists_of_the_sample(shared):
         for name in ("train", "val", "test")
     }
     assert counts == {"train": 3, "val": 1, "test": 2}
+
+
+LISTS = {"train": f"{S2},{S1}\n", "val": f"{S2_V2}\n"}
+
+
+def write_folder(folder, lists=LISTS, **options):
+    splits.write_folder(folder, lists, {"seed": 0}, {"report.md": b"text"}, **options)
+
+
+def content(folder):
+    return {path.name: path.read_bytes() for path in folder.iterdir()}
+
+
+def test_a_folder_holds_lists_and_report(tmp_path):
+    write_folder(tmp_path / "new/split")
+    found = content(tmp_path / "new/split")
+    assert found.keys() == {"train.csv", "val.csv", "report.md", "report.json"}
+    assert found["train.csv"].decode() == LISTS["train"]
+    report = json.loads(found["report.json"])
+    assert report["seed"] == 0
+    assert report[splits.LISTS]["val.csv"] == sha256(found["val.csv"]).hexdigest()
+
+
+def test_another_split_is_not_replaced_unasked(tmp_path):
+    write_folder(tmp_path)
+    before = content(tmp_path)
+    write_folder(tmp_path)  # the same split
+    assert content(tmp_path) == before
+    other = {"train": LISTS["val"]}
+    with pytest.raises(ValueError, match=r"another split already \(train.csv, rep"):
+        write_folder(tmp_path, other)
+    assert content(tmp_path) == before
+    write_folder(tmp_path, other, overwrite=True)
+    # The list that the new split does not have is gone.
+    assert content(tmp_path).keys() == {"train.csv", "report.md", "report.json"}
+
+
+def test_lists_of_somebody_else_are_kept(tmp_path):
+    write(tmp_path, S2)
+    with pytest.raises(ValueError, match=r"another split already \(train\.csv\)"):
+        write_folder(tmp_path)
+    assert list(content(tmp_path)) == ["train.csv"]
+
+
+@pytest.mark.parametrize(
+    "text", ["{", "[]", "{}", '{"sha256_of_lists": 1}', '{"sha256_of_lists": ["a"]}']
+)
+def test_a_report_that_is_none(tmp_path, text):
+    (tmp_path / splits.REPORT).write_text(text)
+    with pytest.raises(ValueError, match="another split already"):
+        write_folder(tmp_path)
+    write_folder(tmp_path, overwrite=True)
+
+
+def test_only_lists_in_the_folder_are_removed(tmp_path):
+    (tmp_path / "precious.csv").write_text("")
+    (tmp_path / "precious.txt").write_text("")
+    out = tmp_path / "out"
+    out.mkdir()
+    claimed = {"../precious.csv": "", "precious.txt": ""}
+    (out / splits.REPORT).write_text(json.dumps({splits.LISTS: claimed}))
+    (out / "precious.txt").write_text("")
+    write_folder(out, overwrite=True)
+    assert (tmp_path / "precious.csv").exists()
+    assert (out / "precious.txt").exists()
+
+
+@pytest.mark.parametrize("full_at", [1, 2, 3, 4])
+def test_a_full_disk_leaves_what_was_there(tmp_path, monkeypatch, full_at):
+    write_folder(tmp_path)
+    before = content(tmp_path)
+    real, calls = Path.write_bytes, []
+
+    def fail(path, data):
+        calls.append(path)
+        if len(calls) == full_at:
+            real(path, data[:1])
+            raise OSError(errno.ENOSPC, "No space left on device", str(path))
+        return real(path, data)
+
+    monkeypatch.setattr(Path, "write_bytes", fail)
+    with pytest.raises(OSError, match=r"can't be written to \(No space left"):
+        write_folder(tmp_path, {"train": LISTS["val"]} | {"a": S2}, overwrite=True)
+    monkeypatch.undo()
+    assert content(tmp_path) == before

@@ -86,11 +86,9 @@ def test_any_number_of_workers_covers_every_epoch_exactly_once(
     options = {"shuffle_buffer_size": buffer, "seed": seed, "repeat": True}
     # In batches of one, records epoch * 12 to epoch * 12 + 11 of the endless stream
     # are one from each worker in turn.
+    length = -(-12 * (epoch + 1) // count)
     streams = [
-        order(
-            load(shards, worker=(i, count), **options),
-            take=-(-12 * (epoch + 1) // count),
-        )
+        order(load(shards, worker=(i, count), **options), take=length)
         for i in range(count)
     ]
     stream = [number for row in zip(*streams, strict=True) for number in row]

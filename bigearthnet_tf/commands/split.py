@@ -1,0 +1,333 @@
+r"""Divides patches into splits, as lists for prep_splits.py, with a report.
+
+The official splits of BigEarthNet v2, with a report:
+  bigearthnet-tf split --metadata metadata.parquet -o official
+Stratified by label, for one country, without winter:
+  bigearthnet-tf split --metadata metadata.parquet --ratios 60 20 20 \
+      --country Portugal --season spring summer fall -o stratified
+Ten folds of a label table of balanced-bigearthnet:
+  bigearthnet-tf split --table labels.csv --folds 10 -o folds
+Whole blocks of land, from a v1 archive, without snow and clouds:
+  bigearthnet-tf split -r BigEarthNet-v1.0 -s BigEarthNet-S1-v1.0 \
+      --ratios 60 20 20 --blocks 10 -o blocks --exclude \
+      patches_with_seasonal_snow.csv patches_with_cloud_and_shadow.csv
+
+OUT gets <split>.csv (Sentinel-2 name, and Sentinel-1 name where it is known),
+report.md, report.json, report.csv with counts and deviations per label, labels.png.
+"""
+
+from __future__ import annotations
+
+import argparse
+import logging
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from bigearthnet_tf.archive import (
+    archives,
+    division,
+    labels,
+    metadata,
+    patch_set,
+    selection,
+    split_picture,
+    split_report,
+    splits,
+    stratification,
+)
+from bigearthnet_tf.archive.division import Division
+from bigearthnet_tf.archive.patch_set import PatchSet
+from bigearthnet_tf.archive.split_report import SplitReport
+
+logger = logging.getLogger(__name__)
+
+
+def add_arguments(parser: argparse.ArgumentParser) -> None:
+    """Declares the arguments."""
+    sources = parser.add_argument_group("which patches")
+    sources.add_argument(
+        "--metadata",
+        type=Path,
+        nargs="+",
+        metavar="PARQUET",
+        help="of v2; the second table adds patches with snow, cloud or shadow",
+    )
+    sources.add_argument(
+        "--table",
+        type=Path,
+        metavar="CSV",
+        help="label table: a column 'patch' and one of 0 and 1 for each label",
+    )
+    sources.add_argument("-r", "--root", type=Path, help="archive, Sentinel-2")
+    sources.add_argument(
+        "-s", "--s1-root", type=Path, help="Sentinel-1, for the partners of v1"
+    )
+    sources.add_argument(
+        "--lists",
+        type=Path,
+        nargs="+",
+        metavar="CSV",
+        help="only these patches, in these splits; labels come from the other source",
+    )
+    ways = parser.add_argument_group("into what; the splits they have if not given")
+    ways.add_argument(
+        "--ratios", type=float, nargs="+", metavar="R", help="such as 60 20 20"
+    )
+    ways.add_argument("--folds", type=int, metavar="K", help="equal parts")
+    ways.add_argument(
+        "--names",
+        nargs="+",
+        metavar="SPLIT",
+        help="of the splits (train val test, train test, or fold_0 ...)",
+    )
+    ways.add_argument(
+        "--blocks",
+        type=float,
+        metavar="KM",
+        help="keep squares of land of this side together",
+    )
+    ways.add_argument("--seed", type=int, default=0, help="(0)")
+    ways.add_argument(
+        "--label-type",
+        choices=tuple(labels.LABELS),
+        help="19 labels instead of 43; patches with none of them are left out",
+    )
+    filters = parser.add_argument_group("filters; all have to be fulfilled")
+    filters.add_argument("--country", nargs="+", default=[], help="one of them")
+    filters.add_argument(
+        "--season",
+        nargs="+",
+        default=[],
+        help="meteorological, by month: winter (from December), spring, summer, fall",
+    )
+    filters.add_argument(
+        "--label", nargs="+", default=[], help="at least one; name or acronym"
+    )
+    filters.add_argument(
+        "--tile", nargs="+", default=[], help="such as 33UUP or '33U*'"
+    )
+    for option, text in (("--only", "in one of"), ("--exclude", "in none of")):
+        filters.add_argument(
+            option,
+            nargs="+",
+            default=[],
+            metavar="LIST",
+            help=f"{text} these lists of names; 'snow' and 'cloud' by the metadata",
+        )
+    output = parser.add_argument_group("output")
+    output.add_argument("-o", "--out", type=Path, required=True, help="folder")
+    output.add_argument(
+        "--s2-only",
+        action="store_true",
+        help="leave Sentinel-1 names out of the lists: one column",
+    )
+    output.add_argument(
+        "--overwrite", action="store_true", help="replace another split in OUT"
+    )
+
+
+def run(arguments: argparse.Namespace) -> None:
+    """Runs the command."""
+    ratios = _read_ratios(arguments)
+    patches = _read_patches(arguments)
+    patches = _select(patches, arguments)
+    divided = _divide(patches, ratios, arguments)
+    report = split_report.describe(
+        patches, divided, arguments.seed, _settings(arguments)
+    )
+    _write(patches, report, arguments)
+    _print_summary(report, arguments.out)
+
+
+def _read_ratios(arguments: argparse.Namespace) -> list[float] | None:
+    """Returns the ratios that are asked for, summing to 1; None if none are."""
+    given, folds = arguments.ratios, arguments.folds
+    if given and folds is not None:
+        raise ValueError("--ratios and --folds are two ways to say the same: give one")
+    if folds is not None:
+        if folds < 2:
+            raise ValueError(f"expected two --folds or more, got {folds}")
+        return [1 / folds] * folds
+    if given is None:
+        if arguments.blocks is not None or arguments.names:
+            raise ValueError("--blocks and --names need --ratios or --folds")
+        return None
+    ratios = [ratio / 100 for ratio in given] if sum(given) > 2 else given
+    stratification.check_ratios(ratios)
+    return ratios
+
+
+def _read_patches(arguments: argparse.Namespace) -> PatchSet:
+    """Returns the patches of all sources that are given."""
+    if arguments.s1_root and not arguments.root:
+        raise ValueError("-s has the partners of the patches of -r: give both")
+    if arguments.metadata and arguments.table:
+        raise ValueError("--metadata and --table both have labels: give one")
+    known = listed = None
+    frame = metadata.read_tables(arguments.metadata) if arguments.metadata else None
+    if frame is not None:
+        known = patch_set.from_metadata(frame)
+    elif arguments.table:
+        known = patch_set.from_label_table(arguments.table)
+    if arguments.lists:
+        listed = patch_set.from_lists(arguments.lists)
+    if arguments.root:
+        archive = archives.open_archive(
+            arguments.root, arguments.s1_root, metadata=frame
+        )
+        return patch_set.from_archive(archive, known, listed)
+    if listed is not None and known is not None:
+        return patch_set.combine(listed, known)
+    patches = known or listed
+    if patches is None:
+        raise ValueError(
+            "no patches to divide: give --metadata, --table, --lists or -r"
+        )
+    return patches
+
+
+def _select(patches: PatchSet, arguments: argparse.Namespace) -> PatchSet:
+    """Returns the patches that are left after filters and change of labels."""
+    before, splits_before = len(patches), set(patches.table["split"])
+    patches = selection.select(
+        patches,
+        selection.Filters(
+            countries=arguments.country,
+            seasons=arguments.season,
+            labels=arguments.label,
+            tiles=arguments.tile,
+            only=arguments.only,
+            exclude=arguments.exclude,
+        ),
+    )
+    wanted = arguments.label_type or patches.label_type
+    if wanted == labels.ORIGINAL != patches.label_type:
+        raise ValueError(
+            "the 19 labels don't tell which of the 43 they were made from: leave "
+            f"--label-type {wanted} out"
+        )
+    if wanted != patches.label_type and patches.labels:
+        selected = len(patches)
+        patches = patch_set.to_19_labels(patches)
+        if len(patches) < selected:
+            logger.info(
+                "%d patches have none of the 19 labels: left out",
+                selected - len(patches),
+            )
+    if len(patches) < before:
+        logger.info("%d of %d patches are left", len(patches), before)
+    if not (arguments.ratios or arguments.folds):
+        for split in sorted(splits_before - set(patches.table["split"])):
+            logger.warning("split %r has no patch left", split)
+    return patches
+
+
+def _divide(
+    patches: PatchSet, ratios: list[float] | None, arguments: argparse.Namespace
+) -> Division:
+    present = np.asarray(patches.multi_hot.any(axis=0))
+    if not present.all():
+        absent = [
+            patches.labels[index] for index, found in enumerate(present) if not found
+        ]
+        logger.warning(
+            "no patch has %d of the %d labels: %s",
+            len(absent),
+            len(present),
+            " ".join(labels.acronyms(absent, patches.label_type)),
+        )
+    if ratios is None:
+        return division.as_listed(patches)
+    names = _split_names(arguments.names, ratios, arguments.folds is not None)
+    if arguments.blocks is not None:
+        return division.by_blocks(
+            patches, names, ratios, arguments.blocks, arguments.seed
+        )
+    if not patches.labels:
+        raise ValueError(
+            "stratified splits need labels, which lists don't have: give --metadata, "
+            "--table or -r as well"
+        )
+    return division.stratified(patches, names, ratios, arguments.seed)
+
+
+def _split_names(
+    given: list[str] | None, ratios: list[float], folds: bool
+) -> list[str]:
+    if given is None:
+        usual = {2: ["train", "test"], 3: ["train", "val", "test"]}
+        if not folds and len(ratios) in usual:
+            return usual[len(ratios)]
+        return [f"fold_{index}" for index in range(len(ratios))]
+    if len(given) != len(ratios) or len(set(given)) != len(given):
+        raise ValueError(
+            f"expected {len(ratios)} different --names, got {' '.join(given)}"
+        )
+    for name in given:
+        if splits.split_name(f"{name}.csv") != name or name == "report":
+            raise ValueError(
+                f"{name!r} can't be the name of a split: its list is {name}.csv, and "
+                "splits are named like their list up to the first dot"
+            )
+    return given
+
+
+def _settings(arguments: argparse.Namespace) -> dict[str, Any]:
+    """Returns the arguments that shaped the split, as the report shows them."""
+    left_out = ("command", "debug", "out", "overwrite")
+    return {
+        key: " ".join(map(str, value)) if isinstance(value, list) else value
+        for key, value in vars(arguments).items()
+        if key not in left_out and not (value is None or value is False or value == [])
+    }
+
+
+def _write(
+    patches: PatchSet, report: SplitReport, arguments: argparse.Namespace
+) -> None:
+    if arguments.s2_only:
+        patches.table["name_s1"] = ""
+    divided = report.division
+    lists = {
+        split: splits.format_rows(patches.entries(divided.assigned == index))
+        for index, split in enumerate(divided.splits)
+    }
+    others = {"report.md": split_report.as_markdown(report).encode()}
+    if report.labels:
+        table = split_report.as_frame(report).to_csv(index=False)
+        others["report.csv"] = table.encode()
+        picture = split_picture.label_figure(report)
+        others["labels.png"] = split_picture.to_png(picture)
+    splits.write_folder(
+        arguments.out,
+        lists,
+        split_report.as_json(report),
+        others,
+        overwrite=arguments.overwrite,
+    )
+
+
+def _print_summary(report: SplitReport, out: Path) -> None:
+    splits_of, sizes = report.division.splits, report.balance.sizes
+    for index, split in enumerate(splits_of):
+        parts = [
+            f"{split}: {sizes[index]:,} patches ({sizes[index] / sizes.sum():.2%})"
+        ]
+        own, random = report.balance.largest(index), report.random.largest(index)
+        if own and random:
+            parts.append(
+                f"largest deviation {own[0]:+.2%} ({report.acronyms[own[2]]}), of a "
+                f"random split {random[0]:+.2%} ({report.acronyms[random[2]]})"
+            )
+        if report.unplaced < sizes.sum() and len(sizes) <= len(metadata.SPLITS):
+            parts += [
+                f"{report.contacts.touching[index, other]:,} touch {name}"
+                for other, name in enumerate(splits_of)
+                if other != index
+            ]
+        print("; ".join(parts))
+    if report.unplaced:
+        print(f"place not known of {report.unplaced:,} patches: no contact counted")
+    print(f"{out / 'report.md'}")
