@@ -28,9 +28,10 @@ def parse_arguments() -> argparse.Namespace:
     _add_sources(parser.add_argument_group("what to read"))
     _add_outputs(parser.add_argument_group("what to write"))
     _add_manner(parser.add_argument_group("how"))
-    arguments, arguments.beam_options = parser.parse_known_args()
-    if arguments.beam_options and arguments.runner is None:
-        parser.error(f"unrecognized arguments: {' '.join(arguments.beam_options)}")
+    arguments, others = parser.parse_known_args()
+    if others and arguments.runner is None:
+        parser.error(f"unrecognized arguments: {' '.join(others)}")
+    arguments.beam_options = others
     folders = arguments.root is not None or arguments.s1_root is not None
     if folders == (arguments.lmdb is not None):
         parser.error(

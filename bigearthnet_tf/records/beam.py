@@ -86,9 +86,8 @@ class Runner:
                 # A note without its shard whole would pass for work that is done.
                 storage.remove(note_path(job.path))
                 storage.remove(_failure_path(job.path))
-                storage.write_text(
-                    _entries_path(job.path), _ENTRIES.dump_json(job.entries).decode()
-                )
+                entries = _ENTRIES.dump_json(tuple(job.entries)).decode()
+                storage.write_text(_entries_path(job.path), entries)
             with _count_finished(jobs, on_records):
                 self._run(source, jobs)
             for job in jobs:
