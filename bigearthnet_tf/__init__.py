@@ -13,14 +13,22 @@ if TYPE_CHECKING:
     from bigearthnet_tf import metrics
     from bigearthnet_tf.data.pipeline import load_dataset
     from bigearthnet_tf.models import list_models
+    from bigearthnet_tf.serving.hub import from_pretrained
     from bigearthnet_tf.tasks.assembly import build_model
 
 __version__ = "0.1.0"
 
-__all__ = ["build_model", "list_models", "load_dataset", "metrics"]
+__all__ = [
+    "build_model",
+    "from_pretrained",
+    "list_models",
+    "load_dataset",
+    "metrics",
+]
 
 _ROOMS = {
     "build_model": "bigearthnet_tf.tasks.assembly",
+    "from_pretrained": "bigearthnet_tf.serving.hub",
     "list_models": "bigearthnet_tf.models",
     "load_dataset": "bigearthnet_tf.data.pipeline",
 }

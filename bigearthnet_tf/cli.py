@@ -14,6 +14,7 @@ COMMANDS = {
     "split": "divide patches into splits, with a report",
     "statistics": "measure means, deviations and percentiles of the bands",
     "inspect": "list, verify, print and draw records",
+    "export": "write the weights of a run for other tools",
     "models": "list the architectures",
     "schema": "print the JSON schema of configs",
 }

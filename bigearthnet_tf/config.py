@@ -131,7 +131,37 @@ class Config(pydantic.BaseModel):
     )
     fine_tune: bool = Field(False, description="start from the weights of `model_file`")
     model_file: str | None = Field(
-        None, description="checkpoint of another run, for `fine_tune`"
+        None,
+        description="for `fine_tune`: checkpoint of a run of the same model, or prefix "
+        "of a checkpoint of the TF project",
+    )
+    weights: str | None = Field(
+        None,
+        description="weights to start from: folder or id of a reBEN model of the hub, "
+        "prefix of a checkpoint of the TF project, `.safetensors` file of timm "
+        "(ImageNet), or folder of a run; in whatever order their bands and labels are",
+    )
+    weights_bands: Literal["same", "mean", "zero"] = Field(
+        "same",
+        description="how the first kernels begin for bands that `weights` do not know: "
+        "`mean` of those that they know, `zero`, or not at all (`same`)",
+    )
+    weights_head: Literal["same", "new"] = Field(
+        "same", description="`new`: the last layer starts afresh, for other labels"
+    )
+    fine_tune_level: Literal[0, 1, 2] = Field(
+        1,
+        description="0: only the head learns, the rest runs as in inference; 1: all "
+        "learns, from the weights; 2: all learns, from scratch",
+    )
+    freeze: list[str] = Field(
+        [], description="layers that do not learn, by name with wildcards: `stem*`"
+    )
+    backbone_learning_rate_factor: float = Field(
+        1.0,
+        gt=0,
+        description="by which the steps of all layers but the head are multiplied; "
+        "decoupled weight decay keeps the full rate",
     )
 
     # Hardware.
@@ -185,6 +215,10 @@ class Config(pydantic.BaseModel):
     def _belong_together(self) -> Config:
         if self.fine_tune and not self.model_file:
             raise ValueError("fine_tune needs model_file: the checkpoint to start from")
+        if self.fine_tune and self.weights:
+            raise ValueError("fine_tune with model_file, or weights: give one of them")
+        if self.fine_tune_level == 0 and not (self.weights or self.fine_tune):
+            raise ValueError("fine_tune_level 0 needs weights: the rest does not learn")
         return self
 
 

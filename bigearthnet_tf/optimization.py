@@ -10,7 +10,8 @@ more than 3 % only where a gradient is smaller than 1e-5.
 from __future__ import annotations
 
 import math
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
+from typing import Any
 
 import keras
 
@@ -52,6 +53,27 @@ def build_optimizer(
             f"expected a weight decay of at least zero and finite, got {weight_decay}"
         )
     return OPTIMIZERS.get(name)(learning_rate, weight_decay)
+
+
+def scale_steps(
+    optimizer: keras.optimizers.Optimizer, factors: Sequence[float]
+) -> None:
+    """Multiplies the learning rate of single variables.
+
+    Decoupled weight decay keeps the full rate.
+
+    Args:
+        optimizer: built on its variables.
+        factors: one for each of them, in their order.
+    """
+    step = optimizer.update_step
+
+    def scaled(gradient: Any, variable: Any, learning_rate: Any) -> Any:
+        # Every Keras optimiser finds the slots of a variable by this index.
+        factor = factors[optimizer._get_variable_index(variable)]
+        return step(gradient, variable, learning_rate * factor)
+
+    optimizer.update_step = scaled
 
 
 @OPTIMIZERS.register("adam")

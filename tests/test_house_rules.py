@@ -32,7 +32,7 @@ ALLOWED = {
     "optimization": {"registry"},
     "models": {"registry", "resampling"},
     "tasks": BASE | TENSOR_ROOMS | {"archive", "records", "data"},
-    "training": BASE | {"tasks", "optimization"},
+    "training": BASE | {"tasks", "optimization", "models"},
     "evaluation": BASE
     | TENSOR_ROOMS
     | {"archive", "records", "data"}
@@ -41,6 +41,7 @@ ALLOWED = {
         "training",
     },
 }
+ALLOWED["serving"] = ALLOWED["evaluation"] | {"evaluation"}
 ALLOWED["commands"] = set(ALLOWED) | {""}
 ALLOWED["cli"] = ALLOWED["scripts"] = set(ALLOWED)
 OUTERMOST = {"scripts", "cli", "commands"}

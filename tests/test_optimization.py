@@ -79,3 +79,17 @@ def test_the_learning_rate_is_constant_and_can_be_set():
 def test_impossible_arguments_are_refused(arguments, message):
     with pytest.raises(ValueError, match=message):
         optimization.build_optimizer(*arguments)
+
+
+@pytest.mark.parametrize("name", ["adam", "adamw"])
+def test_steps_of_single_variables_are_scaled(name):
+    variables = [keras.Variable(np.ones(3, "float32")) for _ in range(3)]
+    optimizer = optimization.build_optimizer(name, 0.1, weight_decay=0.0)
+    optimizer.build(variables)
+    optimization.scale_steps(optimizer, [1.0, 0.5, 0.01])
+    gradient = np.array([1.0, -2.0, 3.0], "float32")
+    optimizer.apply([tf.constant(gradient)] * 3, variables)
+    steps = [1 - variable.numpy() for variable in variables]
+    np.testing.assert_allclose(steps[0], 0.1 * np.sign(gradient), rtol=1e-4)
+    np.testing.assert_allclose(steps[1], 0.5 * steps[0], rtol=1e-4)
+    np.testing.assert_allclose(steps[2], 0.01 * steps[0], rtol=1e-3)

@@ -63,8 +63,8 @@ class Dropout(keras.layers.Layer):
         self.seed_generator = ReplicaSeedGenerator(seed)
 
     def call(self, inputs: Any, training: bool = False) -> Any:
-        """Returns the inputs, thinned out in training."""
-        if not training or not self.rate:
+        """Returns the inputs, thinned out in training unless the layer is frozen."""
+        if not training or not self.rate or not self.trainable:
             return inputs
         return keras.random.dropout(
             inputs,
@@ -176,6 +176,20 @@ def torch_linear(features: int) -> dict[str, keras.initializers.Initializer]:
         "kernel_initializer": uniform_by_fan_in(features),
         "bias_initializer": uniform_by_fan_in(features),
     }
+
+
+def torch_convolution() -> keras.initializers.Initializer:
+    """Returns U(-1/sqrt(fan_in), 1/sqrt(fan_in)), torch's default for kernels."""
+    return keras.initializers.VarianceScaling(1 / 3, "fan_in", "uniform")
+
+
+def glorot_linear(features: int) -> dict[str, str]:
+    """Returns the initialisers that Keras's own layers start with.
+
+    Args:
+        features: number of inputs of the layer; does not matter here.
+    """
+    return {"kernel_initializer": "glorot_uniform", "bias_initializer": "zeros"}
 
 
 def pad(x: Any, pixels: int, name: str) -> Any:

@@ -18,6 +18,7 @@ from numpy.typing import NDArray
 Naming = Callable[[str, str], str]
 Tensors = Mapping[str, NDArray[Any]]
 
+HEAD = "head"
 # What torch counts for itself; no weight.
 COUNTER = "num_batches_tracked"
 
@@ -45,8 +46,19 @@ def linear_name(variable: str) -> str:
     return {"kernel": "weight", "bias": "bias"}[variable]
 
 
+def own_name(layer: str, variable: str) -> str:
+    """Returns our own name of a variable."""
+    return f"{layer}/{variable}"
+
+
 def load(
-    model: keras.Model, tensors: Tensors, naming: Naming, *, torch: bool, where: str
+    model: keras.Model,
+    tensors: Tensors,
+    naming: Naming,
+    *,
+    torch: bool,
+    where: str,
+    without_head: bool = False,
 ) -> None:
     """Assigns published weights to a model; either all of them or none.
 
@@ -56,13 +68,18 @@ def load(
         naming: of the model's family.
         torch: whether kernels are in torch's layout; Keras's otherwise.
         where: the file, for error messages.
+        without_head: leave the last layer as it is, whatever the tensors have for it.
 
     Raises:
         ValueError: a tensor is missing, left over, or of another shape; the message
             names the first of each.
     """
     variables = _variables(model, naming)
-    named = _without_prefix(tensors, variables)
+    named = strip_prefix(model, tensors, naming)
+    if without_head:
+        head = [naming(HEAD, variable) for variable in ("kernel", "bias")]
+        variables = {n: v for n, v in variables.items() if n not in head}
+        named = {n: v for n, v in named.items() if n not in head}
     _check_names(named, variables, where)
     values = {}
     for name, (layer, variable) in variables.items():
@@ -115,8 +132,17 @@ def _variables(
     return found
 
 
-def _without_prefix(tensors: Tensors, expected: Iterable[str]) -> Tensors:
-    """Returns tensors without the prefix that their names share, if any."""
+def strip_prefix(
+    model: keras.Model, tensors: Tensors, naming: Naming
+) -> dict[str, NDArray[Any]]:
+    """Returns tensors without the prefix that their names share, if any.
+
+    Args:
+        model: that they are for.
+        tensors: by their published names; what torch counts is left out.
+        naming: of the model's family.
+    """
+    expected = _variables(model, naming)
     first = next(iter(expected))
     # The longest first: `fc.weight` also ends `model.fc.weight`.
     prefixes = sorted({n.removesuffix(first) for n in tensors if n.endswith(first)})

@@ -296,7 +296,7 @@ def resnet_small(x: Any, *, drop_path_rate: float = 0.0) -> Any:
     )
 
 
-@zoo.register_model("resnet_test")
+@zoo.register_model("resnet_test", timm=timm_name)
 def resnet_test(x: Any, *, drop_path_rate: float = 0.0) -> Any:
     """A size for tests and trial runs, in timm's form: two stages, 64 features."""
     return resnet(

@@ -18,7 +18,7 @@ from bigearthnet_tf import console
 from bigearthnet_tf.config import Config
 from bigearthnet_tf.tasks import base
 from bigearthnet_tf.tasks.base import Batch, Task
-from bigearthnet_tf.training import checkpoints, logs, scoring
+from bigearthnet_tf.training import checkpoints, initial_weights, logs, scoring
 
 logger = logging.getLogger(__name__)
 
@@ -192,11 +192,7 @@ class Trainer:
             iteration = self.checkpoints.restore(state, path)
             logger.info("continuing from %s", path)
             return iteration
-        if self.config.fine_tune:
-            path = self.checkpoints.find(str(self.config.model_file))
-            self.checkpoints.restore(checkpoints.State(state.model), path)
-            logger.info("starting from the weights of %s", path)
-        else:
+        if not initial_weights.load(self.config, self.task, state.model):
             logger.info("starting from scratch, seed %d", self.config.seed)
         return 0
 

@@ -12,6 +12,7 @@ import tensorflow as tf
 
 from bigearthnet_tf import optimization, runs
 from bigearthnet_tf.config import Config
+from bigearthnet_tf.models import freezing
 from bigearthnet_tf.tasks import base
 from bigearthnet_tf.training import checkpoints, loop, strategy
 
@@ -52,10 +53,19 @@ def build(session: Session) -> tuple[keras.Model, keras.optimizers.Optimizer]:
     config = session.config
     with session.strategy.scope():
         model = session.task.build_model()
+        if config.fine_tune_level == 0:
+            freezing.freeze_backbone(model)
+        freezing.freeze(model, config.freeze)
         optimizer = optimization.build_optimizer(
             config.optimizer, config.learning_rate, weight_decay=config.weight_decay
         )
-        optimizer.build(model.trainable_variables)
+        variables = model.trainable_variables
+        optimizer.build(variables)
+        if config.backbone_learning_rate_factor != 1:
+            factor = config.backbone_learning_rate_factor
+            optimization.scale_steps(
+                optimizer, [1.0 if freezing.is_head(v) else factor for v in variables]
+            )
     return model, optimizer
 
 

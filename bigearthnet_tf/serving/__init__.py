@@ -1,0 +1,1 @@
+"""Finished models, for others to use."""

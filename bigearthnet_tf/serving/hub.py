@@ -1,0 +1,158 @@
+"""Models with their weights, from anywhere, and ours in the form of reBEN's hub."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any
+
+import keras
+import safetensors.numpy
+
+from bigearthnet_tf import files, models
+from bigearthnet_tf.archive import bands as band_facts
+from bigearthnet_tf.archive import labels as label_facts
+from bigearthnet_tf.models import published
+from bigearthnet_tf.tasks import assembly, pretrained, weight_files
+from bigearthnet_tf.tasks.pretrained import OtherBands
+from bigearthnet_tf.tasks.weight_files import Published
+from bigearthnet_tf.training import initial_weights
+
+# Where a classifier of reBEN has the network of timm.
+_HUB_PREFIX = "model.vision_encoder."
+# Band orders that the reBEN tools expect (from v0.2.0 on).
+_HUB_SETS = ("s1", "s2", "all", "all_full", "rgb")
+
+
+def from_pretrained(
+    name: str | Path,
+    model_name: str | None = None,
+    *,
+    num_labels: int | None = None,
+    bands: str | Sequence[str] | None = None,
+    other_bands: OtherBands = "refuse",
+    **options: Any,
+) -> keras.Model:
+    """Returns a model with weights that are published somewhere, or of a run of ours.
+
+    Args:
+        name: the folder or hub id of a reBEN model, the prefix of a checkpoint of the
+            TU Berlin TensorFlow models, a `.safetensors` file of timm, or the folder
+            of a run or checkpoint.
+        model_name: architecture of a `.safetensors` file, which does not say.
+        num_labels: of a new last layer; None keeps the published one.
+        bands: that the model sees, in its order; None for those of the weights.
+        other_bands: how bands begin that the weights do not know: `mean` of the
+            others, `zero`, or not at all.
+        **options: of `assembly.build_model`, in place of what is known of the weights.
+
+    Returns:
+        A model from band groups as stored to logits, as `build_model` makes it. Its
+        labels are in CLC order, whatever the order of the weights is.
+
+    Raises:
+        FileNotFoundError: nothing there by that name.
+        OSError: the hub can't be reached.
+        ValueError: damaged, a pickle, or weights for something else.
+    """
+    weights = _open(str(name), model_name)
+    labels = _labels_of(weights, num_labels)
+    known = {
+        "image_size": weights.image_size,
+        "interpolation": weights.interpolation,
+        "statistics": weights.statistics,
+    }
+    model = assembly.build_model(
+        weights.model_name,
+        len(labels) if num_labels is None else num_labels,
+        weights.bands if bands is None else bands,
+        **known | options,
+    )
+    pretrained.load_into(
+        model,
+        weights,
+        labels,
+        other_bands=other_bands,
+        new_head=num_labels is not None,
+    )
+    return model
+
+
+def export_timm(name: str | Path, out_dir: Path | str) -> Path:
+    """Writes weights as `config.json` and `model.safetensors`, as reBEN's hub has them.
+
+    Bands are put into the order of the reBEN tools where they have that set of bands,
+    the 19 labels into theirs, sorted by name.
+
+    Args:
+        name: whatever `from_pretrained` takes.
+        out_dir: folder to write; it is made.
+
+    Returns:
+        The folder.
+
+    Raises:
+        FileNotFoundError: nothing there by that name.
+        ValueError: no architecture of timm's, or damaged weights.
+        OSError: the folder can't be written to.
+    """
+    weights, out_dir = _open(str(name), None), Path(out_dir)
+    naming = models.get_model(weights.model_name).timm
+    if naming is None:
+        raise ValueError(
+            f"{weights.path}: {weights.model_name!r} is no model of timm; its weights "
+            "have no names there"
+        )
+    bands = next(
+        (
+            band_facts.resolve_bands(known)
+            for known in _HUB_SETS
+            if set(band_facts.resolve_bands(known)) == set(weights.bands)
+        ),
+        weights.bands,
+    )
+    labels = _labels_of(weights, None)
+    if set(labels) == set(label_facts.ORDERS["S19"]):
+        labels = label_facts.ORDERS["S19"]
+    model = assembly.build_model(
+        weights.model_name, len(labels), bands, image_size=weights.image_size
+    )
+    pretrained.load_into(model, weights, labels)
+    tensors = {
+        _HUB_PREFIX + key: value
+        for key, value in published.dump(model, naming, torch=True).items()
+    }
+    config = {
+        "timm_model_name": weights.model_name,
+        "channels": len(bands),
+        "classes": len(labels),
+        "image_size": weights.image_size,
+        # Beyond what the reBEN tools store: they go by the number of channels.
+        "bands": list(bands),
+        "class_names": list(labels),
+    }
+    out_dir.mkdir(parents=True, exist_ok=True)
+    with files.write_atomically(out_dir / "model.safetensors") as temporary:
+        safetensors.numpy.save_file(tensors, temporary)
+    files.write_text(out_dir / "config.json", json.dumps(config, indent=2) + "\n")
+    return out_dir
+
+
+def _open(name: str, model_name: str | None) -> Published:
+    if weight_files.is_published(name):
+        return weight_files.open_published(name, model_name)
+    return initial_weights.read_run(name)
+
+
+def _labels_of(weights: Published, num_labels: int | None) -> tuple[str, ...]:
+    """Returns the labels of the model's outputs, in CLC order."""
+    if num_labels is not None:
+        return ()
+    if weights.labels is None:
+        raise ValueError(
+            f"{weights.path}: its outputs are no labels of BigEarthNet; give "
+            "num_labels, for a new last layer"
+        )
+    ordered = (label_facts.LABELS["BigEarthNet-19"], label_facts.LABELS["original"])
+    return next((o for o in ordered if set(o) == set(weights.labels)), weights.labels)

@@ -1,0 +1,152 @@
+"""Published weights in our models, whose bands and labels may have another order."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import Any, Literal
+
+import keras
+import numpy as np
+from numpy.typing import NDArray
+
+from bigearthnet_tf import models
+from bigearthnet_tf.models import published
+from bigearthnet_tf.tasks.weight_files import Published
+
+# How bands start that the published weights do not know.
+OtherBands = Literal["refuse", "mean", "zero"]
+
+
+def load_into(
+    model: keras.Model,
+    weights: Published,
+    labels: Sequence[str],
+    *,
+    other_bands: OtherBands = "refuse",
+    new_head: bool = False,
+) -> None:
+    """Loads published weights into a model, in its orders of bands and labels.
+
+    Args:
+        model: of `assembly.build_model`.
+        weights: of the same architecture.
+        labels: of the model's outputs, in their order.
+        other_bands: how the kernels of bands begin that the weights do not know:
+            `mean` of those that they know, `zero`, or not at all. Neither changes the
+            scale of what is there.
+        new_head: leave the last layer as it is.
+
+    Raises:
+        ValueError: other bands or labels than these, or another architecture; the
+            message names what differs.
+    """
+    entry = models.get_model(weights.model_name)
+    if model.name != entry.name:
+        raise ValueError(
+            f"{weights.path}: weights of {entry.name!r}, but the model is "
+            f"{model.name!r}; set model_name to match"
+        )
+    naming = {"timm": entry.timm, "tf1": entry.tf1, "own": published.own_name}[
+        weights.form
+    ]
+    if naming is None:
+        raise ValueError(
+            f"{weights.path}: it is not known what the weights of {entry.name!r} are "
+            "called there; known for " + ", ".join(_nameable())
+        )
+    named = published.strip_prefix(model, weights.tensors, naming)
+    _turn_bands(model, weights, naming, named, other_bands)
+    if not new_head:
+        _turn_labels(weights, naming, named, labels)
+    published.load(
+        model,
+        named,
+        naming,
+        torch=weights.is_torch,
+        where=weights.path,
+        without_head=new_head,
+    )
+
+
+def _nameable() -> list[str]:
+    entries = map(models.get_model, models.list_models())
+    return [entry.name for entry in entries if entry.timm or entry.tf1]
+
+
+def _turn_bands(
+    model: keras.Model,
+    weights: Published,
+    naming: published.Naming,
+    named: dict[str, NDArray[Any]],
+    other_bands: OtherBands,
+) -> None:
+    """Puts the slices of each first kernel into the order of the model's bands."""
+    stems = _stems(model)
+    if other_bands == "refuse":
+        _check_bands([band for stack, _ in stems for band in stack], weights)
+    for stack, stem in stems:
+        # Each of several stacks has the bands of its own resolution.
+        one = len(stems) == 1
+        given = [band for band in weights.bands if one or band in stack]
+        if stack == given:
+            continue
+        name = naming(stem, "kernel")
+        axis = 1 if weights.is_torch else 2
+        kernel = named.get(name)
+        if kernel is None or kernel.shape[axis] != len(given):
+            continue  # `published.load` says what is wrong with it.
+        slices = np.moveaxis(kernel, axis, 0)
+        start = slices.mean(axis=0) * (other_bands == "mean")
+        turned = [slices[given.index(b)] if b in given else start for b in stack]
+        named[name] = np.moveaxis(np.stack(turned), 0, axis).astype(kernel.dtype)
+
+
+def _check_bands(seen: Sequence[str], weights: Published) -> None:
+    """Refuses weights for other bands than the model's."""
+    missing = [band for band in seen if band not in weights.bands]
+    unknown = [band for band in weights.bands if band not in seen]
+    if missing or unknown:
+        also = f"also sees {' '.join(missing)}" if missing else ""
+        lacks = f"does not see {' '.join(unknown)}" if unknown else ""
+        raise ValueError(
+            f"{weights.path}: weights for the bands {' '.join(weights.bands)}, but the "
+            f"model {' and '.join(filter(None, (also, lacks)))}; choose those bands, "
+            "or set weights_bands to mean or zero"
+        )
+
+
+def _stems(model: keras.Model) -> list[tuple[list[str], str]]:
+    """Returns the bands of each stack that enters the network, and its first layer."""
+    stacks = [x.order for x in model.layers if x.name.startswith("preprocessing_stack")]
+    kernels = [x for x in model.layers if x.weights and len(x.weights[0].shape) == 4]
+    if len(stacks) == 1:
+        return [(stacks[0], kernels[0].name)]
+    found = []
+    for order in stacks:
+        stem = next(x for x in kernels if x.kernel.shape[2] == len(order))
+        kernels.remove(stem)
+        found.append((order, stem.name))
+    return found
+
+
+def _turn_labels(
+    weights: Published,
+    naming: published.Naming,
+    named: dict[str, NDArray[Any]],
+    labels: Sequence[str],
+) -> None:
+    """Puts the outputs of the last layer into the order of the model's labels."""
+    if weights.labels is None or set(weights.labels) != set(labels):
+        count = "other things" if weights.labels is None else len(weights.labels)
+        raise ValueError(
+            f"{weights.path}: weights for {count} labels, but the model has "
+            f"{len(labels)}; choose the label_type that belongs to them, or set "
+            "weights_head to new"
+        )
+    order = [weights.labels.index(label) for label in labels]
+    for variable in ("kernel", "bias"):
+        name = naming(published.HEAD, variable)
+        value = named.get(name)
+        axis = 0 if weights.is_torch else -1
+        if value is not None and value.shape[axis] == len(order):
+            named[name] = np.take(value, order, axis=axis)

@@ -1,0 +1,146 @@
+"""The weights that a run starts from, when it does not start from scratch."""
+
+from __future__ import annotations
+
+import logging
+from pathlib import Path
+
+import keras
+import numpy as np
+
+from bigearthnet_tf import config as configs
+from bigearthnet_tf import files
+from bigearthnet_tf.config import Config
+from bigearthnet_tf.models import published
+from bigearthnet_tf.tasks import assembly, base, pretrained, weight_files
+from bigearthnet_tf.tasks.weight_files import Published
+from bigearthnet_tf.training import checkpoints
+
+logger = logging.getLogger(__name__)
+
+# What of a checkpoint's description the weights follow from.
+_MEANING = (
+    "model_name",
+    "bands",
+    "labels",
+    "statistics",
+    "interpolation",
+    "image_size",
+)
+
+
+def load(config: Config, task: base.Task, model: keras.Model) -> bool:
+    """Loads the weights that a config names; tells whether it names any.
+
+    Args:
+        config: its `weights`, or its `model_file` if `fine_tune` is set.
+        task: of the config.
+        model: of the task, in the scope of the strategy.
+
+    Raises:
+        FileNotFoundError: nothing there by that name.
+        OSError: the hub can't be reached.
+        ValueError: they are damaged, or for another architecture, bands or labels.
+    """
+    name = config.weights or (config.model_file if config.fine_tune else None)
+    if name is None or config.fine_tune_level == 2:
+        return False
+    strict = config.weights is None
+    if not weight_files.is_published(name):
+        if strict:
+            _restore_strictly(task, model, Path(name))
+            return True
+        weights = read_run(name)
+    elif strict and not Path(f"{name}.index").is_file():
+        raise FileNotFoundError(
+            f"{name}: no checkpoint; expected a folder iteration-N of a run, or the "
+            "prefix of a TensorFlow 1 checkpoint"
+        )
+    else:
+        weights = weight_files.open_published(name, config.model_name)
+    pretrained.load_into(
+        model,
+        weights,
+        task.describe()["labels"],
+        other_bands="refuse"
+        if config.weights_bands == "same"
+        else config.weights_bands,
+        new_head=config.weights_head == "new",
+    )
+    logger.info("starting from the weights of %s", weights.path)
+    return True
+
+
+def _restore_strictly(task: base.Task, model: keras.Model, path: Path) -> None:
+    """Loads a checkpoint of the same task, down to the statistics."""
+    folder = checkpoints.CheckpointFolder(path.parent, task.describe(), keep=0)
+    folder.restore(checkpoints.State(model), folder.find(str(path)))
+    logger.info("starting from the weights of %s", path)
+
+
+def read_run(name: str, which: str = "best") -> Published:
+    """Returns the weights of a run of ours, by our own names.
+
+    Args:
+        name: the folder of a run, or of one of its checkpoints.
+        which: `best` or `last`, for a run.
+
+    Raises:
+        FileNotFoundError: there is no checkpoint.
+        ValueError: it is damaged.
+    """
+    model, path, meaning = restore_run(name, which)
+    return Published(
+        path=str(path),
+        model_name=model.name,
+        bands=tuple(meaning["bands"]),
+        labels=tuple(meaning["labels"]),
+        tensors={
+            name: np.asarray(value)
+            for name, value in published.dump(
+                model, published.own_name, torch=False
+            ).items()
+        },
+        form="own",
+        image_size=meaning["image_size"],
+        interpolation=meaning["interpolation"],
+        statistics=meaning["statistics"],
+    )
+
+
+def restore_run(name: str, which: str) -> tuple[keras.Model, Path, dict]:
+    """Builds the model of a run from what its folder says, and loads a checkpoint.
+
+    Args:
+        name: the folder of a run, or of one of its checkpoints.
+        which: `best` or `last`, for a run.
+
+    Returns:
+        The model, the folder of the checkpoint, and what the weights mean
+        (`Task.describe`).
+
+    Raises:
+        FileNotFoundError: there is no checkpoint or no config.
+        ValueError: it is damaged.
+    """
+    path = Path(name)
+    if (path / "checkpoints").is_dir():
+        path = checkpoints.CheckpointFolder(path / "checkpoints", {}, 0).find(which)
+    meaning = files.read_json(path / "description.json")
+    config = configs.load(path.parents[1] / "config.json")
+    meaning = {key: meaning[key] for key in _MEANING}
+    model = assembly.build_model(
+        meaning["model_name"],
+        len(meaning["labels"]),
+        meaning["bands"],
+        statistics=meaning["statistics"],
+        image_size=meaning["image_size"],
+        interpolation=meaning["interpolation"],
+        augmentation=tuple(config.augmentation),
+        drop_rate=config.drop_rate,
+        drop_path_rate=config.drop_path_rate,
+        seed=config.seed,
+    )
+    folder = checkpoints.CheckpointFolder(path.parent, meaning, 0)
+    folder.restore(checkpoints.State(model), path)
+    return model, path, meaning
