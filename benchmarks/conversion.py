@@ -65,24 +65,31 @@ def interleave(cases: Sequence[Case], repeats: int) -> Rates:
     return rates
 
 
-def table(rates: Rates, baselines: Mapping[str, str]) -> str:
+def table(
+    rates: Rates,
+    baselines: Mapping[str, str],
+    unit: str = "patches/s",
+    digits: int = 0,
+) -> str:
     """Returns medians, spreads and ratios in Markdown.
 
     Args:
         rates: of all cases.
         baselines: heading of a column to the case that the others are divided by. A
             ratio is the median of the ratios within the rounds.
+        unit: of the rates.
+        digits: of the rates, after the point.
     """
     lines = [
-        f"| | patches/s | lowest to highest | {' | '.join(baselines)} |",
+        f"| | {unit} | lowest to highest | {' | '.join(baselines)} |",
         f"|--|--:|--:|{'--:|' * len(baselines)}",
     ]
     for name, values in rates.items():
         ratios = [ratio(values, rates[other]) for other in baselines.values()]
         cells = [
             name,
-            f"{statistics.median(values):.0f}",
-            f"{min(values):.0f} to {max(values):.0f}",
+            f"{statistics.median(values):.{digits}f}",
+            f"{min(values):.{digits}f} to {max(values):.{digits}f}",
             *(f"{value:.2f}" for value in ratios),
         ]
         lines.append(f"| {' | '.join(cells)} |")
@@ -187,9 +194,11 @@ def report(
         files.write_json(arguments.json, {"machine": facts, **numbers})
 
 
-def machine() -> str:
+PACKAGES = ("tensorflow", "numpy", "rasterio", "imagecodecs", "lmdb")
+
+
+def machine(packages: Sequence[str] = PACKAGES) -> str:
     """Returns processor and versions in a sentence."""
-    packages = ("tensorflow", "numpy", "rasterio", "imagecodecs", "lmdb")
     versions = ", ".join(f"{name} {version(name)}" for name in packages)
     return (
         f"{os.cpu_count()} cores ({_processor()}), Python {platform.python_version()}, "

@@ -151,7 +151,7 @@ def test_readme_explains_every_key_as_the_fields_do():
     assert all(field.description for field in configs.Config.model_fields.values())
 
 
-@pytest.mark.parametrize("path", sorted((ROOT / "configs").glob("*.json")), ids=str)
+@pytest.mark.parametrize("path", sorted((ROOT / "configs").rglob("*.json")), ids=str)
 def test_shipped_configs_load(path):
     if path.name != "schema.json":
         configs.load(path)

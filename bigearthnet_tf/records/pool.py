@@ -72,6 +72,7 @@ class Workers:
 
         Raises:
             Exception: whatever a worker raised, its first failure.
+            OSError: a worker was killed.
         """
         if self.count <= 1:
             for key, job in jobs.items():
@@ -95,7 +96,14 @@ class Workers:
             on_records(done - told)
             told = done
             for future in ready:
-                yield keys.pop(future), future.result()
+                try:
+                    result = future.result()
+                except futures.BrokenExecutor as error:
+                    raise OSError(
+                        "a worker process was killed, perhaps for want of memory; call "
+                        "again with fewer --workers, what was finished is kept"
+                    ) from error
+                yield keys.pop(future), result
 
 
 class _StoppedError(Exception):

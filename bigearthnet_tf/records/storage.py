@@ -67,7 +67,11 @@ def python_errors(path: StrPath) -> Iterator[None]:
         ) from error
     except tf.errors.OpError as error:
         kind, number = _ERRORS.get(type(error), (OSError, errno.EIO))
-        reason = os.strerror(number) if number != errno.EIO else error.message
+        reason = os.strerror(number)
+        if kind is OSError:
+            if number == errno.EIO:
+                reason = error.message.rpartition(";")[2].strip()
+            reason = f"could not be read or written ({reason}); make room, call again"
         raise kind(number, reason, os.fspath(path)) from error
 
 

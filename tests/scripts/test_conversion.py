@@ -155,6 +155,7 @@ def test_beam_not_installed(call, archive_v2, tmp_path, monkeypatch):
     for name in [n for n in sys.modules if n.split(".")[0] == "apache_beam"]:
         monkeypatch.delitem(sys.modules, name)
     monkeypatch.delitem(sys.modules, "bigearthnet_tf.records.beam", raising=False)
+    monkeypatch.delattr("bigearthnet_tf.records.beam", raising=False)
     monkeypatch.setitem(sys.modules, "apache_beam", None)
     result = call(
         *("prep_splits", "-r", archive_v2 / "BigEarthNet-S2", "-o", tmp_path / "out"),
