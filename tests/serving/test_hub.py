@@ -1,8 +1,13 @@
 """Weights from elsewhere, in their own orders of bands and labels, and back."""
 
+import importlib.util
 import json
+import runpy
 import sys
+import warnings
+from pathlib import Path
 
+import keras
 import numpy as np
 import pytest
 import tensorflow as tf
@@ -17,6 +22,8 @@ from bigearthnet_tf.tasks import assembly, pretrained, weight_files
 
 O19, S19 = label_facts.ORDERS["O19"], label_facts.ORDERS["S19"]
 PREFIX = "model.vision_encoder."
+WEIGHTS = "model.safetensors"
+STAND_INS = Path(__file__).parents[2] / "benchmarks" / "torchvision_stand_ins.py"
 
 
 def randomised(name="resnet_test", bands="s2", labels=19, **options):
@@ -112,6 +119,39 @@ def test_what_is_exported_is_what_the_hub_has(tmp_path):
     np.testing.assert_allclose(
         again(batch(model)), model(batch(model)), rtol=1e-4, atol=1e-5
     )
+
+
+@pytest.fixture
+def timm():
+    """The package timm; torchvision, which it imports, is stood in for."""
+    pytest.importorskip("torch", reason="torch is not installed")
+    if importlib.util.find_spec("timm") is None:
+        pytest.skip("timm is not installed")
+    if importlib.util.find_spec("torchvision") is None:
+        runpy.run_path(str(STAND_INS))["install"]()
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore")
+        yield importlib.import_module("timm")
+
+
+@pytest.mark.slow
+def test_timm_loads_what_is_exported(tmp_path, timm):
+    import torch
+
+    model = randomised("resnet18", bands="s2")
+    folder = tmp_path / "resnet18-s2-v0.2.0"
+    as_hub_has_it(model, folder, "s2", timm_model_name="resnet18")
+    exported = safetensors.load_file(hub.export_timm(folder, tmp_path / "b") / WEIGHTS)
+    theirs = timm.create_model("resnet18", in_chans=10, num_classes=19).eval()
+    theirs.load_state_dict(
+        {k.removeprefix(PREFIX): torch.from_numpy(v) for k, v in exported.items()}
+    )
+    stack = keras.Model(model.input, model.get_layer("preprocessing_stack").output)
+    images = np.asarray(stack(batch(model))).transpose(0, 3, 1, 2)
+    with torch.no_grad():
+        logits = theirs(torch.from_numpy(np.ascontiguousarray(images))).numpy()
+    ours = model(batch(model)).numpy()[:, [O19.index(label) for label in S19]]
+    np.testing.assert_allclose(logits, ours, rtol=1e-3, atol=1e-3)
 
 
 def test_a_new_head_keeps_the_rest(tmp_path):
