@@ -1,7 +1,21 @@
 """Architectures by name, and the layers that turn stored bands into their input."""
 
 # Importing a family registers its architectures.
-from bigearthnet_tf.models import resnet, short_cnn
+from bigearthnet_tf.models import (
+    borrowed,
+    convmixer,
+    convnext,
+    hub,
+    inception_v1,
+    inception_v3,
+    k_branch,
+    mlp_mixer,
+    mobilevit,
+    resnet,
+    short_cnn,
+    vgg,
+    vit,
+)
 from bigearthnet_tf.models.build import BandGroup, assemble
 from bigearthnet_tf.models.layers import synchronize_batch_norm
 from bigearthnet_tf.models.zoo import get_model, list_models, register_model

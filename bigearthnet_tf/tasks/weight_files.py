@@ -45,7 +45,7 @@ _TF1_MODELS = {
         for depth in (16, 19)
     },
     "CNN_10m_branch": (
-        "k_branch_cnn",
+        "k_branch",
         "conv_block_0/conv_layer/kernel",
         "classification/fc_layer/bias",
     ),

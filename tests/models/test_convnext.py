@@ -1,0 +1,162 @@
+"""ConvNeXt V2: its normalisation against NumPy, how it starts, what it takes."""
+
+import keras
+import numpy as np
+import pytest
+import tensorflow as tf
+
+from bigearthnet_tf import models
+from bigearthnet_tf.models import convnext
+
+
+def network(pixels: int = 32, blocks=(1, 2), widths=(8, 16), **options) -> keras.Model:
+    inputs = keras.Input((pixels, pixels, 2))
+    return keras.Model(inputs, convnext.convnext(inputs, blocks, widths, **options))
+
+
+def images(pixels: int) -> np.ndarray:
+    shape = (3, pixels, pixels, 2)
+    return np.random.default_rng(0).normal(size=shape).astype("float32")
+
+
+def response_layer(channels: int) -> convnext.GlobalResponseNormalization:
+    layer = convnext.GlobalResponseNormalization()
+    layer.build((None, 5, 6, channels))
+    return layer
+
+
+def test_response_normalisation_equals_numpy():
+    layer = response_layer(3)
+    rng = np.random.default_rng(2)
+    x = rng.normal(1, 2, (4, 5, 6, 3)) * [1, 10, 0.1]
+    np.testing.assert_array_equal(layer(x.astype("float32")), x.astype("float32"))
+
+    gamma, beta = rng.normal(size=(2, 3)).astype("float32")
+    layer.set_weights([gamma, beta])
+    norm = np.linalg.norm(x.reshape(4, 30, 3), axis=1)[:, None, None]
+    share = norm / (norm.mean(axis=-1, keepdims=True) + 1e-6)
+    expected = gamma * (x * share) + beta + x
+    np.testing.assert_allclose(layer(x.astype("float32")), expected, rtol=1e-4)
+
+
+def test_response_normalisation_keeps_small_terms_in_bfloat16():
+    # Among 16384 ones, a running sum of bfloat16 stands still at 256.
+    x = np.ones((1, 128, 128, 2), "float32")
+    x[..., 1] = 3
+    layer = convnext.GlobalResponseNormalization(dtype="mixed_bfloat16")
+    layer.build(x.shape)
+    layer.set_weights([np.ones(2), np.zeros(2)])
+    result = layer(x)
+    assert result.dtype == tf.bfloat16
+    found = np.asarray(keras.ops.cast(result, "float32"))[0, 0, 0]
+    np.testing.assert_allclose(found, [1 + 0.5, 3 * (1 + 1.5)], rtol=0.01)
+
+
+@pytest.mark.parametrize("dead", [0, slice(None)])
+def test_dead_channels_leave_finite_gradients(dead):
+    x = np.random.default_rng(3).normal(size=(2, 5, 6, 3)).astype("float32")
+    x[..., dead] = 0
+    layer = response_layer(3)
+    layer.set_weights([np.ones(3), np.ones(3)])
+    x = tf.Variable(x)
+    with tf.GradientTape() as tape:
+        loss = tf.reduce_sum(layer(x) ** 2)
+    for gradient in tape.gradient(loss, [x, layer.gamma.value, layer.beta.value]):
+        assert np.isfinite(gradient).all()
+
+
+def test_pixels_beyond_the_last_patch_change_nothing():
+    # 20 pixels: 5 patches of 4, of which the halving leaves 4.
+    model, larger = network(20), network(23)
+    larger.set_weights(model.get_weights())
+    x = images(23)
+    np.testing.assert_allclose(larger(x), model(x[:, :20, :20]), rtol=1e-4, atol=1e-6)
+
+
+def test_maps_are_quartered_then_halved():
+    base = network(120, (1, 1, 1, 1), (2, 4, 6, 8))
+    sides = [
+        base.get_layer(f"stage{stage}_block1_add").output.shape[1:]
+        for stage in (1, 2, 3, 4)
+    ]
+    assert sides == [(30, 30, 2), (15, 15, 4), (7, 7, 6), (3, 3, 8)]
+
+
+def test_images_of_which_nothing_would_be_left_are_refused():
+    assert network(8).output.shape == (None, 16)
+    with pytest.raises(ValueError, match=r"at least 8 pixels .* 2 stages, got 7 x 7"):
+        network(7)
+    with pytest.raises(
+        ValueError, match=r"at least 32 pixels .* 4 stages, got 31 x 31"
+    ):
+        models.get_model("convnextv2_atto").build(keras.Input((31, 31, 10)))
+
+
+def test_stochastic_depth_grows_linearly():
+    model = network(32, (2, 1, 2), (2, 4, 6), drop_path_rate=0.4)
+    rates = [layer.rate for layer in model.layers if "drop_path" in layer.name]
+    np.testing.assert_allclose(rates, [0.1, 0.2, 0.3, 0.4])
+    assert not [x for x in network().layers if "drop_path" in x.name]
+
+
+@pytest.mark.parametrize("conv_mlp", [False, True])
+def test_weights_start_as_timms(conv_mlp):
+    model = network(32, (1, 1), (64, 128), conv_mlp=conv_mlp)
+    for layer in model.layers:
+        if layer.name.endswith("norm"):
+            assert layer.epsilon == 1e-6
+            assert np.all(layer.gamma == 1)
+            assert not np.any(layer.beta)
+        elif layer.name.endswith("grn"):
+            assert not np.any(layer.gamma)
+            assert not np.any(layer.beta)
+        elif layer.weights:
+            np.testing.assert_allclose(np.std(layer.kernel), 0.02, rtol=0.06)
+            assert not np.any(layer.bias)
+    # Not cut at two deviations.
+    assert np.abs(model.get_layer("stage2_block1_fc1").kernel).max() > 0.07
+    head = models.get_model("convnextv2_base").head(1024)
+    kernel = head["kernel_initializer"]((1024, 19))
+    np.testing.assert_allclose(np.std(kernel), 0.02, rtol=0.03)
+    assert head["bias_initializer"] == "zeros"
+
+
+def test_convolutions_of_one_pixel_are_linear_layers():
+    linear, convolutional = network(), network(conv_mlp=True)
+    assert convolutional.get_layer("stage1_block1_fc1").kernel.shape == (1, 1, 8, 32)
+    assert linear.get_layer("stage1_block1_fc1").kernel.shape == (8, 32)
+    for ours, theirs in zip(convolutional.weights, linear.weights, strict=True):
+        ours.assign(keras.ops.reshape(theirs, ours.shape))
+    x = images(32)
+    np.testing.assert_allclose(convolutional(x), linear(x), rtol=1e-4, atol=1e-5)
+
+
+@pytest.mark.parametrize("policy", ["mixed_bfloat16", "mixed_float16"])
+def test_mixed_precision_gives_nearly_the_same(policy):
+    full = network()
+    keras.config.set_dtype_policy(policy)
+    try:
+        mixed = network()
+    finally:
+        keras.config.set_dtype_policy("float32")
+    mixed.set_weights(full.get_weights())
+    assert {v.dtype for v in mixed.variables} == {"float32"}
+    expected = full(images(32))
+    found = keras.ops.cast(mixed(images(32)), "float32")
+    np.testing.assert_allclose(found, expected, atol=0.05 * np.abs(expected).max())
+
+
+def test_published_names():
+    for layer, variable, name in (
+        ("stem_conv", "kernel", "stem.0.weight"),
+        ("stem_norm", "beta", "stem.1.bias"),
+        ("stage2_downsample_norm", "gamma", "stages.1.downsample.0.weight"),
+        ("stage2_downsample_conv", "bias", "stages.1.downsample.1.bias"),
+        ("stage3_block27_conv", "kernel", "stages.2.blocks.26.conv_dw.weight"),
+        ("stage1_block1_norm", "gamma", "stages.0.blocks.0.norm.weight"),
+        ("stage1_block1_fc2", "bias", "stages.0.blocks.0.mlp.fc2.bias"),
+        ("stage1_block1_grn", "beta", "stages.0.blocks.0.mlp.grn.bias"),
+        ("head_norm", "gamma", "head.norm.weight"),
+        ("head", "kernel", "head.fc.weight"),
+    ):
+        assert convnext.timm_name(layer, variable) == name
