@@ -11,9 +11,11 @@ from bigearthnet_tf.models import (
     k_branch,
     mlp_mixer,
     mobilevit,
+    mobilevit,
     resnet,
     short_cnn,
     vgg,
+    vit,
     vit,
 )
 from bigearthnet_tf.models.build import BandGroup, assemble
@@ -23,10 +25,21 @@ from bigearthnet_tf.models.zoo import get_model, list_models, register_model
 __all__ = [
     "BandGroup",
     "assemble",
+    "borrowed",
+    "convmixer",
+    "convnext",
     "get_model",
+    "hub",
+    "inception_v1",
+    "inception_v3",
+    "k_branch",
     "list_models",
+    "mlp_mixer",
+    "mobilevit",
     "register_model",
     "resnet",
     "short_cnn",
     "synchronize_batch_norm",
+    "vgg",
+    "vit",
 ]

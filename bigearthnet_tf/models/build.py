@@ -102,13 +102,25 @@ def assemble(
             by_pixels = _stack_by_resolution(planes, groups, band_order)
             moved = _augment(list(by_pixels.values()), augmentation)
             x = dict(zip(by_pixels, moved, strict=True))
-        x = entry.build(x, **options)
+        x = _build(entry, x, options)
         x = keras.layers.Identity(name="features")(x)
         if drop_rate:
             x = layers.Dropout(drop_rate, name="dropout")(x)
         head = entry.head(x.shape[-1])
         logits = keras.layers.Dense(num_labels, dtype="float32", name="head", **head)
         return keras.Model(inputs, logits(x), name=entry.name)
+
+
+def _build(entry: zoo.ModelEntry, x: Any, options: dict[str, Any]) -> Any:
+    """Builds an architecture; a map that shrinks to nothing is said in our words."""
+    try:
+        return entry.build(x, **options)
+    except (ValueError, StopIteration) as error:
+        if "output size would be zero" not in str(error):
+            raise
+        raise ValueError(
+            f"{entry.name}: the images are too small for it; choose a larger image_size"
+        ) from error
 
 
 @contextmanager

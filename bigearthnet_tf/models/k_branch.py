@@ -105,7 +105,7 @@ def _activated(x: Any, name: str) -> Any:
     tf1=tf1_name,
 )
 def k_branch(x: Mapping[int, Any]) -> Any:
-    """K-BranchCNN: 128 features. Dropout is part of it, 0.25 to 0.5 after each layer."""
+    """K-BranchCNN: 128 features. It has dropout of its own, 0.25 to 0.5."""
     return fused_branches(x)
 
 

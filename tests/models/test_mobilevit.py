@@ -5,7 +5,7 @@ import numpy as np
 import pytest
 
 from bigearthnet_tf import models
-from bigearthnet_tf.models import mobilevit
+from bigearthnet_tf.models import layers, mobilevit
 
 SIZE = mobilevit.Size(
     stem=4,
@@ -48,7 +48,6 @@ def test_pixels_attend_to_the_same_place_of_all_patches(sides):
     outputs = model.get_layer(ends[0]).output, model.get_layer(ends[1]).input
     x, found = keras.Model(model.input, outputs)(images(*sides))
     _, height, width, channels = x.shape
-    tokens = keras.Input((None, channels))
     assert (height, width) == tuple(-(-side // 8) for side in sides)
 
     def encode(sequence):
@@ -95,7 +94,7 @@ def test_convolutions_are_padded_symmetrically():
     assert out.shape == (1, 4, 4, 4)
     np.testing.assert_allclose(out[0, 0, 0], stem.kernel[1, 1, 1])
     layer = model.get_layer("stage2_block1_depthwise_conv")
-    before = model.get_layer("stage2_block1_depthwise_pad")
+    before = model.get_layer("stage2_block1_depthwise_conv_pad")
     x = np.zeros((1, 4, 4, 8), "float32")
     x[0, 0, 0, 3] = 1
     out = layer(before(x))
@@ -123,7 +122,7 @@ def test_weights_start_as_timms():
             np.testing.assert_allclose(np.std(layer.kernel), 0.01, rtol=0.05)
             assert np.abs(layer.kernel).max() > 0.025
             assert not np.any(layer.bias)
-        elif isinstance(layer, keras.layers.BatchNormalization):
+        elif isinstance(layer, layers.BatchNormalization):
             assert (layer.momentum, layer.epsilon) == (0.9, 1e-5)
         elif isinstance(layer, keras.layers.LayerNormalization):
             assert layer.epsilon == 1e-5
@@ -135,12 +134,8 @@ def test_weights_start_as_timms():
 
 def test_branches_start_at_zero_where_there_is_a_shortcut():
     model = network()
-    zero = {
-        layer.name
-        for layer in model.layers
-        if isinstance(layer, keras.layers.BatchNormalization)
-        and not np.any(layer.gamma)
-    }
+    norms = [x for x in model.layers if isinstance(x, layers.BatchNormalization)]
+    zero = {layer.name for layer in norms if not np.any(layer.gamma)}
     assert zero == {"stage1_block1_project_norm", "stage2_block2_project_norm"}
     shortcuts = {x.name for x in model.layers if x.name.endswith("_add")}
     assert {f"{name.removesuffix('_project_norm')}_add" for name in zero} <= shortcuts

@@ -55,17 +55,17 @@ def tiny_mixer(x: Any, config: dict) -> Any:
 
 
 def tiny_mobilevit(x: Any, config: dict) -> Any:
-    return mobilevit.mobilevit(x, getattr(mobilevit, config["timm_name"][10:].upper()))
+    size = {"mobilevit_xxs": mobilevit.XXS}[config["timm_name"]]
+    return mobilevit.mobilevit(x, size)
 
 
 def tiny_vit(x: Any, config: dict) -> Any:
-    form = replace(vit.BASE, heads=config["num_heads"])
     return vit.vit(
         x,
         patch=config["patch_size"],
         width=config["embed_dim"],
         depth=config["depth"],
-        form=form,
+        form=replace(vit.BASE, heads=config["num_heads"]),
     )
 
 

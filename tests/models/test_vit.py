@@ -13,15 +13,14 @@ from bigearthnet_tf.models import vit
 FORM = vit.Form(heads=2, expansion=3, activation="gelu", epsilon=1e-6, deviation=0.02)
 
 
-def network(height: int = 8, width: int = 12, **options) -> keras.Model:
-    inputs = keras.Input((height, width, 2))
+def network(rows: int = 8, columns: int = 12, **options) -> keras.Model:
+    inputs = keras.Input((rows, columns, 2))
     sizes = {"patch": 4, "width": 8, "depth": 2, "form": FORM, **options}
     return keras.Model(inputs, vit.vit(inputs, **sizes))
 
 
-def images(height: int = 8, width: int = 12, count: int = 3) -> np.ndarray:
-    shape = (count, height, width, 2)
-    return np.random.default_rng(0).normal(size=shape).astype("float32")
+def images() -> np.ndarray:
+    return np.random.default_rng(0).normal(size=(3, 8, 12, 2)).astype("float32")
 
 
 def scatter_weights(model: keras.Model) -> None:

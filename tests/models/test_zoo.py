@@ -27,6 +27,33 @@ def convnext_parameters(blocks, width: int, bands: int = 10, labels: int = 19) -
     return count + 2 * width + (width + 1) * labels
 
 
+def vit_parameters(depth: int, width: int, expansion: int, side: int) -> int:
+    """Parameters of a ViT for 10 bands and 19 labels, `side` patches of 8 a side."""
+    first = 64 * 10 * width + width + width + (side**2 + 1) * width
+    attention = 4 * width**2 + 4 * width
+    mlp = 2 * expansion * width**2 + (expansion + 1) * width
+    return first + depth * (attention + mlp + 4 * width) + 2 * width + (width + 1) * 19
+
+
+def mobilevit_parameters(stem: int, expansion: int, stages, features: int) -> int:
+    """Parameters of a MobileViT for 10 bands and 19 labels.
+
+    Its stages are width, inverted residuals, width of the tokens, transformer blocks.
+    """
+    count = 9 * 10 * stem + 2 * stem
+    incoming = stem
+    for width, blocks, tokens, depth in stages:
+        for _ in range(blocks):
+            inner = expansion * incoming
+            count += incoming * inner + 9 * inner + inner * width
+            count += 2 * (inner + inner + width)
+            incoming = width
+        if depth:
+            count += (9 + 2 * 9) * width**2 + 2 * width * tokens + 3 * 2 * width
+            count += depth * (8 * tokens**2 + 11 * tokens) + 2 * tokens
+    return count + incoming * features + 2 * features + (features + 1) * 19
+
+
 # Trainable parameters by (bands, labels) at 120 pixels. ShortCNN and the slim forms:
 # the figures of the projects they come from; timm's: timm 1.0.31, and for resnet18
 # torchvision's 11,689,512 with a head of 19 in place of 1000; our own two: by hand.
@@ -95,6 +122,31 @@ PARAMETERS = {
         + (2 * 32)
         + 33 * 19
     },
+    "mobilevit_s": {
+        (2, 19): 4_949_667,
+        (10, 19): 4_950_819,
+        (12, 19): 4_951_107,
+    },
+    "mobilevit_xs": {
+        (10, 19): mobilevit_parameters(
+            16,
+            4,
+            (
+                (32, 1, 0, 0),
+                (48, 3, 0, 0),
+                (64, 1, 96, 2),
+                (80, 1, 120, 4),
+                (96, 1, 144, 3),
+            ),
+            384,
+        )
+    },
+    "mobilevit_xxs": {(10, 19): 958_419 - 9 * 2 * 16, (12, 19): 958_419},
+    "mobilevit_test": {
+        (10, 19): mobilevit_parameters(
+            8, 2, ((8, 1, 0, 0), (12, 1, 0, 0), (16, 1, 16, 1)), 32
+        )
+    },
     "resnet_small": {
         (10, 19): (49 * 10 * 32 + 64)  # stem
         + (2 * 9 * 32 * 32 + 2 * (32 + 32))
@@ -108,39 +160,6 @@ PARAMETERS = {
         + (32 * 16 + 9 * 16 * 16 + 16 * 64 + 32 * 64 + 2 * (16 + 16 + 64 + 64))
         + (64 * 16 + 9 * 16 * 16 + 16 * 64 + 2 * (16 + 16 + 64))
         + 65 * 19
-    },
-    "vit_base_patch8_224": {
-        (2, 19): 85_344_019,
-        (10, 19): 85_737_235,
-        (12, 19): 85_835_539,
-    },
-    "vit_test": {
-        (10, 19): (64 * 10 * 32 + 32)
-        + 226 * 32
-        + 32
-        + 2 * (4 * 32 + 32 * 96 + 96 + 32 * 32 + 32 + 32 * 64 + 64 + 64 * 32 + 32)
-        + 2 * 32
-        + 33 * 19
-    },
-    # timm's 1,272,024 and 2,317,848 with heads of 19 in place of 1000.
-    "mobilevit_xxs": {(3, 19): 1_272_024 - 321 * (1000 - 19)},
-    "mobilevit_xs": {(3, 19): 2_317_848 - 385 * (1000 - 19)},
-    "mobilevit_s": {
-        (2, 19): 4_949_667,
-        (10, 19): 4_950_819,
-        (12, 19): 4_951_107,
-    },
-    "mobilevit_test": {
-        (10, 19): (9 * 10 * 8 + 2 * 8)  # stem
-        + (8 * 16 + 9 * 16 + 16 * 8 + 2 * (16 + 16 + 8))
-        + (8 * 16 + 9 * 16 + 16 * 12 + 2 * (16 + 16 + 12))
-        + (12 * 24 + 9 * 24 + 24 * 16 + 2 * (24 + 24 + 16))
-        # local, widen, transformer, narrow, fuse
-        + (9 * 16 * 16 + 2 * 16 + 16 * 16)
-        + (6 * 16 + 16 * 48 + 48 + 16 * 16 + 16 + 16 * 32 + 32 + 32 * 16 + 16)
-        + (16 * 16 + 2 * 16 + 9 * 32 * 16 + 2 * 16)
-        + (16 * 32 + 2 * 32)
-        + 33 * 19
     },
     # The figures of the TF project and of balanced-bigearthnet; the latter's 25,200,371
     # for InceptionV3 have 3,326,696 of the auxiliary head. The small ones by hand.
@@ -210,12 +229,12 @@ SMALL = (
     "convmixer_test",
     "convnext_test",
     "mixer_test",
+    "mobilevit_test",
+    "vit_test",
     "k_branch_test",
     "vgg_test",
     "inception_v1_test",
     "inception_v3_test",
-    "vit_test",
-    "mobilevit_test",
 )
 
 
@@ -316,6 +335,8 @@ def test_bfloat16_keeps_float32_weights(name):
     for gradient in tape.gradient(loss, variables):
         assert np.isfinite(gradient).all()
     exact = model_of(name, 12, 19, 32)
+    head = model.get_layer("head")  # Some begin with a head of zeros.
+    head.kernel.assign(keras.random.normal(head.kernel.shape, seed=0))
     exact.set_weights(model.get_weights())
     # bfloat16 has 8 bits of precision.
     batch = batch_for(model)
@@ -341,13 +362,9 @@ def test_any_number_of_bands(name, bands):
         ("mixer_test", 4, "pixels"),
         ("convmixer_test", 2, "pixels"),
         ("convnext_test", 2, "pixels"),
-        ("inception_v3_test", 20, "pixels"),
-        ("inception_v1_test", 1, "pixels"),
+        ("inception_v3_test", 4, "pixels"),
         ("vgg_test", 1, "pixels"),
-        ("k_branch_test", 1, "pixels"),
-        ("mobilevit_test", 1, "pixels"),
-        ("resnet_test", 1, "pixels"),
-        ("short_cnn", 2, "pixels"),
+        ("short_cnn", 2, "too small for it; choose a larger image_size"),
         ("keras/xception", 64, "at least 71 pixels"),
         ("keras_hub/swin_tiny", 100, "set image_size to 96 or 128"),
     ],
