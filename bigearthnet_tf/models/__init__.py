@@ -11,11 +11,9 @@ from bigearthnet_tf.models import (
     k_branch,
     mlp_mixer,
     mobilevit,
-    mobilevit,
     resnet,
     short_cnn,
     vgg,
-    vit,
     vit,
 )
 from bigearthnet_tf.models.build import BandGroup, assemble

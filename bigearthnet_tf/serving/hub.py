@@ -58,7 +58,7 @@ def from_pretrained(
     """
     weights = _open(str(name), model_name)
     labels = _labels_of(weights, num_labels)
-    known = {
+    known: dict[str, Any] = {
         "image_size": weights.image_size,
         "interpolation": weights.interpolation,
         "statistics": weights.statistics,
