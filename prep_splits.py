@@ -144,6 +144,8 @@ def list_patches(
         present = [
             split for split in metadata.SPLITS if (table["split"] == split).any()
         ]
+        if not present:
+            raise ValueError(f"{arguments.metadata[0]}: lists no patch of any split")
         return {s: metadata.entries_from_metadata(table, s) for s in present}
     listed: dict[str, list[PatchEntry]] = {}
     for path in arguments.splits:

@@ -30,7 +30,7 @@ ALLOWED = {
     "losses": {"registry"},
     "metrics": {"registry"},
     "optimization": {"registry"},
-    "models": {"registry", "resampling"},
+    "models": {"registry", "resampling", "extras"},
     "tasks": BASE | TENSOR_ROOMS | {"archive", "records", "data"},
     "training": BASE | {"tasks", "optimization", "models"},
     "evaluation": BASE

@@ -38,7 +38,7 @@ class Memory:
     """An archive whose patches are made when they are read."""
 
     def __init__(self, version="v1", bands=ALL_BANDS):
-        self.version, self.bands = version, bands
+        self.version, self.bands, self.origin = version, bands, ()
 
     def complete(self, entries):
         return list(entries)

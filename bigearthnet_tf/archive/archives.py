@@ -127,6 +127,12 @@ class Archive:
             band.name for band in BANDS.values() if roots[band.sensor] is not None
         )
 
+    @property
+    def origin(self) -> tuple[str, ...]:
+        """The roots, as absolute paths."""
+        roots = (self.root_s2, self.root_s1, self.maps_root)
+        return tuple(str(root.resolve()) for root in roots if root is not None)
+
     def complete(self, entries: Iterable[PatchEntry]) -> list[PatchEntry]:
         """Returns entries with all that reading them would have to look up.
 

@@ -93,6 +93,13 @@ class LmdbArchive:
         """The folder with `data.mdb`."""
         return self._source.path
 
+    @property
+    def origin(self) -> tuple[str, ...]:
+        """The file as an absolute path, with its size and when it was written."""
+        file = (self.path / DATA_FILE).resolve()
+        facts = file.stat()
+        return str(file), str(facts.st_size), str(facts.st_mtime_ns)
+
     def complete(self, entries: Iterable[PatchEntry]) -> list[PatchEntry]:
         """Returns entries with labels, partner, split and country, from the metadata.
 

@@ -81,6 +81,10 @@ class PatchSource(Protocol):
     def bands(self) -> tuple[str, ...]:
         """The bands of each patch, in channel order."""
 
+    @property
+    def origin(self) -> tuple[str, ...]:
+        """Where the patches come from, to tell one source from another."""
+
     def complete(self, entries: Iterable[PatchEntry]) -> list[PatchEntry]:
         """Returns entries with all that reading them would have to look up."""
 

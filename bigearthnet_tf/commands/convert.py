@@ -44,6 +44,13 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     )
     console.add_workers(parser)
     parser.add_argument(
+        "--on-error",
+        choices=("fail", "skip"),
+        default="fail",
+        help="skip leaves out damaged records and lists them in "
+        "OUT/<split>.left_out.csv; not for an LMDB",
+    )
+    parser.add_argument(
         "--overwrite", action="store_true", help="replace what is in the folder"
     )
 
@@ -68,4 +75,5 @@ def run(arguments: argparse.Namespace) -> None:
         arguments.out,
         convert.Local(arguments.workers),
         overwrite=arguments.overwrite,
+        skip_errors=arguments.on_error == "skip",
     )

@@ -56,7 +56,8 @@ def load_dataset(
         pad: fill the last batch up with a repeated record, and yield a third item,
             the weights (batch,) float32: 1 for a record, 0 for filling.
         start_iteration: begin with this batch of the endless stream.
-        worker: (index, count): this worker's share, every count-th record.
+        worker: (index, count): this worker's share, every count-th record. Each
+            worker reads all shards and decodes its share.
 
     Returns:
         A dataset of (groups, labels). `groups` maps `s1_10m`, `s2_10m`, `s2_20m`,
@@ -100,6 +101,11 @@ def batches(
     """Returns batches of an opened source; arguments as for `load_dataset`."""
     parse = reader.parser(source, bands, label_type)
     index, count = worker
+    if not 0 <= index < count or start_iteration < 0:
+        raise ValueError(
+            f"expected a worker (index, count) with 0 <= index < count and an "
+            f"iteration of 0 or more, got {worker} and {start_iteration}"
+        )
     dataset = _serialized(
         source, shuffle_buffer_size, seed, repeat, start_iteration * batch_size * count
     )
@@ -163,7 +169,10 @@ def _serialized(
             .shuffle(buffer_size, seed=drawn)
         )
 
-    first, within = divmod(start, source.num_records)
+    if repeat:
+        first, within = divmod(start, source.num_records)
+    else:
+        first, within = 0, start  # beyond the end there is nothing
     epochs = tf.data.Dataset.range(first, tf.int64.max if repeat else first + 1)
     return epochs.flat_map(epoch_of_records).skip(within)
 

@@ -108,7 +108,7 @@ def assemble(
             x = layers.Dropout(drop_rate, name="dropout")(x)
         head = entry.head(x.shape[-1])
         logits = keras.layers.Dense(num_labels, dtype="float32", name="head", **head)
-        return keras.Model(inputs, logits(x), name=entry.name)
+        return keras.Model(inputs, logits(x), name=entry.keras_name)
 
 
 def _build(entry: zoo.ModelEntry, x: Any, options: dict[str, Any]) -> Any:

@@ -194,7 +194,7 @@ def _smallest_image(stem: Mapping[str, Stem], blocks: Mapping[str, Block]) -> in
     for block in blocks.values():
         if block.pooled is None:
             pixels = 2 * pixels + 1
-    for part in reversed(stem.values()):
+    for part in reversed(list(stem.values())):
         if part.pool:
             pixels = 2 * pixels + 1
         if part.padding == "valid":
@@ -204,12 +204,11 @@ def _smallest_image(stem: Mapping[str, Stem], blocks: Mapping[str, Block]) -> in
 
 def _mixed(x: Any, block: Block, name: str, divisor: int) -> Any:
     """Puts the branches of a block side by side."""
-    halves = block.pooled is None
     branches = [
-        _branch(x, steps, f"{name}_{branch}", divisor, halves)
+        _branch(x, steps, f"{name}_{branch}", divisor, block.pooled is None)
         for branch, steps in block.branches.items()
     ]
-    if halves:
+    if block.pooled is None:
         pooled = keras.layers.MaxPooling2D(3, 2, name=f"{name}_pool")(x)
     else:
         # torch counts the padding in an average; Keras's `same` does not.

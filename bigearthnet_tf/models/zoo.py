@@ -42,6 +42,11 @@ class ModelEntry:
     timm: published.Naming | None = None
     tf1: published.Naming | None = None
 
+    @property
+    def keras_name(self) -> str:
+        """Name of the Keras model, which may have no slash in it."""
+        return self.name.replace("/", "_")
+
     def options(self) -> list[str]:
         """Returns the names of the options that `build` takes."""
         parameters = inspect.signature(self.build).parameters.values()

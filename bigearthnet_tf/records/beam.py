@@ -57,6 +57,11 @@ class Runner:
             drop_default=True, retain_unknown_options=True
         )
         unknown = sorted(given.keys() - taken.keys())
+        name = self._options.view_as(pipeline_options.StandardOptions).runner
+        try:
+            extras.load("apache_beam.runners.runner", "beam").create_runner(name)
+        except (ValueError, ImportError) as error:
+            raise ValueError(f"Apache Beam has no runner {name!r} ({error})") from None
         if unknown:
             raise ValueError(
                 f"Apache Beam does not know the option --{unknown[0]}; see the "

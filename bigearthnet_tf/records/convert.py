@@ -64,13 +64,17 @@ def convert(
         The manifests, as written. A split that is already there is not written again.
 
     Raises:
-        FileExistsError: other records of one of these splits are there.
+        FileExistsError: other records of one of these splits are there, or some that
+            lack patches.
         OSError: the folder can't be written to, another conversion writes there, or
             the disk is full.
         ValueError: a patch is missing or damaged; the message names it.
     """
     with exclusive(out_dir):
-        present = {plan.split: _present(plan, out_dir, overwrite) for plan in plans}
+        present = {
+            plan.split: None if overwrite else _present(plan, out_dir, skip_errors)
+            for plan in plans
+        }
         todo = [plan for plan in plans if present[plan.split] is None]
         made = _carry_out(source, todo, out_dir, skip_errors, execute or Local())
         return [present[plan.split] or made[plan.split] for plan in plans]
@@ -88,7 +92,7 @@ def _carry_out(
     try:
         for work in works.values():
             work.open()
-        notes = {split: work.finished() for split, work in works.items()}
+        notes = {split: work.finished(skip_errors) for split, work in works.items()}
         _check_space(works.values(), out_dir)
         jobs = _jobs(works, notes, skip_errors)
         made = {
@@ -167,23 +171,39 @@ def _jobs(
 
 
 def _present(
-    plan: Plan, out_dir: storage.StrPath, overwrite: bool
+    plan: Plan, out_dir: storage.StrPath, skip_errors: bool
 ) -> manifest.Manifest | None:
-    """Returns the manifest of the same plan, carried out before."""
+    """Returns the manifest of the same plan, carried out before.
+
+    Raises:
+        FileExistsError: what is there is something else.
+    """
     path = manifest.manifest_path(out_dir, plan.split)
-    if overwrite or not storage.exists(path):
+    if not storage.exists(path):
+        strange = manifest.shards_of(out_dir, plan.split)
+        # Publishing may have been killed between the first shard and the manifest.
+        if strange and not Unfinished(plan, out_dir).has_begun():
+            raise _occupied(plan, out_dir, "records without a manifest")
         return None
     found = manifest.load(path)
-    whole = all(_is_there(out_dir, shard) for shard in found.shards)
-    if found.plan == plan.fingerprint() and whole:
-        logger.info(
-            "%s: all %d records are there already; --overwrite converts them again",
-            plan.split,
-            found.num_records,
-        )
-        return found
-    state = "damaged records" if not whole else "records of other patches or bands"
-    raise FileExistsError(
+    if not all(_is_there(out_dir, shard) for shard in found.shards):
+        raise _occupied(plan, out_dir, "damaged records")
+    if found.plan != plan.fingerprint():
+        raise _occupied(plan, out_dir, "records of other patches or bands")
+    if found.left_out and not skip_errors:
+        raise _occupied(plan, out_dir, f"records that lack {found.left_out} patches")
+    logger.info(
+        "%s: %d records are there already%s; --overwrite converts them again, "
+        "bigearthnet-tf inspect --verify reads them",
+        plan.split,
+        found.num_records,
+        f", {found.left_out} patches were left out" if found.left_out else "",
+    )
+    return found
+
+
+def _occupied(plan: Plan, out_dir: storage.StrPath, state: str) -> FileExistsError:
+    return FileExistsError(
         f"{out_dir}: holds {state} of split {plan.split!r}; choose another output "
         "folder, or pass --overwrite"
     )
@@ -223,12 +243,12 @@ def _publish(work: Unfinished, notes: dict[int, Note]) -> manifest.Manifest:
     for note in ordered:
         left_out += note.left_out
     result = _describe(plan, [note.shard for note in ordered], len(left_out))
+    _report_left_out(plan, left_out, work.out_dir)
     if not result.num_records:
         raise ValueError(
             f"split {plan.split!r}: no patch could be read; the first reason: "
             f"{left_out[0][1]}"
         )
-    _report_left_out(plan, left_out, work.out_dir)
     work.publish(result)
     logger.info(
         "%s: %d records in %d shard(s), read back and verified, bands %s",

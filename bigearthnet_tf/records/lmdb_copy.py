@@ -11,8 +11,10 @@ import pandas as pd
 from bigearthnet_tf import console
 from bigearthnet_tf.archive import metadata
 from bigearthnet_tf.archive.catalogue import Catalogue
+from bigearthnet_tf.archive.lmdb_store import DATA_FILE
 from bigearthnet_tf.archive.lmdb_writer import LmdbWriter
 from bigearthnet_tf.archive.patch import PatchEntry
+from bigearthnet_tf.records import storage
 from bigearthnet_tf.records.plan import Plan
 from bigearthnet_tf.records.record_archive import RecordArchive, plan_copy
 
@@ -46,10 +48,13 @@ def write_lmdb(
         ValueError: records of v1, or with splits other than the official ones; a
             damaged record, or a patch twice.
     """
+    if storage.is_remote(path):
+        raise ValueError(f"{path}: an LMDB can be written to a local folder only")
     path = Path(path)
     table = path.with_name(f"{path.name}.metadata.parquet")
-    # Without the LMDB it was left by a call that was killed.
-    if path.exists() and table.exists() and not overwrite:
+    # Beside unfinished work it was left by a call that was killed.
+    begun = path.with_name(f".{path.name}.partial").exists()
+    if table.exists() and not overwrite and not begun:
         raise FileExistsError(
             f"{table}: is there already; choose another output folder, or pass "
             "--overwrite"
@@ -61,6 +66,7 @@ def write_lmdb(
         )
     plans = plan_copy(archive, "bytes")
     _check_splits(plans)
+    _check_space(plans, path)
     with LmdbWriter(path, _fingerprint(plans), overwrite=overwrite) as writer:
         entries = Catalogue(known).complete(_copy(archive, plans, writer), pairing=True)
         # Before the LMDB takes its place: what is there is whole.
@@ -95,6 +101,20 @@ def _check_splits(plans: list[Plan]) -> None:
             )
 
 
+def _check_space(plans: list[Plan], path: Path) -> None:
+    """Refuses to begin what the disk can't hold."""
+    needed = sum(plan.num_bytes for plan in plans)
+    begun = path.with_name(f".{path.name}.partial") / DATA_FILE
+    if begun.exists():
+        needed -= begun.stat().st_size
+    free = storage.free_bytes(path.parent)
+    if free is not None and needed > free:
+        raise OSError(
+            f"{path}: the LMDB needs {needed / 1e6:.0f} MB, but {free / 1e6:.0f} MB "
+            "are free; make room or choose another output folder"
+        )
+
+
 def _fingerprint(plans: list[Plan]) -> str:
-    joined = " ".join(plan.fingerprint() for plan in plans)
+    joined = " ".join(plan.identity() for plan in plans)
     return hashlib.sha256(joined.encode()).hexdigest()

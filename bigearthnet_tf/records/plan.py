@@ -43,7 +43,7 @@ class Plan:
         label_types: the nomenclatures that each record carries.
         reference_maps: whether the records hold reference maps.
         left_out: patches that can't be read, known before the start.
-        origin: what tells the source from others where the patches' names do not.
+        origin: what tells the source from others that have the same patches.
     """
 
     split: str
@@ -75,7 +75,7 @@ class Plan:
         return manifest.shard_file(self.split, index, len(self.shards))
 
     def fingerprint(self) -> str:
-        """Returns a hash of everything that the shards' bytes follow from."""
+        """Returns a hash of what is asked for, wherever it is read from."""
         settings = {
             "schema": manifest.SCHEMA_VERSION,
             "split": self.split,
@@ -85,13 +85,17 @@ class Plan:
             "label_types": self.label_types,
             "reference_maps": self.reference_maps,
             "shards": [len(shard) for shard in self.shards],
-            "origin": self.origin,
         }
         digest = hashlib.sha256(json.dumps(settings).encode())
         for shard in self.shards:
             for entry in shard:
                 digest.update(repr(entry).encode())
         return digest.hexdigest()
+
+    def identity(self) -> str:
+        """Returns a hash by which unfinished work knows its own plan and source."""
+        joined = " ".join((self.fingerprint(), *self.origin))
+        return hashlib.sha256(joined.encode()).hexdigest()
 
 
 def label_types_of(archive_version: str) -> tuple[str, ...]:
@@ -150,6 +154,7 @@ def plan_split(
         label_types=label_types_of(source.version),
         reference_maps=reference_maps,
         left_out=tuple(left_out),
+        origin=source.origin,
     )
 
 

@@ -68,6 +68,11 @@ class RecordArchive:
         """The bands that the records hold, in channel order."""
         return self.source.form.bands
 
+    @property
+    def origin(self) -> tuple[str, ...]:
+        """The files, with what changes when one is written again."""
+        return tuple(map(_stamp, self.source.files))
+
     def complete(self, entries: Iterable[PatchEntry]) -> list[PatchEntry]:
         """Returns the entries; a record lacks nothing."""
         return list(entries)

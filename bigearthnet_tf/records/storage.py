@@ -35,6 +35,12 @@ def is_remote(path: StrPath) -> bool:
     return "://" in os.fspath(path)
 
 
+def local_path(path: StrPath) -> str | None:
+    """Returns a path of this machine's file system, None for one elsewhere."""
+    path = os.fspath(path).removeprefix("file://")
+    return None if is_remote(path) else path
+
+
 def join(folder: StrPath, *parts: str) -> str:
     """Returns a path below a folder."""
     return posixpath.join(os.fspath(folder), *parts)
@@ -223,9 +229,10 @@ def remove_folder(folder: StrPath) -> None:
 
 def free_bytes(folder: StrPath) -> int | None:
     """Returns the free bytes of a folder's disk; None where nobody can tell."""
-    if is_remote(folder):
+    local = local_path(folder)
+    if local is None:
         return None
-    existing = os.path.abspath(os.fspath(folder))  # noqa: PTH100 - strings throughout
+    existing = os.path.abspath(local)  # noqa: PTH100 - strings throughout
     while not os.path.exists(existing):  # noqa: PTH110
         existing = os.path.dirname(existing)  # noqa: PTH120
     return shutil.disk_usage(existing).free

@@ -27,10 +27,11 @@ def exclusive(out_dir: storage.StrPath) -> Iterator[None]:
     Raises:
         OSError: another conversion writes there, or the folder can't be written to.
     """
-    if storage.is_remote(out_dir):
+    folder = storage.local_path(out_dir)
+    if folder is None:
         yield
         return
-    out_dir = os.fspath(out_dir)
+    out_dir = folder
     try:
         storage.make_folder(out_dir)
         lock = filelock.FileLock(storage.join(out_dir, ".lock"), timeout=0)
@@ -67,11 +68,10 @@ class Unfinished:
 
     def open(self) -> None:
         """Makes the folder; empties it if it is of another plan."""
-        fingerprint = self.plan.fingerprint()
-        if not self._is_of(fingerprint):
+        if not self.has_begun():
             storage.remove_folder(self.folder)
         storage.remove_temporary(self.folder)
-        storage.write_text(self._identity, fingerprint)
+        storage.write_text(self._identity, self.plan.identity())
 
     def close(self) -> None:
         """Leaves finished shards for the next call, and nothing else."""
@@ -83,12 +83,18 @@ class Unfinished:
         """Returns the path of a shard until the split is whole."""
         return storage.join(self.folder, self.plan.file(index))
 
-    def finished(self) -> dict[int, writer.Note]:
-        """Returns the notes of the shards that are whole, by their number."""
+    def finished(self, skip_errors: bool = False) -> dict[int, writer.Note]:
+        """Returns the notes of the shards that are whole, by their number.
+
+        Args:
+            skip_errors: count those too that patches were left out of.
+        """
         found = {}
         for index in range(len(self.plan.shards)):
             note = writer.read_note(self.shard(index))
-            if note is not None and self._is_whole(index, note):
+            if note is None or (note.left_out and not skip_errors):
+                continue
+            if self._is_whole(index, note):
                 found[index] = note
         return found
 
@@ -116,10 +122,11 @@ class Unfinished:
         manifest.save(whole, self.out_dir)
         storage.remove_folder(self.folder)
 
-    def _is_of(self, fingerprint: str) -> bool:
+    def has_begun(self) -> bool:
+        """Tells whether there is unfinished work of this plan, from this source."""
         return (
             storage.exists(self._identity)
-            and storage.read_text(self._identity) == fingerprint
+            and storage.read_text(self._identity) == self.plan.identity()
         )
 
     def _is_whole(self, index: int, note: writer.Note) -> bool:

@@ -41,7 +41,7 @@ def load_into(
             message names what differs.
     """
     entry = models.get_model(weights.model_name)
-    if model.name != entry.name:
+    if model.name != entry.keras_name:
         raise ValueError(
             f"{weights.path}: weights of {entry.name!r}, but the model is "
             f"{model.name!r}; set model_name to match"

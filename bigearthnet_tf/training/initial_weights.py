@@ -92,7 +92,7 @@ def read_run(name: str, which: str = "best") -> Published:
     model, path, meaning = restore_run(name, which)
     return Published(
         path=str(path),
-        model_name=model.name,
+        model_name=meaning["model_name"],
         bands=tuple(meaning["bands"]),
         labels=tuple(meaning["labels"]),
         tensors={

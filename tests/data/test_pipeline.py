@@ -140,3 +140,16 @@ def test_keras_fits_on_it(shards):
     model.compile("sgd", keras.losses.BinaryCrossentropy(from_logits=True))
     history = model.fit(load(shards, 4), shuffle=False, verbose=0)
     assert np.isfinite(history.history["loss"][0])
+
+
+@pytest.mark.parametrize("start", [3, 4, 9])
+def test_beyond_the_end_of_one_epoch_there_is_nothing(shards, start):
+    dataset = load(shards, 5, start_iteration=start, **SHUFFLED)
+    assert order(dataset) == []
+    assert dataset.cardinality().numpy() == 0
+
+
+@pytest.mark.parametrize("worker", [(0, 0), (2, 2), (-1, 2)])
+def test_impossible_workers(shards, worker):
+    with pytest.raises(ValueError, match="0 <= index < count"):
+        load(shards, worker=worker)

@@ -76,6 +76,13 @@ def test_pixels_attend_to_the_same_place_of_all_patches(sides):
     np.testing.assert_allclose(found, expected, atol=1e-5)
 
 
+def test_what_came_in_is_fused_before_what_was_attended():
+    model = network()
+    incoming, attended = model.get_layer("stage3_block2_concatenate").input
+    assert incoming is model.get_layer("stage3_block1_project_norm").output
+    assert attended is model.get_layer("stage3_block2_narrow_silu").output
+
+
 def test_every_size_of_image_goes():
     for sides in ((1, 1), (7, 7), (33, 64), (120, 120)):
         features = network(*sides)(images(*sides))

@@ -161,6 +161,12 @@ PARAMETERS = {
         + (64 * 16 + 9 * 16 * 16 + 16 * 64 + 2 * (16 + 16 + 64))
         + 65 * 19
     },
+    "vit_base_patch8_224": {
+        (2, 19): 85_344_019,
+        (10, 19): 85_737_235,
+        (12, 19): 85_835_539,
+    },
+    "vit_test": {(10, 19): vit_parameters(2, 32, 2, side=15)},
     # The figures of the TF project and of balanced-bigearthnet; the latter's 25,200,371
     # for InceptionV3 have 3,326,696 of the auxiliary head. The small ones by hand.
     "k_branch": {(12, 19): 16_523_251, (12, 43): 16_526_347},

@@ -151,3 +151,80 @@ def test_a_file_in_the_place_of_the_folder(tmp_path):
     (tmp_path / "out").write_text("")
     with pytest.raises(OSError, match="can't be written to"):
         toy.write_records(tmp_path / "out", count=2)
+
+
+def test_shards_without_a_manifest_are_not_touched(tmp_path):
+    toy.write_records(tmp_path, count=9, shard_size_mb=1)
+    (tmp_path / "train.manifest.json").unlink()
+    before = contents(tmp_path)
+    with pytest.raises(FileExistsError, match="without a manifest"):
+        toy.write_records(tmp_path, count=4)
+    assert contents(tmp_path) == before
+
+
+def test_unfinished_work_from_another_source_is_not_taken_up(tmp_path):
+    first, second = toy.Memory(), toy.Memory()
+    first.origin, second.origin = ("here",), ("there",)
+    plan = plan_split(first, toy.entries(9), "train", shard_size_mb=1)
+    bad = Failing(plan.shards[-1][0].name)
+    with pytest.raises(ValueError, match="is broken"):
+        convert.convert(bad, [plan], tmp_path / "out")
+    other = plan_split(second, toy.entries(9), "train", shard_size_mb=1)
+    reads = []
+
+    class Counting(toy.Memory):
+        def read(self, entry):
+            reads.append(entry.name)
+            return super().read(entry)
+
+    convert.convert(Counting(), [other], tmp_path / "out")
+    assert len(reads) == 9
+
+
+def test_what_was_skipped_does_not_pass_for_all(tmp_path):
+    plan = plan_split(toy.Memory(), toy.entries(9), "train", shard_size_mb=1)
+    bad = Failing(plan.shards[0][0].name)
+    out = tmp_path / "out"
+    convert.convert(bad, [plan], out, skip_errors=True)
+    with pytest.raises(FileExistsError, match="that lack 1 patches"):
+        convert.convert(toy.Memory(), [plan], out)
+    (again,) = convert.convert(bad, [plan], out, skip_errors=True)
+    assert again.left_out == 1
+    (whole,) = convert.convert(toy.Memory(), [plan], out, overwrite=True)
+    assert (whole.left_out, whole.num_records) == (0, 9)
+    assert not (out / "train.left_out.csv").exists()
+
+
+def test_a_shard_with_left_out_patches_is_written_again(tmp_path):
+    plan = plan_split(toy.Memory(), toy.entries(9), "train", shard_size_mb=1)
+
+    class Twice(Failing):
+        def read(self, entry):
+            if entry.name == plan.shards[-1][0].name:
+                raise KeyboardInterrupt
+            return super().read(entry)
+
+    with pytest.raises(KeyboardInterrupt):
+        bad = Twice(plan.shards[0][0].name)
+        convert.convert(bad, [plan], tmp_path / "out", skip_errors=True)
+    (whole,) = convert.convert(toy.Memory(), [plan], tmp_path / "out")
+    assert (whole.left_out, whole.num_records) == (0, 9)
+
+
+def test_if_no_patch_can_be_read_the_report_says_why(tmp_path):
+    class Nothing(toy.Memory):
+        def read(self, entry):
+            raise ValueError(f"{entry.name}: is broken")
+
+    plan = plan_split(toy.Memory(), toy.entries(3), "train")
+    with pytest.raises(ValueError, match="no patch could be read"):
+        convert.convert(Nothing(), [plan], tmp_path, skip_errors=True)
+    report = (tmp_path / "train.left_out.csv").read_text()
+    assert report.count("is broken") == 3
+
+
+def test_a_local_folder_by_its_scheme_is_locked_too(tmp_path):
+    from bigearthnet_tf.records.unfinished import exclusive
+
+    with exclusive(tmp_path), pytest.raises(OSError, match="another conversion"):
+        toy.write_records(f"file://{tmp_path}", count=2)

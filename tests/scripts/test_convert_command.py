@@ -142,6 +142,23 @@ def test_what_can_not_become_an_lmdb(call, tmp_path):
     assert "split 'mine'" in result.complaint
 
 
+def test_an_lmdb_does_not_fit_or_is_far_away(call, tmp_path, monkeypatch):
+    toy.write_records(tmp_path / "a", count=2, version="v2")
+    result = convert(call, tmp_path / "a", "ram://x/lmdb", "--to", "lmdb")
+    assert result.status == 1
+    assert "a local folder only" in result.complaint
+    (tmp_path / "b.metadata.parquet").write_text("precious")
+    result = convert(call, tmp_path / "a", tmp_path / "b", "--to", "lmdb")
+    assert result.status == 1
+    assert (tmp_path / "b.metadata.parquet").read_text() == "precious"
+    usage = shutil.disk_usage(tmp_path)._replace(free=1000)
+    monkeypatch.setattr(shutil, "disk_usage", lambda _: usage)
+    result = convert(call, tmp_path / "a", tmp_path / "c", "--to", "lmdb")
+    assert result.status == 1
+    assert "needs 1 MB, but 0 MB are free" in result.complaint
+    assert not (tmp_path / ".c.partial").exists()
+
+
 def test_records_are_not_written_over_themselves(call, tmp_path):
     toy.write_records(tmp_path, count=2)
     result = convert(call, tmp_path, tmp_path, "--overwrite")

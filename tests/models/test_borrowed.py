@@ -1,0 +1,131 @@
+"""Architectures of keras.applications and keras-hub, for any number of bands."""
+
+import importlib.util
+
+import keras
+import numpy as np
+import pytest
+import tensorflow as tf
+
+from bigearthnet_tf import models
+from bigearthnet_tf.models import borrowed, layers
+
+# Keras warns of other than 1 or 3 bands when it is told their number.
+pytestmark = pytest.mark.filterwarnings("ignore:This model usually expects")
+
+S2 = tuple(f"b{number}" for number in range(10))
+SMALL = ("keras/mobilenet_v3_small", "keras/efficientnetv2_b0", "keras/mobilenet_v2")
+
+
+def build(name, bands=S2, pixels=64, **options):
+    group = models.BandGroup("all", bands, pixels, "float32")
+    zeros, ones = dict.fromkeys(bands, 0.0), dict.fromkeys(bands, 1.0)
+    return models.assemble(
+        name, 19, [group], bands, zeros, ones, image_size=pixels, **options
+    )
+
+
+def batch(bands=10, pixels=64):
+    rng = np.random.default_rng(0)
+    return {"all": rng.normal(size=(4, bands, pixels, pixels)).astype("float32")}
+
+
+def count(variables) -> int:
+    return sum(int(np.prod(v.shape)) for v in variables)
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("name", models.list_models("keras/*"))
+def test_it_is_the_network_of_keras_with_other_bands(name):
+    application = borrowed.APPLICATIONS[name.removeprefix("keras/")]
+    constructor = getattr(keras.applications, application.constructor)
+    theirs = constructor(
+        input_shape=(120, 120, 10), weights=None, include_top=False, pooling="avg"
+    )
+    ours = build(name, pixels=120)
+    head = ours.get_layer("head")
+    assert head.kernel.shape == (theirs.output_shape[-1], 19)
+    backbone = [v for x in ours.layers if x is not head for v in x.trainable_variables]
+    assert count(backbone) == count(theirs.trainable_variables)
+
+
+@pytest.mark.parametrize("name", SMALL)
+def test_features_equal_those_of_keras(name):
+    application = borrowed.APPLICATIONS[name.removeprefix("keras/")]
+    constructor = getattr(keras.applications, application.constructor)
+    options = (
+        {}
+        if "v2_b0" not in name and "v3" not in name
+        else {"include_preprocessing": False}
+    )
+    theirs = constructor(
+        input_shape=(64, 64, 10),
+        weights=None,
+        include_top=False,
+        pooling="avg",
+        **options,
+    )
+    ours = build(name)
+    own = [x for x in ours.layers if x.weights and x.name != "head"]
+    for layer, other in zip(own, [x for x in theirs.layers if x.weights], strict=True):
+        layer.set_weights(other.get_weights())
+    features = keras.Model(ours.input, ours.get_layer("features").output)
+    images = batch()
+    expected = theirs(images["all"].transpose(0, 2, 3, 1), training=False)
+    np.testing.assert_allclose(features(images), expected, rtol=1e-4, atol=1e-5)
+
+
+@pytest.mark.parametrize("name", SMALL)
+def test_it_learns_is_saved_and_synchronised(name, tmp_path):
+    model = build(name)
+    norms = [x for x in model.layers if isinstance(x, layers.BatchNormalization)]
+    assert norms
+    models.synchronize_batch_norm(model)
+    assert all(x.synchronized for x in norms)
+    model = build(name, bands=S2[:2])
+    images = batch(bands=2)
+    with tf.GradientTape() as tape:
+        loss = tf.reduce_mean(model(images, training=True) ** 2)
+    variables = model.trainable_variables
+    for variable, gradient in zip(
+        variables, tape.gradient(loss, [v.value for v in variables]), strict=True
+    ):
+        assert gradient is not None, variable.path
+        assert np.isfinite(gradient).all(), variable.path
+    model.save(tmp_path / "model.keras")
+    again = keras.models.load_model(tmp_path / "model.keras")
+    np.testing.assert_array_equal(again(images), model(images))
+
+
+def test_stochastic_depth_is_the_configs():
+    model = build("keras/efficientnetv2_b0", drop_path_rate=0.3)
+    rates = [x.rate for x in model.layers if isinstance(x, layers.DropPath)]
+    assert rates == sorted(rates)
+    assert 0.2 < rates[-1] <= 0.3
+    none = build("keras/efficientnetv2_b0")
+    assert not any(isinstance(x, layers.DropPath) for x in none.layers)
+
+
+def test_keras_hub_is_an_extra():
+    names = models.list_models("keras_hub/*")
+    assert "keras_hub/swin_tiny" in names
+    if importlib.util.find_spec("keras_hub"):
+        pytest.skip("keras-hub is installed")
+    with pytest.raises(ValueError, match=r"pip install 'bigearthnet-tf\[hub\]'"):
+        build("keras_hub/vit_base_patch16")
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize(
+    ("name", "pixels"),
+    [
+        ("keras_hub/swin_tiny", 128),
+        ("keras_hub/dinov2_small", 112),
+        ("keras_hub/dinov3_small", 112),
+        ("keras_hub/vit_base_patch16", 112),
+    ],
+)
+def test_keras_hubs_backbones(name, pixels):
+    pytest.importorskip("keras_hub", reason="the extra hub is not installed")
+    model = build(name, pixels=pixels)
+    assert model(batch(pixels=pixels)).shape == (4, 19)
