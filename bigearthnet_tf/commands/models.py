@@ -1,4 +1,9 @@
-"""Lists the architectures."""
+r"""Lists the architectures, or what one of them costs.
+
+bigearthnet-tf models
+bigearthnet-tf models 'convnext*'
+bigearthnet-tf models --summary vit_base_patch8_224 --bands all --labels 19
+"""
 
 from __future__ import annotations
 
@@ -9,15 +14,42 @@ from bigearthnet_tf import console
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
     """Declares the arguments."""
-    parser.add_argument("pattern", nargs="?", default="*", help="wildcard")
+    parser.add_argument("pattern", nargs="?", default="*", help="such as 'resnet*'")
+    parser.add_argument("--summary", metavar="MODEL", help="count its parameters")
+    parser.add_argument("--bands", help="band set of the summary (the model's, or s2)")
+    parser.add_argument("--labels", type=int, default=19, help="of the summary (19)")
+    parser.add_argument(
+        "--image-size", type=int, default=120, help="of the summary (120)"
+    )
 
 
 def run(arguments: argparse.Namespace) -> None:
     """Runs the command."""
     console.load_tensorflow()
     from bigearthnet_tf import models
+    from bigearthnet_tf.models import complexity
+    from bigearthnet_tf.tasks import assembly
 
-    names = models.list_models(arguments.pattern)
-    if not names:
-        raise ValueError(f"no model matches {arguments.pattern!r}; try '*'")
-    print("\n".join(names))
+    if arguments.summary is None:
+        names = models.list_models(arguments.pattern)
+        if not names:
+            raise ValueError(
+                f"no model is called {arguments.pattern!r}; 'bigearthnet-tf models' "
+                "lists all of them"
+            )
+        print("\n".join(names))
+        return
+    name = models.get_model(arguments.summary).name
+    model = assembly.build_model(
+        name, arguments.labels, arguments.bands, image_size=arguments.image_size
+    )
+    cost = complexity.cost_of(model)
+    bands = assembly.model_bands(name, arguments.bands)
+    rows = {
+        "model": name,
+        "bands": f"{len(bands)}: {' '.join(bands)}",
+        "features": f"{cost.features:,}",
+        "parameters": f"{cost.parameters:,}, {cost.trainable:,} of them trainable",
+        "multiply-adds": f"{cost.multiply_adds / 1e9:.3f} G a patch",
+    }
+    print("\n".join(f"{key:<14} {value}" for key, value in rows.items()))

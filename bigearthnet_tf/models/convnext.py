@@ -49,7 +49,7 @@ class GlobalResponseNormalization(keras.layers.Layer):
     channels: x -> x + gamma * n * x + beta. Both weights, (channels,), start at zero,
     which makes the layer an identity.
 
-    The norm is taken in float32: bfloat16 loses small terms of long sums.
+    The norm is taken in float32: squares overflow in float16, and bfloat16 is coarse.
     """
 
     def build(self, input_shape: tuple[int | None, ...]) -> None:

@@ -149,6 +149,11 @@ class SelfAttention(keras.layers.Layer):
         """Returns the shape of the output."""
         return (*input_shape[:-1], input_shape[-1] // 3)
 
+    def multiply_adds(self, output_shape: tuple[int, ...]) -> int:
+        """Returns the multiply-adds for an output (batch, tokens, width)."""
+        batch, tokens, width = output_shape
+        return 2 * batch * tokens**2 * width
+
     def get_config(self) -> dict[str, Any]:
         """Returns what the layer is built from."""
         return {**super().get_config(), "heads": self.heads}

@@ -1,5 +1,7 @@
 """ConvNeXt V2: its normalisation against NumPy, how it starts, what it takes."""
 
+import math
+
 import keras
 import numpy as np
 import pytest
@@ -33,23 +35,22 @@ def test_response_normalisation_equals_numpy():
 
     gamma, beta = rng.normal(size=(2, 3)).astype("float32")
     layer.set_weights([gamma, beta])
-    norm = np.linalg.norm(x.reshape(4, 30, 3), axis=1)[:, None, None]
+    norm = np.linalg.norm(x, axis=(1, 2), keepdims=True)
     share = norm / (norm.mean(axis=-1, keepdims=True) + 1e-6)
     expected = gamma * (x * share) + beta + x
     np.testing.assert_allclose(layer(x.astype("float32")), expected, rtol=1e-4)
 
 
-def test_response_normalisation_keeps_small_terms_in_bfloat16():
-    # Among 16384 ones, a running sum of bfloat16 stands still at 256.
-    x = np.ones((1, 128, 128, 2), "float32")
-    x[..., 1] = 3
-    layer = convnext.GlobalResponseNormalization(dtype="mixed_bfloat16")
+def test_response_normalisation_does_not_overflow():
+    # float16 ends at 65504: below the square of 300.
+    x = np.full((1, 8, 8, 2), 100, "float16")
+    x[..., 1] = 300
+    layer = convnext.GlobalResponseNormalization(dtype="mixed_float16")
     layer.build(x.shape)
     layer.set_weights([np.ones(2), np.zeros(2)])
     result = layer(x)
-    assert result.dtype == tf.bfloat16
-    found = np.asarray(keras.ops.cast(result, "float32"))[0, 0, 0]
-    np.testing.assert_allclose(found, [1 + 0.5, 3 * (1 + 1.5)], rtol=0.01)
+    assert result.dtype == tf.float16
+    np.testing.assert_allclose(result[0, 0, 0], [150, 750], rtol=0.002)
 
 
 @pytest.mark.parametrize("dead", [0, slice(None)])
@@ -63,6 +64,55 @@ def test_dead_channels_leave_finite_gradients(dead):
         loss = tf.reduce_sum(layer(x) ** 2)
     for gradient in tape.gradient(loss, [x, layer.gamma.value, layer.beta.value]):
         assert np.isfinite(gradient).all()
+
+
+def normalized(x, weights):
+    gamma, beta = weights
+    centred = x - x.mean(axis=-1, keepdims=True)
+    return centred / np.sqrt(x.var(axis=-1, keepdims=True) + 1e-6) * gamma + beta
+
+
+def test_features_equal_numpys():
+    model = network(16, (1, 1), (3, 5))
+    rng = np.random.default_rng(1)
+    for variable in model.variables:
+        variable.assign(rng.normal(size=variable.shape))
+    weights = {
+        layer.name: [w.astype("float64") for w in layer.get_weights()]
+        for layer in model.layers
+    }
+
+    def patches(x, size, name):
+        kernel, bias = weights[name]
+        count, side, _, channels = x.shape
+        x = x.reshape(count, side // size, size, side // size, size, channels)
+        return np.einsum("ahywxb,yxbc->ahwc", x, kernel) + bias
+
+    def block(shortcut, name):
+        kernel, x = weights[f"{name}_conv"]
+        side = shortcut.shape[1]
+        padded = np.pad(shortcut, ((0, 0), (3, 3), (3, 3), (0, 0)))
+        for row in range(7):
+            for column in range(7):
+                window = padded[:, row : row + side, column : column + side]
+                x = x + window * kernel[row, column, :, 0]
+        x = normalized(x, weights[f"{name}_norm"])
+        kernel, bias = weights[f"{name}_fc1"]
+        x = x @ kernel + bias
+        x = x * (1 + np.vectorize(math.erf)(x / math.sqrt(2))) / 2
+        gamma, beta = weights[f"{name}_grn"]
+        norm = np.linalg.norm(x, axis=(1, 2), keepdims=True)
+        share = norm / (norm.mean(axis=-1, keepdims=True) + 1e-6)
+        x = gamma * (x * share) + beta + x
+        kernel, bias = weights[f"{name}_fc2"]
+        return shortcut + x @ kernel + bias
+
+    x = patches(images(16).astype("float64"), 4, "stem_conv")
+    x = block(normalized(x, weights["stem_norm"]), "stage1_block1")
+    x = normalized(x, weights["stage2_downsample_norm"])
+    x = block(patches(x, 2, "stage2_downsample_conv"), "stage2_block1")
+    expected = normalized(x.mean(axis=(1, 2)), weights["head_norm"])
+    np.testing.assert_allclose(model(images(16)), expected, rtol=1e-3, atol=1e-5)
 
 
 def test_pixels_beyond_the_last_patch_change_nothing():
