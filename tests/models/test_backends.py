@@ -1,0 +1,63 @@
+"""Our models on Keras's other backends: the same logits from the same weights."""
+
+import importlib.util
+import os
+import subprocess
+import sys
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+from bigearthnet_tf import models
+
+NAMES = ("resnet_test", "short_cnn", "vit_test", "mobilevit_test", "convnext_test")
+
+PROGRAM = """
+import sys
+import numpy as np
+from bigearthnet_tf import models
+name, weights, images, out = sys.argv[1:]
+names = tuple(f"b{number}" for number in range(3))
+group = models.BandGroup("all", names, 32, "float32")
+zeros, ones = dict.fromkeys(names, 0.0), dict.fromkeys(names, 1.0)
+model = models.assemble(name, 19, [group], names, zeros, ones, image_size=32)
+stored = np.load(weights)
+model.set_weights([stored[f"arr_{i}"] for i in range(len(stored.files))])
+logits = model({"all": np.load(images)}, training=False)
+if hasattr(logits, "detach"):
+    logits = logits.detach().cpu().numpy()
+np.save(out, np.asarray(logits))
+"""
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("backend", ["jax", "torch"])
+@pytest.mark.parametrize("name", NAMES)
+def test_the_same_logits_on_another_backend(tmp_path, name, backend):
+    if importlib.util.find_spec(backend) is None:
+        pytest.skip(f"{backend} is not installed")
+    names = tuple(f"b{number}" for number in range(3))
+    group = models.BandGroup("all", names, 32, "float32")
+    zeros, ones = dict.fromkeys(names, 0.0), dict.fromkeys(names, 1.0)
+    model = models.assemble(name, 19, [group], names, zeros, ones, image_size=32)
+    rng = np.random.default_rng(0)
+    weights = [
+        np.abs(w) + 0.5 if (w == 1).all() else w + 0.1 * rng.normal(size=w.shape)
+        for w in model.get_weights()
+    ]
+    model.set_weights(weights)
+    images = rng.normal(size=(2, 3, 32, 32)).astype("float32")
+    np.savez(tmp_path / "weights.npz", *model.get_weights())
+    np.save(tmp_path / "images.npy", images)
+    files = ("weights.npz", "images.npy", "logits.npy")
+    subprocess.run(
+        [sys.executable, "-c", PROGRAM, name, *(str(tmp_path / f) for f in files)],
+        check=True,
+        env={**os.environ, "KERAS_BACKEND": backend},
+        cwd=Path(__file__).parents[2],
+    )
+    expected = model({"all": images}, training=False).numpy()
+    logits = np.load(tmp_path / "logits.npy")
+    scale = np.abs(expected).max()
+    np.testing.assert_allclose(logits, expected, rtol=1e-4, atol=1e-4 * scale)
