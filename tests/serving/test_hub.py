@@ -1,16 +1,13 @@
 """Weights from elsewhere, in their own orders of bands and labels, and back."""
 
-import importlib.util
 import json
-import runpy
 import sys
-import warnings
-from pathlib import Path
 
 import keras
 import numpy as np
 import pytest
 import tensorflow as tf
+import timm_models
 from safetensors import numpy as safetensors
 
 import bigearthnet_tf
@@ -23,7 +20,6 @@ from bigearthnet_tf.tasks import assembly, pretrained, weight_files
 O19, S19 = label_facts.ORDERS["O19"], label_facts.ORDERS["S19"]
 PREFIX = "model.vision_encoder."
 WEIGHTS = "model.safetensors"
-STAND_INS = Path(__file__).parents[2] / "benchmarks" / "torchvision_stand_ins.py"
 
 
 def randomised(name="resnet_test", bands="s2", labels=19, **options):
@@ -121,21 +117,9 @@ def test_what_is_exported_is_what_the_hub_has(tmp_path):
     )
 
 
-@pytest.fixture
-def timm():
-    """The package timm; torchvision, which it imports, is stood in for."""
-    pytest.importorskip("torch", reason="torch is not installed")
-    if importlib.util.find_spec("timm") is None:
-        pytest.skip("timm is not installed")
-    if importlib.util.find_spec("torchvision") is None:
-        runpy.run_path(str(STAND_INS))["install"]()
-    with warnings.catch_warnings():
-        warnings.simplefilter("ignore")
-        yield importlib.import_module("timm")
-
-
 @pytest.mark.slow
-def test_timm_loads_what_is_exported(tmp_path, timm):
+def test_timm_loads_what_is_exported(tmp_path):
+    timm = timm_models.load()
     import torch
 
     model = randomised("resnet18", bands="s2")
