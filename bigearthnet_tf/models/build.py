@@ -11,7 +11,7 @@ from typing import Any
 import keras
 
 from bigearthnet_tf.models import augmentation as augmentations
-from bigearthnet_tf.models import layers, preprocessing, zoo
+from bigearthnet_tf.models import layers, preprocessing, published, zoo
 
 
 @dataclass(frozen=True)
@@ -44,6 +44,7 @@ def assemble(
     augmentation: Sequence[str] = (),
     drop_rate: float = 0.0,
     drop_path_rate: float = 0.0,
+    head_dims: Sequence[int] = (),
     seed: int = 42,
     **options: Any,
 ) -> keras.Model:
@@ -64,8 +65,10 @@ def assemble(
         image_size: pixels a side that all bands are resampled to.
         interpolation: a name of `resampling.KERNELS`.
         augmentation: names of `augmentation.AUGMENTATIONS`, applied in this order.
-        drop_rate: dropout before the head.
+        drop_rate: dropout before the head, and before each of its hidden layers.
         drop_path_rate: stochastic depth of the deepest block.
+        head_dims: units of hidden layers between features and head, each followed by
+            a GELU: `head_hidden1`, ...; none for a linear head.
         seed: of weights, augmentation and dropout.
         **options: keyword options of the architecture's builder.
 
@@ -78,6 +81,8 @@ def assemble(
         options["drop_path_rate"] = drop_path_rate
     entry.check_options(options)
     _check(num_labels, groups, band_order, mean, std)
+    if any(units < 1 for units in head_dims):
+        raise ValueError(f"expected units of at least 1, got head_dims={head_dims}")
 
     with _seeded(seed):
         inputs = {
@@ -104,6 +109,7 @@ def assemble(
             x = dict(zip(by_pixels, moved, strict=True))
         x = _build(entry, x, options)
         x = keras.layers.Identity(name="features")(x)
+        x = _hidden_layers(x, head_dims, drop_rate)
         if drop_rate:
             x = layers.Dropout(drop_rate, name="dropout")(x)
         head = entry.head(x.shape[-1])
@@ -201,6 +207,18 @@ def _stack_by_resolution(
         order = [band for band in band_order if band in present]
         stacked[pixels] = _stack(xs, same_size, order, f"preprocessing_stack_{pixels}")
     return stacked
+
+
+def _hidden_layers(x: Any, dims: Sequence[int], drop_rate: float) -> Any:
+    """Maps features to what the last layer sees, (batch, last of `dims`)."""
+    for number, units in enumerate(dims, start=1):
+        name = f"{published.HEAD_HIDDEN}{number}"
+        if drop_rate:
+            x = layers.Dropout(drop_rate, name=f"{name}_dropout")(x)
+        x = keras.layers.Dense(
+            units, activation="gelu", name=name, **layers.torch_linear(x.shape[-1])
+        )(x)
+    return x
 
 
 def _augment(x: Any, names: Sequence[str]) -> Any:

@@ -8,7 +8,7 @@ backbone is one layer, called `backbone`, since keras-hub nests its layers.
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Any, Literal
 
@@ -26,7 +26,8 @@ class Backbone:
 
     Attributes:
         constructor: its name in `keras_hub.models`.
-        arguments: what it is built from, besides the shape of the images.
+        arguments: maps the side of the images in pixels to what it is built from,
+            besides the shape of the images.
         multiple: pixels that the side of an image must be a multiple of.
         features: `"mean"` of all places, or those of the `"class_token"`.
         drop_path: name of the constructor's argument for stochastic depth, if any.
@@ -34,7 +35,7 @@ class Backbone:
     """
 
     constructor: str
-    arguments: Mapping[str, Any]
+    arguments: Callable[[int], dict[str, Any]]
     multiple: int
     features: Literal["mean", "class_token"]
     drop_path: str | None = None
@@ -42,91 +43,97 @@ class Backbone:
 
 
 def swin(width: int, depths: tuple[int, ...], heads: tuple[int, ...]) -> Backbone:
-    """Returns a Swin Transformer (arXiv 2103.14030), windows of 7 by 7 patches.
+    """Returns a Swin Transformer (arXiv 2103.14030).
+
+    Its windows are of 7 by 7 patches, as published, from 224 pixels on. Below that they
+    are as large as the last stage, in all stages: keras-hub 0.32 fails where a window
+    is larger than the stage.
 
     Args:
         width: of the first stage.
         depths: blocks of each stage.
         heads: of each stage.
     """
-    arguments = {
-        "embed_dim": width,
-        "depths": depths,
-        "num_heads": heads,
-        "window_size": 7,
-    }
     # Patches of 4 pixels, merged two by two after each stage but the last.
     multiple = 4 * 2 ** (len(depths) - 1)
+
+    def arguments(side: int) -> dict[str, Any]:
+        return {
+            "embed_dim": width,
+            "depths": depths,
+            "num_heads": heads,
+            "window_size": min(7, side // multiple),
+        }
+
     return Backbone(
         "SwinTransformerBackbone", arguments, multiple, "mean", drop_path="drop_path"
     )
 
 
-def vit(patch: int, width: int, depth: int, heads: int) -> Backbone:
+def vit(patch: int, width: int, heads: int, depth: int = 12) -> Backbone:
     """Returns a Vision Transformer (arXiv 2010.11929).
 
     Args:
         patch: pixels a side.
         width: of the tokens.
-        depth: number of blocks.
         heads: of the attention.
+        depth: number of blocks.
     """
-    arguments = {
-        "patch_size": patch,
-        "num_layers": depth,
-        "num_heads": heads,
-        "hidden_dim": width,
-        "mlp_dim": 4 * width,
-    }
+
+    def arguments(side: int) -> dict[str, Any]:
+        return {
+            "patch_size": patch,
+            "num_layers": depth,
+            "num_heads": heads,
+            "hidden_dim": width,
+            "mlp_dim": 4 * width,
+        }
+
     return Backbone("ViTBackbone", arguments, patch, "class_token")
 
 
 def dinov2(width: int, heads: int, depth: int = 12) -> Backbone:
     """Returns the network of DINOv2 (arXiv 2304.07193), patches of 14 pixels.
 
-    Its grid of position embeddings is the published one, of 518 pixels, and is
-    interpolated to the image's.
+    Without stochastic depth, as that of DINOv3: in keras-hub 0.32 it fails for batches
+    of unknown size, and adds noise instead of dropping. Arguments as of `vit`.
     """
-    arguments = {
-        "patch_size": 14,
-        "num_layers": depth,
-        "hidden_dim": width,
-        "num_heads": heads,
-        "intermediate_dim": 4 * width,
-        # For masked pre-training alone.
-        "use_mask_token": False,
-    }
-    return Backbone(
-        "DINOV2Backbone",
-        arguments,
-        14,
-        "class_token",
-        drop_path="drop_path_rate",
-        input_name="images",
-    )
+
+    def arguments(side: int) -> dict[str, Any]:
+        return {
+            "patch_size": 14,
+            "num_layers": depth,
+            "hidden_dim": width,
+            "num_heads": heads,
+            "intermediate_dim": 4 * width,
+            # For masked pre-training alone.
+            "use_mask_token": False,
+            # The grid of positions is the image's, not one interpolated to it.
+            "position_embedding_shape": (side, side),
+        }
+
+    return Backbone("DINOV2Backbone", arguments, 14, "class_token", input_name="images")
 
 
 def dinov3(width: int, heads: int, depth: int = 12) -> Backbone:
     """Returns the network of DINOv3 (arXiv 2508.10104), patches of 16 pixels.
 
-    Four register tokens, rotary positions, no bias of the keys.
+    Four register tokens, rotary positions, no bias of the keys. Arguments as of `vit`.
     """
-    arguments = {
-        "patch_size": 16,
-        "num_layers": depth,
-        "hidden_dim": width,
-        "num_heads": heads,
-        "intermediate_dim": 4 * width,
-        "use_key_bias": False,
-        "use_mask_token": False,
-    }
+
+    def arguments(side: int) -> dict[str, Any]:
+        return {
+            "patch_size": 16,
+            "num_layers": depth,
+            "hidden_dim": width,
+            "num_heads": heads,
+            "intermediate_dim": 4 * width,
+            "use_key_bias": False,
+            "use_mask_token": False,
+        }
+
     return Backbone(
-        "DINOV3Backbone",
-        arguments,
-        16,
-        "class_token",
-        drop_path="drop_path_rate",
-        input_name="pixel_values",
+        "DINOV3Backbone", arguments, 16, "class_token", input_name="pixel_values"
     )
 
 
@@ -138,8 +145,8 @@ BACKBONES = {
     "swin_tiny": swin(96, (2, 2, 6, 2), (3, 6, 12, 24)),
     "swin_small": swin(96, (2, 2, 18, 2), (3, 6, 12, 24)),
     "swin_base": swin(128, (2, 2, 18, 2), (4, 8, 16, 32)),
-    "vit_base_patch8": vit(8, 768, 12, 12),
-    "vit_base_patch16": vit(16, 768, 12, 12),
+    "vit_base_patch8": vit(8, 768, 12),
+    "vit_base_patch16": vit(16, 768, 12),
 }
 
 
@@ -167,7 +174,7 @@ def features(x: Any, name: str, backbone: Backbone, drop_path_rate: float = 0.0)
             f"got {height} by {width}: set image_size to {nearest} or {nearest + step}"
         )
     library = extras.load("keras_hub", EXTRA)
-    arguments = dict(backbone.arguments)
+    arguments = backbone.arguments(height)
     if backbone.drop_path:
         arguments[backbone.drop_path] = drop_path_rate
     constructor = getattr(library.models, backbone.constructor)

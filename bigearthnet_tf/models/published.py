@@ -19,6 +19,8 @@ Naming = Callable[[str, str], str]
 Tensors = Mapping[str, NDArray[Any]]
 
 HEAD = "head"
+# Layers before the head that only we know; they keep our own names everywhere.
+HEAD_HIDDEN = "head_hidden"
 # What torch counts for itself; no weight.
 COUNTER = "num_batches_tracked"
 
