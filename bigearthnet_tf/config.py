@@ -126,6 +126,11 @@ class Config(pydantic.BaseModel):
     drop_path_rate: float = Field(
         0.0, ge=0, lt=1, description="stochastic depth of the deepest block"
     )
+    head_dims: list[int] = Field(
+        [],
+        description="units of hidden layers between the features and the last layer; "
+        "empty: a linear head",
+    )
     seed: int = Field(
         42, ge=0, lt=2**31, description="of weights, data order and augmentation"
     )

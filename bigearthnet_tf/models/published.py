@@ -70,7 +70,8 @@ def load(
         naming: of the model's family.
         torch: whether kernels are in torch's layout; Keras's otherwise.
         where: the file, for error messages.
-        without_head: leave the last layer as it is, whatever the tensors have for it.
+        without_head: leave the last layer and the hidden ones before it as they are,
+            whatever the tensors have for them.
 
     Raises:
         ValueError: a tensor is missing, left over, or of another shape; the message
@@ -79,9 +80,8 @@ def load(
     variables = _variables(model, naming)
     named = strip_prefix(model, tensors, naming)
     if without_head:
-        head = [naming(HEAD, variable) for variable in ("kernel", "bias")]
-        variables = {n: v for n, v in variables.items() if n not in head}
-        named = {n: v for n, v in named.items() if n not in head}
+        variables = {n: v for n, v in variables.items() if not _of_head(n, naming)}
+        named = {n: v for n, v in named.items() if not _of_head(n, naming)}
     _check_names(named, variables, where)
     values = {}
     for name, (layer, variable) in variables.items():
@@ -128,10 +128,22 @@ def _variables(
     """Returns published name -> (layer, variable) of all that is learnt."""
     found = {}
     for layer in model.layers:
-        for variable in layer.weights:
+        names = [variable.name for variable in layer.weights]
+        if len(set(names)) < len(names):
+            # Several layers in one, as the backbones of keras-hub.
+            names = [f"{number}/{name}" for number, name in enumerate(names)]
+        ours = layer.name.startswith(HEAD_HIDDEN)
+        for name, variable in zip(names, layer.weights, strict=True):
             if "seed" not in variable.name:
-                found[naming(layer.name, variable.name)] = layer, variable
+                called = own_name if ours else naming
+                found[called(layer.name, name)] = layer, variable
     return found
+
+
+def _of_head(name: str, naming: Naming) -> bool:
+    """Tells whether a published name is that of the last layer or a hidden one."""
+    head = [naming(HEAD, variable) for variable in ("kernel", "bias")]
+    return name in head or name.startswith(HEAD_HIDDEN)
 
 
 def strip_prefix(

@@ -53,7 +53,7 @@ def build_model(
             sees; None for the model's own set, `s2` by default.
         statistics: means and deviations by name, or a JSON file of them.
         **options: `image_size`, `interpolation`, `augmentation`, `drop_rate`,
-            `drop_path_rate`, `seed`, and those of the architecture.
+            `drop_path_rate`, `head_dims`, `seed`, and those of the architecture.
 
     Raises:
         ValueError: an unknown name, band or option; the message has the nearest ones.

@@ -144,6 +144,7 @@ class Classification:
             augmentation=tuple(config.augmentation),
             drop_rate=config.drop_rate,
             drop_path_rate=config.drop_path_rate,
+            head_dims=config.head_dims,
             seed=config.seed,
         )
         replicas = tf.distribute.get_strategy().num_replicas_in_sync

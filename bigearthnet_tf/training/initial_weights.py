@@ -139,6 +139,7 @@ def restore_run(name: str, which: str) -> tuple[keras.Model, Path, dict]:
         augmentation=tuple(config.augmentation),
         drop_rate=config.drop_rate,
         drop_path_rate=config.drop_path_rate,
+        head_dims=config.head_dims,
         seed=config.seed,
     )
     folder = checkpoints.CheckpointFolder(path.parent, meaning, 0)

@@ -238,3 +238,22 @@ def test_faults_are_named_and_nothing_is_assigned(model, tensors):
             load(model, changed)
     for old, variable in zip(before, model.variables, strict=True):
         np.testing.assert_array_equal(old, variable.numpy())
+
+
+def test_a_perceptron_as_head_takes_weights_for_the_rest(tensors):
+    names = ("a", "b")
+    group = models.BandGroup("all", names, 32, "float32")
+    zeros, ones = dict.fromkeys(names, 0.0), dict.fromkeys(names, 1.0)
+    model = models.assemble(
+        "resnet_test", 19, [group], names, zeros, ones,
+        image_size=32, head_dims=(24, 12), drop_rate=0.1,
+    )  # fmt: skip
+    assert model.get_layer("head_hidden1").kernel.shape == (64, 24)
+    assert model.get_layer("head").kernel.shape == (12, 19)
+    published.load(
+        model, tensors, resnet.timm_name, torch=True, where="file", without_head=True
+    )
+    kernel = model.get_layer("stem_conv").kernel.numpy().transpose(3, 2, 0, 1)
+    np.testing.assert_array_equal(kernel, tensors["conv1.weight"])
+    with pytest.raises(ValueError, match="the first is head_hidden1/bias"):
+        load(model, tensors)

@@ -91,6 +91,20 @@ def test_layers_are_frozen_by_name(call, records, write_config, tmp_path, first_
     assert kept == 25
 
 
+def test_a_perceptron_as_head(call, records, write_config, tmp_path, first_run):
+    result, out = train(
+        call, write_config, records, tmp_path,
+        weights=str(first_run), weights_head="new", head_dims=[16], fine_tune_level=0,
+    )  # fmt: skip
+    assert result.status == 0, result.err
+    # Its own weights are found again, by a run that starts from this one.
+    config = write_config(
+        records, nb_epoch=1, weights=str(out), head_dims=[16],
+        out_dir=str(tmp_path / "third"),
+    )  # fmt: skip
+    assert call("train", config).status == 0
+
+
 def test_weights_for_other_bands_and_labels(
     call, records, write_config, tmp_path, first_run
 ):
