@@ -111,7 +111,15 @@ class Config(pydantic.BaseModel):
         1000, gt=0, description="patches a step over all devices, also in evaluation"
     )
     nb_epoch: int = Field(100, gt=0, description="passes over the training data")
-    learning_rate: float = Field(1e-3, gt=0, description="constant step size")
+    learning_rate: float = Field(1e-3, gt=0, description="step size, the highest one")
+    learning_rate_schedule: Literal["constant", "warmup_cosine"] = Field(
+        "constant",
+        description="`warmup_cosine`: that of reBEN, from a tenth of the rate linearly "
+        "up, then down to a tenth on half a cosine",
+    )
+    warmup_iterations: int = Field(
+        1000, ge=0, description="of `warmup_cosine`; fewer than all iterations"
+    )
     optimizer: str = Field("adam", description="`adam` or `adamw`")
     weight_decay: float = Field(
         0.01, ge=0, description="decoupled weight decay, used by `adamw` alone"

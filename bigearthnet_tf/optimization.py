@@ -23,15 +23,21 @@ BETA_1 = 0.9
 BETA_2 = 0.999
 EPSILON = 1e-8
 
-# (learning rate, weight decay) -> optimiser
-Factory = Callable[[float, float], keras.optimizers.Optimizer]
+# reBEN starts from and ends at a tenth of the rate.
+LOWEST_SHARE = 10
+
+# (learning rate or schedule, weight decay) -> optimiser
+Factory = Callable[[Any, float], keras.optimizers.Optimizer]
 OPTIMIZERS: registry.Registry[Factory] = registry.Registry("optimizer")
 
 
 def build_optimizer(
-    name: str, learning_rate: float, weight_decay: float = 0.01
+    name: str,
+    learning_rate: float,
+    weight_decay: float = 0.01,
+    schedule: keras.optimizers.schedules.LearningRateSchedule | None = None,
 ) -> keras.optimizers.Optimizer:
-    """Returns an optimiser with a constant learning rate.
+    """Returns an optimiser.
 
     Args:
         name: `"adam"` or `"adamw"`.
@@ -39,6 +45,7 @@ def build_optimizer(
         weight_decay: decoupled weight decay, used by `adamw` alone: every step first
             takes the share `learning_rate * weight_decay` off every parameter, biases
             and norms too.
+        schedule: of the learning rate, in place of the constant one.
 
     Raises:
         ValueError: unknown name (the nearest ones are offered), a learning rate that
@@ -52,7 +59,46 @@ def build_optimizer(
         raise ValueError(
             f"expected a weight decay of at least zero and finite, got {weight_decay}"
         )
-    return OPTIMIZERS.get(name)(learning_rate, weight_decay)
+    return OPTIMIZERS.get(name)(schedule or learning_rate, weight_decay)
+
+
+class WarmupCosine(keras.optimizers.schedules.LearningRateSchedule):
+    """The schedule of reBEN: a linear warm-up, then half a cosine.
+
+    With base b, lowest rate l = b / 10, W iterations of warm-up and T in all, step t
+    (from 0) has the rate
+
+    * l + t (b - l) / (W - 1) for t < W, and b for t = W;
+    * l + (b - l) (1 + cos(pi (t - W) / (T - W))) / 2 for t > W, l from T on.
+
+    ConfigILM's `LinearWarmupCosineAnnealingLR` is the same but for its recursive form,
+    which rises again beyond T and never leaves l without a warm-up.
+
+    Args:
+        base: the highest rate.
+        warmup: W, at least 0; at most T - 1 of it are taken.
+        total: T, at least 1.
+    """
+
+    def __init__(self, base: float, warmup: int, total: int) -> None:
+        super().__init__()
+        self.base, self.total = base, total
+        self.warmup = max(0, min(warmup, total - 1))
+
+    def __call__(self, step: Any) -> Any:
+        """Returns the rate of an iteration, counted from 0."""
+        step = keras.ops.cast(step, "float32")
+        lowest = self.base / LOWEST_SHARE
+        rise = (self.base - lowest) / max(self.warmup - 1, 1)
+        share = (step - self.warmup) / max(self.total - self.warmup, 1)
+        share = keras.ops.clip(share, 0.0, 1.0)
+        fall = 0.5 * (self.base - lowest) * (1 + keras.ops.cos(math.pi * share))
+        warming = lowest + rise * step
+        return keras.ops.where(step < self.warmup, warming, lowest + fall)
+
+    def get_config(self) -> dict[str, Any]:
+        """Returns what the schedule is built from."""
+        return {"base": self.base, "warmup": self.warmup, "total": self.total}
 
 
 def scale_steps(
@@ -77,7 +123,7 @@ def scale_steps(
 
 
 @OPTIMIZERS.register("adam")
-def adam(learning_rate: float, weight_decay: float) -> keras.optimizers.Optimizer:
+def adam(learning_rate: Any, weight_decay: float) -> keras.optimizers.Optimizer:
     """Returns Adam (arXiv 1412.6980), which has no weight decay."""
     return keras.optimizers.Adam(
         learning_rate, beta_1=BETA_1, beta_2=BETA_2, epsilon=EPSILON
@@ -85,7 +131,7 @@ def adam(learning_rate: float, weight_decay: float) -> keras.optimizers.Optimize
 
 
 @OPTIMIZERS.register("adamw")
-def adamw(learning_rate: float, weight_decay: float) -> keras.optimizers.Optimizer:
+def adamw(learning_rate: Any, weight_decay: float) -> keras.optimizers.Optimizer:
     """Returns AdamW (arXiv 1711.05101)."""
     return keras.optimizers.AdamW(
         learning_rate,

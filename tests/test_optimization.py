@@ -93,3 +93,31 @@ def test_steps_of_single_variables_are_scaled(name):
     np.testing.assert_allclose(steps[0], 0.1 * np.sign(gradient), rtol=1e-4)
     np.testing.assert_allclose(steps[1], 0.5 * steps[0], rtol=1e-4)
     np.testing.assert_allclose(steps[2], 0.01 * steps[0], rtol=1e-3)
+
+
+@pytest.mark.parametrize(("warmup", "total"), [(0, 7), (1, 5), (4, 20), (50, 20)])
+def test_warm_up_and_cosine_by_the_formula(warmup, total):
+    base, lowest = 0.5, 0.05
+    schedule = optimization.WarmupCosine(base, warmup, total)
+    w = min(warmup, total - 1)
+    for step in range(total + 5):
+        if step < w:
+            expected = lowest + step * (base - lowest) / max(w - 1, 1)
+        elif step == w:
+            expected = base
+        else:
+            share = min((step - w) / (total - w), 1)
+            expected = lowest + (base - lowest) * (1 + np.cos(np.pi * share)) / 2
+        assert float(schedule(step)) == pytest.approx(expected, rel=1e-5)
+
+
+def test_an_optimiser_follows_its_schedule():
+    schedule = optimization.WarmupCosine(0.1, 2, 4)
+    optimizer = optimization.build_optimizer("adam", 0.1, schedule=schedule)
+    variable = keras.Variable(np.ones(1, "float32"))
+    optimizer.build([variable])
+    rates = []
+    for _ in range(5):
+        rates.append(float(np.asarray(optimizer.learning_rate)))
+        optimizer.apply([tf.ones(1)], [variable])
+    np.testing.assert_allclose(rates, [0.01, 0.1, 0.1, 0.055, 0.01], rtol=1e-5)

@@ -45,11 +45,13 @@ def run(arguments: argparse.Namespace) -> None:
     )
     cost = complexity.cost_of(model)
     bands = assembly.model_bands(name, arguments.bands)
+    without = f", without {' '.join(cost.uncounted)}, which can't be counted"
     rows = {
         "model": name,
         "bands": f"{len(bands)}: {' '.join(bands)}",
         "features": f"{cost.features:,}",
         "parameters": f"{cost.parameters:,}, {cost.trainable:,} of them trainable",
-        "multiply-adds": f"{cost.multiply_adds / 1e9:.3f} G a patch",
+        "multiply-adds": f"{cost.multiply_adds / 1e9:.3f} G a patch"
+        + (without if cost.uncounted else ""),
     }
     print("\n".join(f"{key:<14} {value}" for key, value in rows.items()))

@@ -18,12 +18,14 @@ class Cost:
         parameters: number of all, moving statistics included.
         multiply_adds: of one patch, forwards.
         features: length of the vector before the head.
+        uncounted: names of layers whose multiply-adds are not known, and missing above.
     """
 
     trainable: int
     parameters: int
     multiply_adds: int
     features: int
+    uncounted: tuple[str, ...]
 
 
 def cost_of(model: keras.Model) -> Cost:
@@ -35,10 +37,12 @@ def cost_of(model: keras.Model) -> Cost:
     cent, do not. Runs the model once, on one patch of zeros.
 
     Args:
-        model: of `build.assemble`; layers within layers, as of keras-hub, do not
-            count.
+        model: of `build.assemble`. A layer of another kind says how many it does by a
+            method `multiply_adds(output_shape)`; layers within layers, as of keras-hub,
+            do not count.
     """
     counted = [layer for layer in model.layers if _counts(layer)]
+    others = [layer for layer in model.layers if not _counts(layer)]
     probe = keras.Model(model.input, [layer.output for layer in counted])
     zeros = {
         name: np.zeros((1, *tensor.shape[1:]), tensor.dtype)
@@ -52,6 +56,7 @@ def cost_of(model: keras.Model) -> Cost:
         parameters=_number(v for v in model.variables if "seed" not in v.name),
         multiply_adds=sum(map(_multiply_adds, counted, outputs)),
         features=int(model.get_layer("features").output.shape[-1]),
+        uncounted=tuple(layer.name for layer in others if _kernels(layer)),
     )
 
 
@@ -69,10 +74,13 @@ def _multiply_adds(layer: Any, output: Any) -> int:
     """Returns the multiply-adds of a layer, from the shape of what it gave."""
     if hasattr(layer, "multiply_adds"):
         return int(layer.multiply_adds(tuple(output.shape)))
-    kernels = [v for v in layer.weights if "kernel" in v.name]
     # Every place of the output takes each weight of the kernel once.
     places = int(np.prod(output.shape[:-1]))
-    return places * _number(kernels)
+    return places * _number(_kernels(layer))
+
+
+def _kernels(layer: keras.layers.Layer) -> list[Any]:
+    return [variable for variable in layer.weights if "kernel" in variable.name]
 
 
 def _number(variables: Any) -> int:

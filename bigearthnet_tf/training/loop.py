@@ -82,6 +82,11 @@ class Schedule:
         return min(self.total, self.next_validation(iteration), *events)
 
 
+def total_iterations(task: Task, config: Config) -> int:
+    """Returns the iterations of a whole run."""
+    return math.ceil(task.num_records("train") * config.nb_epoch / config.batch_size)
+
+
 class Trainer:
     """Trains a task's model from wherever its run stands.
 
@@ -109,7 +114,7 @@ class Trainer:
             raise ValueError(
                 "tr_tf_record_files is empty; name the training shards there"
             )
-        total = math.ceil(num_records * config.nb_epoch / config.batch_size)
+        total = total_iterations(task, config)
         self.schedule = Schedule(
             total=min(total, TEST_RUN_ITERATIONS) if test_run else total,
             num_records=num_records,
@@ -144,7 +149,8 @@ class Trainer:
         self._iteration = self._restore(self._state)
         self._best = self.checkpoints.best()
         # The rate is the config's, also where a checkpoint remembers another one.
-        optimizer.learning_rate = self.config.learning_rate
+        if self.config.learning_rate_schedule == "constant":
+            optimizer.learning_rate = self.config.learning_rate
 
     def train(self) -> int:
         """Runs all iterations that are still to do, after `start`.
@@ -227,7 +233,7 @@ class Trainer:
                 images = len(losses) * self.config.batch_size
                 scalars = {
                     f"{self.config.loss}_loss": sum(losses) / len(losses),
-                    "learning_rate": float(self._optimizer.learning_rate.numpy()),
+                    "learning_rate": float(np.asarray(self._optimizer.learning_rate)),
                     "images_per_second": images / seconds,
                 }
                 self.log.write("training", iteration, scalars)

@@ -57,7 +57,10 @@ def build(session: Session) -> tuple[keras.Model, keras.optimizers.Optimizer]:
             freezing.freeze_backbone(model)
         freezing.freeze(model, config.freeze)
         optimizer = optimization.build_optimizer(
-            config.optimizer, config.learning_rate, weight_decay=config.weight_decay
+            config.optimizer,
+            config.learning_rate,
+            config.weight_decay,
+            _schedule(session),
         )
         variables = model.trainable_variables
         optimizer.build(variables)
@@ -67,6 +70,16 @@ def build(session: Session) -> tuple[keras.Model, keras.optimizers.Optimizer]:
                 optimizer, [1.0 if freezing.is_head(v) else factor for v in variables]
             )
     return model, optimizer
+
+
+def _schedule(session: Session) -> optimization.WarmupCosine | None:
+    config = session.config
+    if config.learning_rate_schedule == "constant":
+        return None
+    total = loop.total_iterations(session.task, config)
+    return optimization.WarmupCosine(
+        config.learning_rate, config.warmup_iterations, total
+    )
 
 
 def train(

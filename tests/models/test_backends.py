@@ -11,7 +11,14 @@ import pytest
 
 from bigearthnet_tf import models
 
-NAMES = ("resnet_test", "short_cnn", "vit_test", "mobilevit_test", "convnext_test")
+NAMES = (
+    "resnet_test",
+    "short_cnn",
+    "vit_test",
+    "mobilevit_test",
+    "convnext_test",
+    "keras/mobilenet_v3_small",
+)
 
 PROGRAM = """
 import sys

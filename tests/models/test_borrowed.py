@@ -1,6 +1,4 @@
-"""Architectures of keras.applications and keras-hub, for any number of bands."""
-
-import importlib.util
+"""Architectures of keras.applications, for any number of bands."""
 
 import keras
 import numpy as np
@@ -106,26 +104,62 @@ def test_stochastic_depth_is_the_configs():
     assert not any(isinstance(x, layers.DropPath) for x in none.layers)
 
 
-def test_keras_hub_is_an_extra():
-    names = models.list_models("keras_hub/*")
-    assert "keras_hub/swin_tiny" in names
-    if importlib.util.find_spec("keras_hub"):
-        pytest.skip("keras-hub is installed")
-    with pytest.raises(ValueError, match=r"pip install 'bigearthnet-tf\[hub\]'"):
-        build("keras_hub/vit_base_patch16")
+def test_stochastic_depth_of_convnext_ends_each_block():
+    x = keras.Input((32, 32, 2))
+    application = borrowed.APPLICATIONS["convnext_tiny"]
+    model = keras.Model(x, borrowed.features(x, "it", application, 0.34))
+    rates = [x.rate for x in model.layers if isinstance(x, layers.DropPath)]
+    np.testing.assert_allclose(rates, np.arange(1, 18) * 0.02)
 
 
-@pytest.mark.slow
-@pytest.mark.parametrize(
-    ("name", "pixels"),
-    [
-        ("keras_hub/swin_tiny", 128),
-        ("keras_hub/dinov2_small", 112),
-        ("keras_hub/dinov3_small", 112),
-        ("keras_hub/vit_base_patch16", 112),
-    ],
-)
-def test_keras_hubs_backbones(name, pixels):
-    pytest.importorskip("keras_hub", reason="the extra hub is not installed")
-    model = build(name, pixels=pixels)
-    assert model(batch(pixels=pixels)).shape == (4, 19)
+def test_rescaling_is_left_out():
+    kinds = (keras.layers.Rescaling, keras.layers.Normalization)
+    model = build("keras/efficientnet_b0")
+    assert not any(isinstance(layer, kinds) for layer in model.layers)
+
+
+def test_names_do_not_depend_on_what_was_built_before():
+    name = "keras/mobilenet_v3_small"
+    first, second = ([x.name for x in build(name).layers] for _ in range(2))
+    assert first == second
+
+
+def test_several_band_groups_enter_it():
+    groups = [
+        models.BandGroup("s1_10m", ("VV", "VH"), 32, "float32"),
+        models.BandGroup("s2_20m", ("B05",), 16, "uint16"),
+    ]
+    bands = ("VV", "VH", "B05")
+    zeros, ones = dict.fromkeys(bands, 0.0), dict.fromkeys(bands, 1.0)
+    model = models.assemble(
+        "keras/convnext_tiny", 3, groups, bands, zeros, ones, image_size=32
+    )
+    assert not any(isinstance(layer, keras.Model) for layer in model.layers)
+    images = {
+        "s1_10m": np.ones((2, 2, 32, 32), "float32"),
+        "s2_20m": np.ones((2, 1, 16, 16), "uint16"),
+    }
+    assert model(images).shape == (2, 3)
+    # Layers are where the model has them: their output can be reached.
+    middle = model.get_layer("convnext_tiny_stage_1_block_0_layernorm").output
+    assert keras.Model(model.input, middle)(images).shape == (2, 4, 4, 192)
+
+
+@pytest.mark.parametrize("name", SMALL)
+def test_bfloat16_keeps_float32_weights(name):
+    keras.config.set_dtype_policy("mixed_bfloat16")
+    try:
+        model = build(name)
+    finally:
+        keras.config.set_dtype_policy("float32")
+    assert {v.dtype for v in model.trainable_variables} == {"float32"}
+    convolutions = [x for x in model.layers if isinstance(x, keras.layers.Conv2D)]
+    assert {x.compute_dtype for x in convolutions} == {"bfloat16"}
+    logits = model(batch())
+    assert logits.dtype == tf.float32
+    assert np.isfinite(logits).all()
+
+
+def test_too_small_images_are_refused():
+    with pytest.raises(ValueError, match="at least 32 pixels a side, got 30 by 30"):
+        build("keras/mobilenet_v2", pixels=30)

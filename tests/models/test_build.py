@@ -1,6 +1,7 @@
 """Whole models: what goes in and comes out, seeds, saving, other backends."""
 
 import importlib.util
+import math
 import os
 import random
 import subprocess
@@ -105,6 +106,35 @@ def test_the_seed_decides_weights_and_nothing_else_changes():
     assert not np.array_equal(*(one.get_layer(name).kernel for name in twins))
 
 
+def test_the_head_may_have_hidden_layers(tmp_path):
+    model = assemble(head_dims=[8, 6], drop_rate=0.5)
+    names = [layer.name for layer in model.layers]
+    assert names[names.index("features") + 1 :] == [
+        "head_hidden1_dropout",
+        "head_hidden1",
+        "head_hidden2_dropout",
+        "head_hidden2",
+        "dropout",
+        "head",
+    ]
+    features = keras.Model(model.input, model.get_layer("features").output)
+    x = features(batch()).numpy().astype("float64")
+    for name in ("head_hidden1", "head_hidden2", "head"):
+        kernel, bias = (
+            w.astype("float64") for w in model.get_layer(name).get_weights()
+        )
+        bound = len(kernel) ** -0.5  # torch's default
+        assert 0.8 * bound < np.abs(kernel).max() <= bound
+        x = x @ kernel + bias
+        if name != "head":
+            x *= 0.5 * (1 + np.vectorize(math.erf)(x / 2**0.5))
+    np.testing.assert_allclose(model(batch()), x, rtol=1e-4, atol=1e-5)
+    model.save(tmp_path / "model.keras")
+    reloaded = keras.models.load_model(tmp_path / "model.keras")
+    np.testing.assert_array_equal(reloaded(batch()), model(batch()))
+    assert not [n for n in [x.name for x in assemble().layers] if "hidden" in n]
+
+
 @pytest.mark.parametrize("policy", ["mixed_bfloat16", "mixed_float16"])
 def test_logits_are_float32_under_mixed_precision(policy):
     expected = assemble(seed=3)(batch())
@@ -182,6 +212,7 @@ def test_a_model_by_resolution_gets_native_sizes_moved_alike(monkeypatch):
         ({"interpolation": "cubic"}, "bicubic"),
         ({"augmentation": ["flip"]}, "did you mean 'flips'"),
         ({"drop_rate": 1.0}, "below 1"),
+        ({"head_dims": [8, 0]}, r"at least 1, got head_dims=\[8, 0\]"),
         ({"drop_path_rate": 1.5}, "below 1"),
         ({"drop_path": 0.1}, "did you mean 'drop_path_rate'"),
         ({"name": "short_cnn", "drop_path_rate": 0.1}, "it has none"),

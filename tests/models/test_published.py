@@ -257,3 +257,21 @@ def test_a_perceptron_as_head_takes_weights_for_the_rest(tensors):
     np.testing.assert_array_equal(kernel, tensors["conv1.weight"])
     with pytest.raises(ValueError, match="the first is head_hidden1/bias"):
         load(model, tensors)
+
+
+def test_hidden_layers_of_a_head_belong_to_it(tensors):
+    group = models.BandGroup("all", ("b0", "b1"), 32, "float32")
+    zeros, ones = {"b0": 0.0, "b1": 0.0}, {"b0": 1.0, "b1": 1.0}
+    model = models.assemble(
+        "resnet_test", 5, [group], group.bands, zeros, ones, head_dims=[3]
+    )
+    before = model.get_layer("head_hidden1").kernel.numpy()
+    with pytest.raises(ValueError, match="missing, the first is head_hidden1/bias"):
+        load(model, tensors)
+    changed = {name: value + 1 for name, value in tensors.items()}
+    published.load(
+        model, changed, resnet.timm_name, torch=True, where="file", without_head=True
+    )
+    np.testing.assert_array_equal(before, model.get_layer("head_hidden1").kernel)
+    stem = published.dump(model, resnet.timm_name, torch=True)["conv1.weight"]
+    np.testing.assert_array_equal(stem, changed["conv1.weight"])
