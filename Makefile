@@ -28,11 +28,11 @@ test: $(VENV)/.test-ready
 	$(BIN)/ruff check .
 	$(BIN)/ruff format --check .
 	$(BIN)/mypy
-	$(BIN)/python -m pytest -q -n auto
+	$(BIN)/python -m pytest -q -n auto --dist worksteal
 
 # The tests that take seconds rather than minutes.
 test-fast: $(VENV)/.test-ready
-	$(BIN)/python -m pytest -q -n auto -m "not slow"
+	$(BIN)/python -m pytest -q -n auto --dist worksteal -m "not slow"
 
 $(VENV)/.run-ready: setup.cfg constraints.txt
 	$(PYTHON) -m venv $(VENV)

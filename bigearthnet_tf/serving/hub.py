@@ -104,6 +104,10 @@ def export_timm(name: str | Path, out_dir: Path | str) -> Path:
             f"{weights.path}: {weights.model_name!r} is no model of timm; its weights "
             "have no names there"
         )
+    if any(name.startswith(published.HEAD_HIDDEN) for name in weights.tensors):
+        raise ValueError(
+            f"{weights.path}: has hidden layers before the last one, which timm has not"
+        )
     bands = next(
         (
             band_facts.resolve_bands(known)

@@ -93,6 +93,11 @@ def _turn_bands(
         name = naming(stem, "kernel")
         axis = 1 if weights.is_torch else 2
         kernel = named.get(name)
+        if kernel is None and weights.form == "own":
+            raise ValueError(
+                f"{weights.path}: the first kernel of {weights.model_name!r} can't be "
+                f"turned to other bands; keep {' '.join(weights.bands)} in this order"
+            )
         if kernel is None or kernel.shape[axis] != len(given):
             continue  # `published.load` says what is wrong with it.
         slices = np.moveaxis(kernel, axis, 0)
@@ -118,7 +123,7 @@ def _check_bands(seen: Sequence[str], weights: Published) -> None:
 def _stems(model: keras.Model) -> list[tuple[list[str], str]]:
     """Returns the bands of each stack that enters the network, and its first layer."""
     stacks = [x.order for x in model.layers if x.name.startswith("preprocessing_stack")]
-    kernels = [x for x in model.layers if x.weights and len(x.weights[0].shape) == 4]
+    kernels = [x for x in model.layers if any(len(w.shape) == 4 for w in x.weights)]
     if len(stacks) == 1:
         return [(stacks[0], kernels[0].name)]
     found = []
