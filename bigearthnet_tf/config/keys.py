@@ -1,21 +1,11 @@
-"""The configuration of a run: typed fields, strict loading, JSON schema.
-
-A config is flat JSON with the keys of the TU Berlin BigEarthNet TensorFlow models
-and new ones in the same manner. `base.json` beside the file is read first and the
-file overrides it key by key.
-"""
+"""The keys of a config: typed fields with their meaning."""
 
 from __future__ import annotations
 
-import json
-from collections.abc import Iterable
-from pathlib import Path
-from typing import Any, Literal
+from typing import Literal
 
 import pydantic
 from pydantic import Field
-
-from bigearthnet_tf import files, registry
 
 Paths = list[str]
 
@@ -102,8 +92,40 @@ class Config(pydantic.BaseModel):
         "(`own.json`, or `own.json#120_bilinear` where it has several); null: those of "
         "the archive that the training records come from",
     )
-    augmentation: list[Literal["flips", "quarter_turns"]] = Field(
-        [], description="random changes of the training images, on the device"
+    augmentation: list[
+        Literal["flips", "quarter_turns", "crops", "band_drop", "noise"]
+    ] = Field([], description="random changes of the training images, on the device")
+    crop_smallest_share: float = Field(
+        0.5,
+        gt=0,
+        le=1,
+        description="of `crops`: smallest share of a patch's area that is cut out and "
+        "enlarged to the whole",
+    )
+    band_drop_rate: float = Field(
+        0.1,
+        ge=0,
+        lt=1,
+        description="of `band_drop`: probability that a band is set to its mean",
+    )
+    noise_deviation: float = Field(
+        0.05,
+        ge=0,
+        description="of `noise`: deviation of the Gaussian noise, in deviations of "
+        "each band",
+    )
+    mixup_alpha: float = Field(
+        0.0,
+        ge=0,
+        description="patches and labels are mixed in pairs, with a share drawn from "
+        "Beta(alpha, alpha); 0: not at all",
+    )
+    cutmix_alpha: float = Field(
+        0.0,
+        ge=0,
+        description="a rectangle of each patch comes from another one, labels by area, "
+        "which Beta(alpha, alpha) gives; with `mixup_alpha` one of both, at random; "
+        "0: not at all",
     )
 
     # Optimisation.
@@ -112,21 +134,88 @@ class Config(pydantic.BaseModel):
     )
     nb_epoch: int = Field(100, gt=0, description="passes over the training data")
     learning_rate: float = Field(1e-3, gt=0, description="step size, the highest one")
-    learning_rate_schedule: Literal["constant", "warmup_cosine"] = Field(
+    learning_rate_schedule: Literal[
+        "constant", "step", "polynomial", "one_cycle", "warmup_cosine"
+    ] = Field(
         "constant",
         description="`warmup_cosine`: that of reBEN, from a tenth of the rate linearly "
-        "up, then down to a tenth on half a cosine",
+        "up, then down to a tenth on half a cosine; `step`: multiplied by `decay_rate` "
+        "every `decay_step` iterations; `polynomial`: down to zero by `decay_power`; "
+        "`one_cycle`: up from 1/25 in the first 30 %, then down to almost nothing",
     )
     warmup_iterations: int = Field(
-        1000, ge=0, description="of `warmup_cosine`; fewer than all iterations"
+        1000,
+        ge=-1,
+        description="of `warmup_cosine`, fewer than all iterations; -1: 10,000, 100 or "
+        "none, by the length of the run",
     )
-    optimizer: str = Field("adam", description="`adam` or `adamw`")
+    decay_rate: float = Field(
+        0.1, gt=0, le=1, description="of `step`: factor at each step"
+    )
+    decay_step: int = Field(
+        10_000, gt=0, description="of `step`: iterations between steps"
+    )
+    decay_power: float = Field(
+        1.0, gt=0, description="of `polynomial`: 1 is a straight line"
+    )
+    optimizer: str = Field("adam", description="`adam`, `adamw`, `sgd` or `lamb`")
+    momentum: float = Field(0.9, ge=0, lt=1, description="of `sgd`")
     weight_decay: float = Field(
-        0.01, ge=0, description="decoupled weight decay, used by `adamw` alone"
+        0.01,
+        ge=0,
+        description="decoupled weight decay, used by `adamw` and `lamb` alone",
+    )
+    weight_decay_on: Literal["all", "kernels"] = Field(
+        "all",
+        description="`kernels`: biases and normalisations do not decay; `all` is "
+        "reBEN's way",
+    )
+    l2: float = Field(
+        0.0,
+        ge=0,
+        description="half this times the sum of squares of all kernels is added to the "
+        "loss, as the TF project meant to",
+    )
+    clip_norm: float = Field(
+        0.0,
+        ge=0,
+        description="gradients are scaled down to this norm over all of them; 0: not",
+    )
+    clip_value: float = Field(
+        0.0, ge=0, description="each part of a gradient is cut to this size; 0: not"
+    )
+    ema_momentum: float = Field(
+        0.0,
+        ge=0,
+        lt=1,
+        description="validation, evaluation and export use a moving average of the "
+        "weights with this momentum (0.999, say); 0: the weights themselves",
     )
     loss: str = Field(
         "sigmoid_cross_entropy",
-        description="mean sigmoid cross-entropy over all labels",
+        description="`sigmoid_cross_entropy` (mean over all labels), "
+        "`weighted_sigmoid_cross_entropy` (positives by the inverse of their "
+        "frequency), `focal`, `asymmetric`, `softmax_cross_entropy`, "
+        "`mean_squared_error`",
+    )
+    label_smoothing: float = Field(
+        0.0,
+        ge=0,
+        lt=1,
+        description="targets move this share of the way towards one half, in training",
+    )
+    focal_gamma: float = Field(2.0, ge=0, description="of `focal`: the exponent")
+    focal_alpha: float = Field(
+        0.25, ge=0, le=1, description="of `focal`: weight of the positives"
+    )
+    asymmetric_gamma_positive: float = Field(
+        0.0, ge=0, description="of `asymmetric`: exponent of the positives"
+    )
+    asymmetric_gamma_negative: float = Field(
+        4.0, ge=0, description="of `asymmetric`: exponent of the negatives"
+    )
+    asymmetric_clip: float = Field(
+        0.05, ge=0, lt=1, description="of `asymmetric`: shift of the negatives"
     )
     drop_rate: float = Field(
         0.0, ge=0, lt=1, description="dropout before the last layer"
@@ -184,13 +273,46 @@ class Config(pydantic.BaseModel):
         description="`auto`: all visible GPUs, else the CPU; `gpu:0,2`: these GPUs; "
         "`cpu`; `cpu:2`: that many logical CPUs, to test distribution",
     )
+    cluster: Literal["auto", "none", "slurm"] = Field(
+        "auto",
+        description="machines that train together: `auto`: those of the environment "
+        "variable TF_CONFIG, if it is set; `slurm`: the tasks of the SLURM step; "
+        "`none`: this process alone",
+    )
+    cluster_timeout: int = Field(
+        300,
+        gt=0,
+        description="seconds to wait for the other machines at the start",
+    )
     synchronize_batch_norm: bool = Field(
         True,
         description="BatchNorm over the whole batch rather than each device's part, so "
         "that any number of devices gives the same weights",
     )
-    precision: Literal["float32", "mixed_bfloat16"] = Field(
-        "float32", description="Keras dtype policy of the layers"
+    precision: Literal["float32", "mixed_bfloat16", "mixed_float16"] = Field(
+        "float32",
+        description="Keras dtype policy of the layers; the loss is scaled with "
+        "`mixed_float16`",
+    )
+    xla: bool | None = Field(
+        None,
+        description="compile the forward and backward pass with XLA; null: on GPUs",
+    )
+    gradient_accumulation: int = Field(
+        1,
+        gt=0,
+        description="parts in which a device takes its share of the batch, to save "
+        "memory; BatchNorm sees a part at a time",
+    )
+    iterations_per_call: int = Field(
+        0,
+        ge=0,
+        description="iterations that TensorFlow takes without going back to Python; "
+        "0: about half a second's worth",
+    )
+    deterministic: bool = Field(
+        False,
+        description="the same bits every time, on GPUs too; slower",
     )
 
     # The run and what it leaves.
@@ -208,6 +330,12 @@ class Config(pydantic.BaseModel):
         ge=0,
         description="newest checkpoints kept, besides the best one; 0: all of them",
     )
+    keep_checkpoint_per_iteration: int = Field(
+        0,
+        ge=0,
+        description="checkpoints whose iteration divides by this are kept for good; "
+        "0: none",
+    )
     validate_per_iteration: int = Field(
         0, ge=0, description="iterations between validations; 0: once an epoch"
     )
@@ -217,6 +345,34 @@ class Config(pydantic.BaseModel):
     monitor: str = Field(
         "macro_average_precision",
         description="validation metric that decides which checkpoint is `best`",
+    )
+    early_stopping_patience: int = Field(
+        0,
+        ge=0,
+        description="validations without a better value of the metric after which the "
+        "run ends; 0: it never ends early",
+    )
+    early_stopping_metric: str | None = Field(
+        None, description="validation metric for it; null: that of `monitor`"
+    )
+    early_stopping_min_delta: float = Field(
+        0.0, ge=0, description="by how much a value must be better to count"
+    )
+    sample_images: int = Field(
+        8,
+        ge=0,
+        le=64,
+        description="validation patches shown in TensorBoard with labels and scores",
+    )
+    wandb_project: str | None = Field(
+        None,
+        description="Weights & Biases project that the run reports to as well (extra "
+        "`wandb`); null: none",
+    )
+    track_emissions: bool = Field(
+        False,
+        description="estimate the energy and carbon dioxide of the training with "
+        "codecarbon (extra `emissions`)",
     )
     baselines: bool = Field(
         False,
@@ -233,106 +389,3 @@ class Config(pydantic.BaseModel):
         if self.fine_tune_level == 0 and not (self.weights or self.fine_tune):
             raise ValueError("fine_tune_level 0 needs weights: the rest does not learn")
         return self
-
-
-def load(path: Path | str, overrides: Iterable[str] = ()) -> Config:
-    """Reads a config over the `base.json` beside it, then applies overrides.
-
-    Args:
-        path: the JSON file.
-        overrides: `key=value` strings; a value is JSON where it parses as such
-            (`64`, `true`, `["a"]`), a plain string otherwise.
-
-    Raises:
-        FileNotFoundError: no such file.
-        ValueError: not JSON, not an object, an unknown key (the nearest known one
-            is named), a wrong type, an impossible value, or a bad override.
-    """
-    path = Path(path)
-    if not path.is_file():
-        raise FileNotFoundError(
-            f"{path}: no such config; expected a file such as configs/resnet50.json"
-        )
-    content: dict[str, Any] = {}
-    base = path.with_name("base.json")
-    for source in dict.fromkeys([base, path]):
-        if source.is_file():
-            content |= _read_object(source)
-    content |= dict(_parse_override(text) for text in overrides)
-    return from_dict(content, where=str(path))
-
-
-def from_dict(content: dict[str, Any], where: str = "config") -> Config:
-    """Checks a dictionary of keys and returns the config.
-
-    Args:
-        content: keys and values as they stand in JSON.
-        where: what error messages call the source.
-
-    Raises:
-        ValueError: as for `load`.
-    """
-    try:
-        return Config.model_validate(content)
-    except pydantic.ValidationError as error:
-        raise ValueError(f"{where}: {_explain(error)}") from None
-
-
-def save(config: Config, path: Path | str) -> None:
-    """Writes a config with all its keys, so that the run can be repeated."""
-    files.write_json(path, config.model_dump())
-
-
-def json_schema() -> dict[str, Any]:
-    """Returns the JSON schema that editors complete configs with."""
-    schema = Config.model_json_schema()
-    # Editors ask for the schema by this key inside a config file.
-    schema["properties"]["$schema"] = {"type": "string"}
-    schema["title"] = "bigearthnet_tf config"
-    return schema
-
-
-def markdown_table() -> str:
-    """Returns the keys with their defaults and meanings as a Markdown table."""
-    rows = ["| key | default | meaning |", "|---|---|---|"]
-    for name, field in Config.model_fields.items():
-        default = json.dumps(field.default)
-        rows.append(f"| `{name}` | `{default}` | {field.description} |")
-    return "\n".join(rows)
-
-
-def _read_object(path: Path) -> dict[str, Any]:
-    content = files.read_json(path)
-    if not isinstance(content, dict):
-        raise ValueError(
-            f"{path}: expected a JSON object of keys and values, "
-            f"got {type(content).__name__}"
-        )
-    content.pop("$schema", None)
-    return content
-
-
-def _parse_override(text: str) -> tuple[str, Any]:
-    key, equals, value = text.partition("=")
-    if not equals or not key:
-        raise ValueError(f"--set: expected key=value, got {text!r}")
-    try:
-        return key, json.loads(value)
-    except json.JSONDecodeError:
-        return key, value
-
-
-def _explain(error: pydantic.ValidationError) -> str:
-    """Turns pydantic's list of faults into one line."""
-    faults = []
-    for fault in error.errors():
-        key = str(fault["loc"][0]) if fault["loc"] else ""
-        if fault["type"] == "extra_forbidden":
-            near = registry.nearest_names(key, Config.model_fields)
-            faults.append(f"unknown key {key!r}: {near}")
-        elif key:
-            reason = fault["msg"].removeprefix("Input ")
-            faults.append(f"{key}: {reason}, got {fault['input']!r}")
-        else:
-            faults.append(fault["msg"].removeprefix("Value error, "))
-    return "; ".join(dict.fromkeys(faults))

@@ -1,0 +1,116 @@
+"""Reading, checking and describing configs."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Iterable
+from pathlib import Path
+from typing import Any
+
+import pydantic
+
+from bigearthnet_tf import files, registry
+from bigearthnet_tf.config.keys import Config
+
+
+def load(path: Path | str, overrides: Iterable[str] = ()) -> Config:
+    """Reads a config over the `base.json` beside it, then applies overrides.
+
+    Args:
+        path: the JSON file.
+        overrides: `key=value` strings; a value is JSON where it parses as such
+            (`64`, `true`, `["a"]`), a plain string otherwise.
+
+    Raises:
+        FileNotFoundError: no such file.
+        ValueError: not JSON, not an object, an unknown key (the nearest known one
+            is named), a wrong type, an impossible value, or a bad override.
+    """
+    path = Path(path)
+    if not path.is_file():
+        raise FileNotFoundError(
+            f"{path}: no such config; expected a file such as configs/resnet50.json"
+        )
+    content: dict[str, Any] = {}
+    base = path.with_name("base.json")
+    for source in dict.fromkeys([base, path]):
+        if source.is_file():
+            content |= _read_object(source)
+    content |= dict(_parse_override(text) for text in overrides)
+    return from_dict(content, where=str(path))
+
+
+def from_dict(content: dict[str, Any], where: str = "config") -> Config:
+    """Checks a dictionary of keys and returns the config.
+
+    Args:
+        content: keys and values as they stand in JSON.
+        where: what error messages call the source.
+
+    Raises:
+        ValueError: as for `load`.
+    """
+    try:
+        return Config.model_validate(content)
+    except pydantic.ValidationError as error:
+        raise ValueError(f"{where}: {_explain(error)}") from None
+
+
+def save(config: Config, path: Path | str) -> None:
+    """Writes a config with all its keys, so that the run can be repeated."""
+    files.write_json(path, config.model_dump())
+
+
+def json_schema() -> dict[str, Any]:
+    """Returns the JSON schema that editors complete configs with."""
+    schema = Config.model_json_schema()
+    # Editors ask for the schema by this key inside a config file.
+    schema["properties"]["$schema"] = {"type": "string"}
+    schema["title"] = "bigearthnet_tf config"
+    return schema
+
+
+def markdown_table() -> str:
+    """Returns the keys with their defaults and meanings as a Markdown table."""
+    rows = ["| key | default | meaning |", "|---|---|---|"]
+    for name, field in Config.model_fields.items():
+        default = json.dumps(field.default)
+        rows.append(f"| `{name}` | `{default}` | {field.description} |")
+    return "\n".join(rows)
+
+
+def _read_object(path: Path) -> dict[str, Any]:
+    content = files.read_json(path)
+    if not isinstance(content, dict):
+        raise ValueError(
+            f"{path}: expected a JSON object of keys and values, "
+            f"got {type(content).__name__}"
+        )
+    content.pop("$schema", None)
+    return content
+
+
+def _parse_override(text: str) -> tuple[str, Any]:
+    key, equals, value = text.partition("=")
+    if not equals or not key:
+        raise ValueError(f"--set: expected key=value, got {text!r}")
+    try:
+        return key, json.loads(value)
+    except json.JSONDecodeError:
+        return key, value
+
+
+def _explain(error: pydantic.ValidationError) -> str:
+    """Turns pydantic's list of faults into one line."""
+    faults = []
+    for fault in error.errors():
+        key = str(fault["loc"][0]) if fault["loc"] else ""
+        if fault["type"] == "extra_forbidden":
+            near = registry.nearest_names(key, Config.model_fields)
+            faults.append(f"unknown key {key!r}: {near}")
+        elif key:
+            reason = fault["msg"].removeprefix("Input ")
+            faults.append(f"{key}: {reason}, got {fault['input']!r}")
+        else:
+            faults.append(fault["msg"].removeprefix("Value error, "))
+    return "; ".join(dict.fromkeys(faults))
