@@ -27,7 +27,7 @@ def main() -> None:
     from bigearthnet_tf import evaluation
     from bigearthnet_tf.training import session
 
-    run = session.open_session(config)
+    run = session.open_session(config, alone=True)
     model, iteration = session.load_trained(run, out_dir, arguments.checkpoint)
     for line in evaluation.evaluate(run, model, iteration, out_dir):
         logger.info(line)

@@ -38,6 +38,8 @@ def parse_arguments() -> argparse.Namespace:
             "give -r with the Sentinel-2 patches, -s with Sentinel-1, or both; or "
             "--lmdb alone"
         )
+    if folders and arguments.sensors is not None:
+        parser.error("give --sensors with --lmdb alone; folders are chosen by -r, -s")
     if arguments.maps is not None and folders != (arguments.maps != ""):
         parser.error("give --maps the folder of the reference maps; none with --lmdb")
     if arguments.splits is None and arguments.metadata is None:
@@ -147,13 +149,7 @@ def list_patches(
         if not present:
             raise ValueError(f"{arguments.metadata[0]}: lists no patch of any split")
         return {s: metadata.entries_from_metadata(table, s) for s in present}
-    listed: dict[str, list[PatchEntry]] = {}
-    for path in arguments.splits:
-        split = splits.split_name(path)
-        if split in listed:
-            raise ValueError(f"{path}: a second list for split {split!r}; rename one")
-        listed[split] = splits.read_split_csv(path)
-    return listed
+    return splits.read_split_lists(arguments.splits)
 
 
 def open_source(
@@ -190,7 +186,6 @@ def main() -> None:
         execute = beam.Runner(["--runner", arguments.runner, *arguments.beam_options])
 
     skip_errors = arguments.on_error == "skip"
-    plan.check_disjoint(patches)
     plans = [
         plan.plan_split(
             source,

@@ -14,6 +14,13 @@ def main() -> None:
     parser.add_argument(
         "--test-run", action="store_true", help="a handful of steps, in a folder apart"
     )
+    parser.add_argument(
+        "--profile",
+        type=int,
+        default=0,
+        metavar="N",
+        help="profile N iterations for TensorBoard, once the run is warm",
+    )
     arguments = parser.parse_args()
 
     config = configs.load(arguments.config, arguments.set)
@@ -26,7 +33,9 @@ def main() -> None:
     run = session.open_session(config)
     session.describe(run, logger.info)
     model, optimizer = session.build(run)
-    iteration = session.train(run, model, optimizer, out_dir, arguments.test_run)
+    iteration = session.train(
+        run, model, optimizer, out_dir, arguments.test_run, arguments.profile
+    )
 
     logger.info("%s: trained to iteration %d", out_dir, iteration)
     arguments.set += [f"out_dir={out_dir}"] if arguments.test_run else []

@@ -25,6 +25,7 @@ from conversion import Case, Rates
 from bigearthnet_tf import config, console
 from bigearthnet_tf.archive import bands
 from bigearthnet_tf.archive.archives import Archive
+from bigearthnet_tf.archive.lmdb_writer import LmdbWriter
 from bigearthnet_tf.archive.patch import PatchEntry
 
 if TYPE_CHECKING:
@@ -261,7 +262,9 @@ def main() -> None:
     with tempfile.TemporaryDirectory() as temporary:
         lmdb = Path(temporary) / "lmdb"
         archive, entries = conversion.open_sample(arguments.archive, arguments.patches)
-        old_recipes.write_lmdb(archive, entries, lmdb)
+        with LmdbWriter(lmdb, "benchmark") as writer:
+            for entry in entries:
+                writer.write(archive.read(entry))
         for band_set in ("s2", "all"):
             stored = store(arguments, band_set, Path(temporary) / band_set, lmdb)
             half = stored.shards[: len(stored.shards) // 2]

@@ -28,7 +28,6 @@ import safetensors.numpy
 from numpy.typing import NDArray
 
 from bigearthnet_tf.archive import bands, labels, statistics
-from bigearthnet_tf.archive.archives import Archive
 from bigearthnet_tf.archive.patch import PatchEntry
 
 if TYPE_CHECKING:
@@ -127,30 +126,6 @@ def int64_batches(
         yield tf.concat(planes, axis=-1), batch["BigEarthNet-19_labels_multi_hot"]
 
 
-def write_lmdb(archive: Archive, entries: Sequence[PatchEntry], out: Path) -> None:
-    """Writes patches in the form of rico-hdl, one value for each sensor.
-
-    Args:
-        archive: where they are read from, both sensors.
-        entries: the patches.
-        out: folder of the LMDB.
-    """
-    with (
-        lmdb.open(str(out), map_size=1 << 38) as environment,
-        environment.begin(write=True) as transaction,
-    ):
-        for entry in entries:
-            patch = archive.read(entry)
-            for sensor, key in (("S2", patch.name_s2), ("S1", patch.name_s1)):
-                stored = {
-                    name: raster
-                    for name, raster in patch.bands.items()
-                    if bands.BANDS[name].sensor == sensor
-                }
-                value = safetensors.numpy.save(stored)
-                transaction.put(str(key).encode(), value)
-
-
 # Puts the bands of a patch into a row of a batch.
 _Fill = Callable[[Mapping[str, NDArray[Any]], Mapping[str, NDArray[Any]], int], None]
 
@@ -211,7 +186,7 @@ class LmdbLoader:
     a pipe. There are two batches a worker in flight, as in torch's `DataLoader`.
 
     Args:
-        path: from `write_lmdb`.
+        path: folder of the LMDB, of both sensors.
         entries: the patches.
         names: the bands.
         batch_size: patches a batch.
@@ -369,7 +344,7 @@ class RebenPatches:
     patch is read.
 
     Args:
-        path: from `write_lmdb`.
+        path: folder of the LMDB, of both sensors.
         entries: the patches.
         names: the bands in the order of the result.
     """

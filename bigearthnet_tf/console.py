@@ -9,6 +9,7 @@ import logging
 import os
 import shlex
 import sys
+import threading
 from collections.abc import Callable, Iterable
 from typing import Any, NoReturn
 
@@ -17,6 +18,19 @@ from tqdm import tqdm
 DONE, FAILED, WRONG_CALL, INTERRUPTED = 0, 1, 2, 130
 
 logger = logging.getLogger("bigearthnet_tf")
+
+
+class Interrupted(Exception):
+    """A signal ended the work in good order.
+
+    Args:
+        number: of the signal; the exit status is 128 more, as shells have it.
+        line: what was saved, and how to go on.
+    """
+
+    def __init__(self, number: int, line: str) -> None:
+        super().__init__(line)
+        self.status = 128 + number
 
 
 def parser(description: str, **kwargs: Any) -> argparse.ArgumentParser:
@@ -108,7 +122,8 @@ def run(main: Callable[[], None]) -> NoReturn:
     """Runs a command and ends the process with its status.
 
     0 when the work is done, 1 with one line on standard error when it failed, 2
-    for a wrong call (by argparse), 130 when the user interrupted it. With `--debug`
+    for a wrong call (by argparse), 130 when the user interrupted it, 143 when the
+    system asked it to end. With `--debug`
     on the command line an error keeps its traceback.
 
     Args:
@@ -121,8 +136,11 @@ def run(main: Callable[[], None]) -> NoReturn:
         logging.getLogger(talkative).setLevel(logging.ERROR)
     try:
         main()
+    except Interrupted as interruption:
+        complain(str(interruption))
+        sys.exit(interruption.status)
     except KeyboardInterrupt:
-        _complain("interrupted; the same command continues where it can")
+        complain("interrupted; the same command continues where it can")
         sys.exit(INTERRUPTED)
     except BrokenPipeError:
         # The reader (`head`, a pager) has gone; nobody is left to tell.
@@ -131,7 +149,7 @@ def run(main: Callable[[], None]) -> NoReturn:
     except Exception as error:
         if "--debug" in sys.argv:
             raise
-        _complain(f"error: {describe(error)}")
+        complain(f"error: {describe(error)}")
         sys.exit(FAILED)
     sys.exit(DONE)
 
@@ -151,7 +169,8 @@ def describe(error: BaseException) -> str:
     return f"{type(error).__name__}: {text[:500]} (--debug shows the traceback)"
 
 
-def _complain(line: str) -> None:
+def complain(line: str) -> None:
+    """Writes a line to standard error, at once."""
     sys.stderr.write(f"{line}\n")
     sys.stderr.flush()
 
@@ -166,12 +185,23 @@ def progress(iterable: Iterable[Any] | None = None, **kwargs: Any) -> tqdm[Any]:
         **kwargs: passed on to tqdm (`total`, `desc`, `unit`, `initial`, ...).
     """
     interactive = sys.stderr.isatty()
+    if _quiet.is_set():
+        kwargs["disable"] = True
     kwargs.setdefault("dynamic_ncols", interactive)
     kwargs.setdefault("mininterval", 0.2 if interactive else 30.0)
     kwargs.setdefault("smoothing", 0.1)
     # What fails at once shows its error and no bar.
     kwargs.setdefault("delay", 0.5)
     return tqdm(iterable, **kwargs)
+
+
+_quiet = threading.Event()
+
+
+def be_quiet() -> None:
+    """Leaves the talking to another process: no progress bars, warnings alone."""
+    _quiet.set()
+    logging.getLogger().setLevel(logging.WARNING)
 
 
 def say(bar: tqdm[Any], line: str) -> None:

@@ -8,21 +8,39 @@ from __future__ import annotations
 
 import io
 from pathlib import Path
+from typing import Literal
 
 from matplotlib.figure import Figure
 
 from bigearthnet_tf import files
 
 INK, GREY, LIGHT = "#1b1f24", "#5c6670", "#d8dde3"
+# Of Okabe and Ito ("Color Universal Design", 2008), told apart under every common
+# colour blindness: without their yellow, which is too light for lines on white.
+OKABE_ITO = (
+    "#0072B2",
+    "#D55E00",
+    "#009E73",
+    "#CC79A7",
+    "#E69F00",
+    "#56B4E9",
+    "#000000",
+)
 
 
-def to_png(figure: Figure) -> bytes:
-    """Returns a figure as a PNG, in its own resolution.
+def to_png(figure: Figure, dpi: float | Literal["figure"] = "figure") -> bytes:
+    """Returns a figure as a PNG on white.
 
     It names no program and no time: the same figure gives the same bytes.
+
+    Args:
+        figure: what to draw.
+        dpi: pixels an inch; those that the figure was made with.
     """
     buffer = io.BytesIO()
-    figure.savefig(buffer, format="png", facecolor="white", metadata={"Software": None})
+    figure.savefig(
+        buffer, format="png", dpi=dpi, facecolor="white", metadata={"Software": None}
+    )
     return buffer.getvalue()
 
 

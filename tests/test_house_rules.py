@@ -13,7 +13,17 @@ SCRIPTS = [ROOT / name for name in ("prep_splits.py", "train.py", "eval.py")]
 MODULES = sorted(PACKAGE.rglob("*.py"))
 
 # What each room may import. Rooms that may not meet do not stand in one another's row.
-BASE = {"", "config", "registry", "files", "console", "runs", "extras", "resampling"}
+BASE = {
+    "",
+    "config",
+    "registry",
+    "files",
+    "console",
+    "runs",
+    "extras",
+    "resampling",
+    "pictures",
+}
 TENSOR_ROOMS = {"losses", "metrics", "optimization", "models"}
 ALLOWED = {
     "": set(),
@@ -22,6 +32,7 @@ ALLOWED = {
     "console": set(),
     "resampling": {"registry"},
     "extras": set(),
+    "pictures": {"files"},
     "config": {"registry", "files"},
     "runs": {"", "config", "files"},
     "archive": BASE,
@@ -32,7 +43,7 @@ ALLOWED = {
     "optimization": {"registry"},
     "models": {"registry", "resampling", "extras"},
     "tasks": BASE | TENSOR_ROOMS | {"archive", "records", "data"},
-    "training": BASE | {"tasks", "optimization", "models"},
+    "training": BASE | {"data", "tasks", "losses", "optimization", "models"},
     "evaluation": BASE
     | TENSOR_ROOMS
     | {"archive", "records", "data"}

@@ -1,15 +1,12 @@
 """The picture of measured statistics: a histogram of each band.
 
-Drawn as the figures of a report are: without pyplot, in the colours of Okabe and Ito
-("Color Universal Design", 2008), the same bytes for the same numbers.
+Drawn as the figures of a report are, the same bytes for the same numbers.
 """
 
 from __future__ import annotations
 
-import io
 import math
 from collections.abc import Mapping, Sequence
-from pathlib import Path
 
 import numpy as np
 from matplotlib.axes import Axes
@@ -17,12 +14,11 @@ from matplotlib.figure import Figure
 from matplotlib.ticker import MaxNLocator, StrMethodFormatter
 from numpy.typing import NDArray
 
-from bigearthnet_tf import files
 from bigearthnet_tf.archive import bands as band_facts
 from bigearthnet_tf.archive.accumulate import Accumulator
+from bigearthnet_tf.pictures import GREY, INK, OKABE_ITO
 
-_INK, _GREY, _LIGHT = "#1b1f24", "#5c6670", "#d8dde3"
-_COLOURS = ("#0072B2", "#D55E00", "#009E73", "#CC79A7", "#E69F00", "#56B4E9")
+_COLOURS = OKABE_ITO[:-1]  # the marks are black
 _DPI = 160
 _BARS = 150  # at most, a panel; more can't be told apart
 _COLUMNS = 4
@@ -59,7 +55,7 @@ def draw(
         _draw_band(axes, band, of_band, percentages)
     for axes in grid[len(bands) :]:
         axes.set_axis_off()
-    figure.supylabel("share of pixels per bar", fontsize=10, color=_INK)
+    figure.supylabel("share of pixels per bar", fontsize=10, color=INK)
     handles, labels = grid[0].get_legend_handles_labels()
     once = dict(zip(labels, handles, strict=True))
     figure.legend(
@@ -106,15 +102,15 @@ def _draw_band(
     axes.set_title(
         f"{band}: mean {mean}, std {summary.std:,.{digits}f}",
         fontsize=9,
-        color=_INK,
+        color=INK,
         pad=14 if percentages else 6,
     )
-    axes.set_xlabel(unit, fontsize=8, color=_INK, labelpad=1)
+    axes.set_xlabel(unit, fontsize=8, color=INK, labelpad=1)
     axes.xaxis.set_major_locator(MaxNLocator(4, steps=[1, 2, 5, 10]))
     axes.xaxis.set_major_formatter(StrMethodFormatter("{x:,.0f}"))
     axes.spines[["top", "right"]].set_visible(False)
-    axes.spines[["left", "bottom"]].set_color(_GREY)
-    axes.tick_params(colors=_INK, labelsize=8)
+    axes.spines[["left", "bottom"]].set_color(GREY)
+    axes.tick_params(colors=INK, labelsize=8)
     axes.set_axisbelow(True)
 
 
@@ -132,7 +128,7 @@ def _mark_percentiles(
     # From the middle and the ends inwards: those matter most.
     for percentage in sorted(percentiles, key=lambda p: -abs(abs(p - 50) - 25)):
         value = percentiles[percentage]
-        axes.axvline(value, color=_INK, linestyle=":", linewidth=0.9, label=legend)
+        axes.axvline(value, color=INK, linestyle=":", linewidth=0.9, label=legend)
         place = (value - low) / (high - low)
         if all(abs(place - other) >= _APART for other in labelled):
             labelled.append(place)
@@ -142,7 +138,7 @@ def _mark_percentiles(
                 f"{percentage:g} %",
                 transform=axes.transAxes,
                 fontsize=7,
-                color=_GREY,
+                color=GREY,
                 horizontalalignment="center",
                 verticalalignment="bottom",
             )
@@ -177,11 +173,3 @@ def _shares(
         accumulator.bins.centres(present), edges, weights=accumulator.counts[present]
     )
     return np.where(counts > 0, counts / accumulator.counts.sum(), np.nan)
-
-
-def save_png(figure: Figure, path: Path | str) -> None:
-    """Writes a figure as PNG, atomically; it names no program and no time."""
-    buffer = io.BytesIO()
-    figure.savefig(buffer, format="png", facecolor="white", metadata={"Software": None})
-    with files.write_atomically(path) as temporary:
-        temporary.write_bytes(buffer.getvalue())

@@ -29,6 +29,12 @@ _NOTE = "plan"
 _LOCK_FILE = "lock.mdb"
 
 
+def unfinished_folder(path: Path | str) -> Path:
+    """Returns where an LMDB is made, until it is whole and moves to its path."""
+    path = Path(path)
+    return path.with_name(f".{path.name}.partial")
+
+
 class LmdbWriter:
     """Writes patches into a new LMDB, within a `with` block.
 
@@ -58,7 +64,7 @@ class LmdbWriter:
         map_bytes: int = MAP_BYTES,
     ) -> None:
         self.path, self.plan, self.overwrite = Path(path), plan, overwrite
-        self._folder = self.path.with_name(f".{self.path.name}.partial")
+        self._folder = unfinished_folder(path)
         self._map_bytes = map_bytes
         self._pending: dict[bytes, bytes] = {}
         self._pending_bytes = 0

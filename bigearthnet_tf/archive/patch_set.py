@@ -140,29 +140,11 @@ def from_lists(paths: Sequence[Path | str]) -> PatchSet:
     """Returns the patches of lists, without labels; each list is a split.
 
     Raises:
-        FileNotFoundError: no such list.
-        ValueError: a list is wrong, two stand for one split, or a patch is in two.
+        FileNotFoundError: as `splits.read_split_lists`.
+        ValueError: likewise.
     """
-    entries: list[PatchEntry] = []
-    where: dict[str, Path | str] = {}
-    seen: dict[str, str] = {}
-    for path in paths:
-        split = splits.split_name(path)
-        if split in where:
-            raise ValueError(
-                f"{path}: a second list for split {split!r}, after {where[split]}; "
-                "rename one"
-            )
-        where[split] = path
-        for entry in splits.read_split_csv(path):
-            if entry.name in seen:
-                raise ValueError(
-                    f"{entry.name} is in split {seen[entry.name]!r} and in {split!r}: "
-                    "what is trained on can't be tested on; mend the lists"
-                )
-            seen[entry.name] = split
-            entries.append(entry)
-    return _from_entries(entries)
+    lists = splits.read_split_lists(paths)
+    return _from_entries([entry for entries in lists.values() for entry in entries])
 
 
 def _from_entries(entries: Sequence[PatchEntry]) -> PatchSet:

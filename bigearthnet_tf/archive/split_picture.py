@@ -1,12 +1,10 @@
 """The picture of a split: how often each label is, and how evenly it is divided.
 
-Colours are those of Okabe and Ito ("Color Universal Design", 2008); shapes tell the
-splits apart in print without colour.
+Shapes tell the splits apart in print without colour.
 """
 
 from __future__ import annotations
 
-import io
 from typing import Any
 
 import numpy as np
@@ -16,15 +14,10 @@ from matplotlib.ticker import FuncFormatter, NullFormatter
 from numpy.typing import NDArray
 
 from bigearthnet_tf.archive.split_report import SplitReport
+from bigearthnet_tf.pictures import GREY, INK, LIGHT, OKABE_ITO
 
-_INK, _GREY, _LIGHT, _BAR = "#1b1f24", "#5c6670", "#d8dde3", "#c3cad2"
-_STYLES = (
-    ("#0072B2", "o"),
-    ("#D55E00", "D"),
-    ("#009E73", "^"),
-    ("#CC79A7", "s"),
-    ("#E69F00", "v"),
-)
+_BAR = "#c3cad2"
+_STYLES = tuple(zip(OKABE_ITO, "oD^sv", strict=False))
 _DPI = 300
 
 
@@ -95,13 +88,13 @@ def _draw_counts(axes: Axes, report: SplitReport, order: NDArray[np.intp]) -> No
 
 def _draw_deviations(axes: Axes, report: SplitReport, order: NDArray[np.intp]) -> None:
     places = np.arange(len(order))
-    axes.axhline(0, color=_GREY, linewidth=0.8)
+    axes.axhline(0, color=GREY, linewidth=0.8)
     own, random = report.balance.deviation, report.random.deviation
     for index in range(len(own)):
         shifted = places + _shift(report, index)
         style = _style(report, index)
         axes.plot(shifted, 100 * own[index, order], **style)
-        hollow = {"markerfacecolor": "none", "markeredgecolor": _GREY, "zorder": 4}
+        hollow = {"markerfacecolor": "none", "markeredgecolor": GREY, "zorder": 4}
         style |= {**hollow, "markeredgewidth": 0.7, "label": "random division"}
         axes.plot(shifted, 100 * random[index, order], **style)
     axes.set_ylabel("deviation of frequency, %", fontsize=9)
@@ -134,15 +127,8 @@ def _style(report: SplitReport, split: int) -> dict[str, Any]:
 
 def _finish(axes: Axes) -> None:
     axes.spines[["top", "right"]].set_visible(False)
-    axes.spines[["left", "bottom"]].set_color(_GREY)
-    axes.grid(axis="y", color=_LIGHT, linewidth=0.6)
-    axes.tick_params(colors=_INK, labelsize=8)
+    axes.spines[["left", "bottom"]].set_color(GREY)
+    axes.grid(axis="y", color=LIGHT, linewidth=0.6)
+    axes.tick_params(colors=INK, labelsize=8)
     axes.tick_params(axis="x", length=0)
     axes.set_axisbelow(True)
-
-
-def to_png(figure: Figure) -> bytes:
-    """Returns a figure as a PNG; the same figure gives the same bytes."""
-    buffer = io.BytesIO()
-    figure.savefig(buffer, format="png", facecolor="white", metadata={"Software": None})
-    return buffer.getvalue()

@@ -118,6 +118,47 @@ def _indices(name: str) -> tuple[int, int]:
     return parsed.column, parsed.row
 
 
+def read_split_lists(paths: Iterable[Path | str]) -> dict[str, list[PatchEntry]]:
+    """Returns the patches of several lists, each a split of its own.
+
+    Raises:
+        FileNotFoundError: no such list.
+        ValueError: a list is wrong, two stand for one split, or a patch is in two.
+    """
+    lists: dict[str, list[PatchEntry]] = {}
+    where: dict[str, Path | str] = {}
+    for path in paths:
+        split = split_name(path)
+        if split in where:
+            raise ValueError(
+                f"{path}: a second list for split {split!r}, after {where[split]}; "
+                "rename one"
+            )
+        where[split] = path
+        lists[split] = read_split_csv(path)
+    check_disjoint(lists)
+    return lists
+
+
+def check_disjoint(lists: Mapping[str, Iterable[PatchEntry]]) -> None:
+    """Refuses a patch that is in two splits.
+
+    Args:
+        lists: split to its patches.
+
+    Raises:
+        ValueError: names the patch and the splits.
+    """
+    seen: dict[str, str] = {}
+    for split, entries in lists.items():
+        for entry in entries:
+            if seen.setdefault(entry.name, split) != split:
+                raise ValueError(
+                    f"{entry.name} is in split {seen[entry.name]!r} and in {split!r}: "
+                    "what is trained on can't be tested on; mend the lists"
+                )
+
+
 def write_split_csv(path: Path | str, entries: Iterable[PatchEntry]) -> None:
     """Writes a list that `read_split_csv` reads, with partners where they are known.
 

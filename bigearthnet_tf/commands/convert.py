@@ -53,10 +53,12 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument(
         "--overwrite", action="store_true", help="replace what is in the folder"
     )
+    parser.set_defaults(refuse=parser.error)
 
 
 def run(arguments: argparse.Namespace) -> None:
     """Runs the command."""
+    _refuse_idle_options(arguments)
     table = metadata.read_tables(arguments.metadata) if arguments.metadata else None
     console.load_tensorflow()
     from bigearthnet_tf.records import convert, lmdb_copy, reader, record_archive
@@ -77,3 +79,20 @@ def run(arguments: argparse.Namespace) -> None:
         overwrite=arguments.overwrite,
         skip_errors=arguments.on_error == "skip",
     )
+
+
+def _refuse_idle_options(arguments: argparse.Namespace) -> None:
+    """Ends a call with options that would change nothing, as argparse ends one."""
+    if arguments.to == "lmdb":
+        if arguments.shard_size_mb is not None:
+            arguments.refuse(
+                "--shard-size-mb is not for --to lmdb: an LMDB is one file"
+            )
+        if arguments.on_error == "skip":
+            arguments.refuse(
+                "--on-error skip is not for --to lmdb: an LMDB gets all patches or none"
+            )
+    elif arguments.metadata is not None:
+        arguments.refuse(
+            "--metadata is for --to lmdb alone: records have no place for what it says"
+        )

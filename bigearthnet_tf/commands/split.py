@@ -25,6 +25,7 @@ from typing import Any
 
 import numpy as np
 
+from bigearthnet_tf import pictures
 from bigearthnet_tf.archive import (
     archives,
     division,
@@ -298,8 +299,7 @@ def _write(
     if report.labels:
         table = split_report.as_frame(report).to_csv(index=False)
         others["report.csv"] = table.encode()
-        picture = split_picture.label_figure(report)
-        others["labels.png"] = split_picture.to_png(picture)
+        others["labels.png"] = pictures.to_png(split_picture.label_figure(report))
     splits.write_folder(
         arguments.out,
         lists,

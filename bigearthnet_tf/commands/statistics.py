@@ -20,7 +20,7 @@ import os
 from collections.abc import Callable, Mapping
 from pathlib import Path
 
-from bigearthnet_tf import console, resampling
+from bigearthnet_tf import console, pictures, resampling
 from bigearthnet_tf.archive import bands as band_facts
 from bigearthnet_tf.archive import histograms
 from bigearthnet_tf.archive import statistics as band_statistics
@@ -106,7 +106,7 @@ def run(arguments: argparse.Namespace) -> None:
         band_statistics.write(arguments.out, found, measured.facts)
     if arguments.plot:
         figure = histograms.draw(measured.accumulators, percentages)
-        histograms.save_png(figure, arguments.plot)
+        pictures.save_png(figure, arguments.plot)
     print(measured.facts["source"])
     for name, of in found.items():
         print(f"\n{name}\n{_table(of)}")

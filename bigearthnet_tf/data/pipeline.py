@@ -15,6 +15,7 @@ included, peaks at 1.7 or 2.2 GB, whatever the number of shards
 from __future__ import annotations
 
 from collections.abc import Sequence
+from dataclasses import dataclass
 
 import tensorflow as tf
 
@@ -26,6 +27,45 @@ INTERLEAVED_SHARDS = 8
 # Upper bound of what tf.data may hold in its tunable buffers.
 RAM_BUDGET_BYTES = 2 << 30
 PREFETCHED_BATCHES = 2
+
+
+@dataclass(frozen=True)
+class Share:
+    """What one process of a run reads of every batch.
+
+    A batch is cut into `workers * replicas` equal parts, in its order; a process gets
+    the parts of its own replicas, one after another. So however many processes and
+    replicas share a batch, they see what a single one would.
+
+    Attributes:
+        worker: number of the process, from 0.
+        workers: how many processes there are.
+        replicas: devices of each.
+    """
+
+    worker: int = 0
+    workers: int = 1
+    replicas: int = 1
+
+    @property
+    def parts(self) -> int:
+        """Parts of a batch."""
+        return self.workers * self.replicas
+
+    def check(self, batch_size: int) -> None:
+        """Raises ValueError for a process or a batch size that can't be."""
+        if not 0 <= self.worker < self.workers or self.replicas < 1:
+            raise ValueError(
+                "expected a worker (index, count) with 0 <= index < count, got "
+                f"({self.worker}, {self.workers})"
+            )
+        if batch_size % self.parts:
+            raise ValueError(
+                f"batch_size {batch_size} does not divide into {self.parts} equal parts"
+            )
+
+
+WHOLE = Share()
 
 
 def load_dataset(
@@ -56,8 +96,8 @@ def load_dataset(
         pad: fill the last batch up with a repeated record, and yield a third item,
             the weights (batch,) float32: 1 for a record, 0 for filling.
         start_iteration: begin with this batch of the endless stream.
-        worker: (index, count): this worker's share, every count-th record. Each
-            worker reads all shards and decodes its share.
+        worker: (index, count): this worker's share, one of `count` equal parts of
+            every batch. Each worker reads all shards and decodes its share.
 
     Returns:
         A dataset of (groups, labels). `groups` maps `s1_10m`, `s2_10m`, `s2_20m`,
@@ -67,7 +107,8 @@ def load_dataset(
 
     Raises:
         FileNotFoundError: no such files.
-        ValueError: damaged or foreign files, or bands or labels they do not hold.
+        ValueError: damaged or foreign files, bands or labels they do not hold, a
+            worker that can't be, or batches that do not divide among them.
     """
     return batches(
         reader.open_records(files),
@@ -80,7 +121,7 @@ def load_dataset(
         drop_remainder=drop_remainder,
         pad=pad,
         start_iteration=start_iteration,
-        worker=worker,
+        share=Share(*worker),
     )
 
 
@@ -96,39 +137,67 @@ def batches(
     drop_remainder: bool = False,
     pad: bool = False,
     start_iteration: int = 0,
-    worker: tuple[int, int] = (0, 1),
+    share: Share = WHOLE,
 ) -> tf.data.Dataset:
-    """Returns batches of an opened source; arguments as for `load_dataset`."""
+    """Returns batches of an opened source; arguments as for `load_dataset`.
+
+    Args:
+        source: the records.
+        batch_size: of the whole batch, over all parts.
+        bands: names.
+        label_type: as for `load_dataset`.
+        shuffle_buffer_size: likewise.
+        seed: likewise.
+        repeat: likewise.
+        drop_remainder: likewise.
+        pad: likewise; with several parts one of these two must be set, since an
+            uneven batch has no equal parts.
+        start_iteration: likewise.
+        share: which parts of every batch this process gets, as batches of their own.
+
+    Raises:
+        ValueError: as for `load_dataset`.
+    """
     parse = reader.parser(source, bands, label_type)
-    index, count = worker
-    if not 0 <= index < count or start_iteration < 0:
+    share.check(batch_size)
+    if start_iteration < 0:
+        raise ValueError(f"expected an iteration of 0 or more, got {start_iteration}")
+    if share.parts > 1 and not (pad or drop_remainder or repeat):
         raise ValueError(
-            f"expected a worker (index, count) with 0 <= index < count and an "
-            f"iteration of 0 or more, got {worker} and {start_iteration}"
+            "several workers need full batches; set pad, drop_remainder or repeat"
         )
-    dataset = _serialized(
-        source, shuffle_buffer_size, seed, repeat, start_iteration * batch_size * count
-    )
-    if count > 1:
-        dataset = dataset.shard(count, index)
+    part_size = batch_size // share.parts
+    start = start_iteration * batch_size
+    dataset = _serialized(source, shuffle_buffer_size, seed, repeat, start)
     dataset = dataset.batch(batch_size, drop_remainder=drop_remainder)
 
-    def decode(serialized: tf.Tensor) -> tuple:
-        if not pad:
-            return parse(serialized)
-        filled, weights = _pad(serialized, batch_size)
-        return *parse(filled), weights
+    def own_parts(serialized: tf.Tensor) -> tf.data.Dataset:
+        present = tf.size(serialized)
+        if pad:
+            serialized = _fill(serialized, batch_size)
+        first = share.worker * share.replicas
+        parts = tf.reshape(serialized, (share.parts, part_size))
+        places = tf.reshape(tf.range(batch_size), (share.parts, part_size))
+        weights = tf.cast(places < present, tf.float32)
+        own = slice(first, first + share.replicas)
+        return tf.data.Dataset.from_tensor_slices((parts[own], weights[own]))
 
+    def decode(serialized: tf.Tensor, *weights: tf.Tensor) -> tuple:
+        return *parse(serialized), *(weights if pad else ())
+
+    if pad or share.parts > 1:
+        dataset = dataset.flat_map(own_parts)
     dataset = dataset.map(
         decode, num_parallel_calls=tf.data.AUTOTUNE, deterministic=True
     )
-    if not repeat:
+    if repeat:
+        endless = tf.data.INFINITE_CARDINALITY
+        dataset = dataset.apply(tf.data.experimental.assert_cardinality(endless))
+    else:
+        left = max(0, source.num_records - start)
+        whole = left // batch_size if drop_remainder else -(-left // batch_size)
         dataset = dataset.apply(
-            tf.data.experimental.assert_cardinality(
-                _num_batches(
-                    source, batch_size, drop_remainder, start_iteration, worker
-                )
-            )
+            tf.data.experimental.assert_cardinality(whole * share.replicas)
         )
     options = tf.data.Options()
     options.deterministic = True
@@ -136,7 +205,7 @@ def batches(
     options.experimental_distribute.auto_shard_policy = (
         tf.data.experimental.AutoShardPolicy.OFF
     )
-    return dataset.prefetch(PREFETCHED_BATCHES).with_options(options)
+    return dataset.prefetch(PREFETCHED_BATCHES * share.replicas).with_options(options)
 
 
 def _serialized(
@@ -177,21 +246,7 @@ def _serialized(
     return epochs.flat_map(epoch_of_records).skip(within)
 
 
-def _pad(serialized: tf.Tensor, batch_size: int) -> tuple[tf.Tensor, tf.Tensor]:
-    present = tf.size(serialized)
-    filling = tf.repeat(serialized[:1], batch_size - present)
-    filled = tf.ensure_shape(tf.concat([serialized, filling], 0), (batch_size,))
-    return filled, tf.cast(tf.range(batch_size) < present, tf.float32)
-
-
-def _num_batches(
-    source: reader.RecordSource,
-    batch_size: int,
-    drop_remainder: bool,
-    start_iteration: int,
-    worker: tuple[int, int],
-) -> int:
-    index, count = worker
-    left = source.num_records - start_iteration * batch_size * count
-    share = max(0, -(-(left - index) // count))
-    return share // batch_size if drop_remainder else -(-share // batch_size)
+def _fill(serialized: tf.Tensor, batch_size: int) -> tf.Tensor:
+    """Fills a batch up with its first record."""
+    filling = tf.repeat(serialized[:1], batch_size - tf.size(serialized))
+    return tf.ensure_shape(tf.concat([serialized, filling], 0), (batch_size,))

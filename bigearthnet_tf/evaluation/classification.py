@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import io
 import sys
 from collections.abc import Iterator
 from pathlib import Path
@@ -11,7 +10,7 @@ from typing import Any, cast
 import keras
 import numpy as np
 
-from bigearthnet_tf import files, metrics
+from bigearthnet_tf import files, metrics, pictures
 from bigearthnet_tf.archive import labels as label_facts
 from bigearthnet_tf.evaluation import baselines, plots, report
 from bigearthnet_tf.records import reader
@@ -190,9 +189,8 @@ def _write_tensorboard(
     log = logs.RunLog(out_dir)
     log.write("test", iteration, logs.overall(result))
     for caption, figure in figures:
-        buffer = io.BytesIO()
-        figure.savefig(buffer, format="png", dpi=100)
-        log.write_png("test", iteration, f"report/{caption}", buffer.getvalue())
+        image = pictures.to_png(figure, dpi=100)
+        log.write_png("test", iteration, f"report/{caption}", image)
     log.close()
 
 

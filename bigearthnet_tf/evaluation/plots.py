@@ -1,19 +1,15 @@
 """The pictures of a report.
 
-Figures are built on `matplotlib.figure.Figure` and drawn by its Agg canvas: no pyplot,
-no global state, nothing to close. Colours are those of Okabe and Ito ("Color Universal
-Design", 2008), told apart under every common colour blindness; where label colours are
-given, position and text carry the meaning and colour only recalls the maps.
+Where label colours are given, position and text carry the meaning and colour only
+recalls the maps.
 """
 
 from __future__ import annotations
 
 import base64
-import io
 import math
 import textwrap
 from collections.abc import Mapping, Sequence
-from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -22,24 +18,15 @@ from matplotlib.figure import Figure
 from matplotlib.ticker import FuncFormatter, MaxNLocator
 from sklearn.metrics import precision_recall_curve
 
-from bigearthnet_tf import files
+from bigearthnet_tf import pictures
 from bigearthnet_tf.metrics import ranking
+from bigearthnet_tf.pictures import GREY, INK, LIGHT, OKABE_ITO
 
-_INK, _GREY, _LIGHT = "#1b1f24", "#5c6670", "#d8dde3"
-_OKABE_ITO = (
-    "#0072B2",
-    "#D55E00",
-    "#009E73",
-    "#CC79A7",
-    "#E69F00",
-    "#56B4E9",
-    "#000000",
-)
 # Shape, size in points and face of the baselines' markers, so that of two on one place
 # both can be seen.
 _MARKERS = (
     ("D", 6.5, "white"),
-    ("o", 4.5, _INK),
+    ("o", 4.5, INK),
     ("s", 8.0, "none"),
     ("^", 5.0, "white"),
 )
@@ -85,11 +72,11 @@ def per_label_bars(
     figure = _page(9.0, 1.1 + 0.36 * len(names))
     axes, table = figure.subplots(1, 2, sharey=True, width_ratios=(1, 0.2))
     axes.barh(
-        places, average_precision, 0.72, color=colours, edgecolor=_INK, linewidth=0.6
+        places, average_precision, 0.72, color=colours, edgecolor=INK, linewidth=0.6
     )
     mean = float(np.mean(average_precision))
     axes.axvline(
-        mean, color=_INK, linestyle="--", linewidth=1.2, label=f"macro mean {mean:.3f}"
+        mean, color=INK, linestyle="--", linewidth=1.2, label=f"macro mean {mean:.3f}"
     )
     for index, (name, values) in enumerate(baselines.items()):
         marker, size, face = _MARKERS[index % len(_MARKERS)]
@@ -100,7 +87,7 @@ def per_label_bars(
             marker=marker,
             markersize=size,
             markerfacecolor=face,
-            markeredgecolor=_INK,
+            markeredgecolor=INK,
             clip_on=False,
             zorder=3,
             label=name,
@@ -109,7 +96,7 @@ def per_label_bars(
     axes.set_ylim(len(names) - 0.4, -0.6)
     axes.set_xlim(0, 1)
     axes.set_xlabel("average precision", fontsize=10)
-    axes.grid(axis="x", color=_LIGHT, linewidth=0.8)
+    axes.grid(axis="x", color=LIGHT, linewidth=0.8)
     _finish(axes)
     axes.tick_params(axis="y", length=0, pad=7)
     table.set_axis_off()
@@ -130,7 +117,7 @@ def _add_column(axes: Axes, x: float, title: str, texts: Sequence[str]) -> None:
             horizontalalignment="right",
             verticalalignment="center",
             fontsize=9,
-            color=_GREY if place < 0 else _INK,
+            color=GREY if place < 0 else INK,
         )
 
 
@@ -167,7 +154,7 @@ def precision_recall_curves(
         panels, names, labels.T, scores.T, strict=False
     ):
         _draw_curve(panel, truth, ranked)
-        panel.set_title(textwrap.fill(name, 30), fontsize=8, color=_INK)
+        panel.set_title(textwrap.fill(name, 30), fontsize=8, color=INK)
     for panel in panels[len(names) :]:
         panel.set_axis_off()
     # Panels above an empty place carry the axis that the place would have had.
@@ -197,7 +184,7 @@ def _draw_curve(axes: Axes, labels: np.ndarray, scores: np.ndarray) -> None:
     axes.set_ylim(0, 1.03)
     axes.set_xticks([0, 0.5, 1], ["0", "0.5", "1"])
     axes.set_yticks([0, 0.5, 1], ["0", "0.5", "1"])
-    axes.grid(color=_LIGHT, linewidth=0.6)
+    axes.grid(color=LIGHT, linewidth=0.6)
     _finish(axes)
     positives = int(labels.sum())
     if positives == 0:
@@ -208,7 +195,7 @@ def _draw_curve(axes: Axes, labels: np.ndarray, scores: np.ndarray) -> None:
     kept = np.searchsorted(recall, np.linspace(0, 1, _CURVE_POINTS))
     kept = np.unique(np.append(kept, len(recall) - 1))
     curve = recall[kept], precision[kept]
-    blue, vermilion = _OKABE_ITO[:2]
+    blue, vermilion = OKABE_ITO[:2]
     axes.fill_between(*curve, step="pre", color=blue, alpha=0.15, linewidth=0)
     axes.plot(
         *curve, drawstyle="steps-pre", color=blue, linewidth=1.4, label="model's scores"
@@ -238,7 +225,7 @@ def _note(axes: Axes, text: str, *, top_right: bool) -> None:
         horizontalalignment="right" if top_right else "left",
         verticalalignment="top" if top_right else "bottom",
         fontsize=8,
-        color=_INK,
+        color=INK,
         bbox={"facecolor": "white", "alpha": 0.8, "edgecolor": "none", "pad": 1.5},
     )
 
@@ -277,7 +264,7 @@ def history_curves(
     columns = len(panels) if len(panels) <= 3 else 2
     rows = math.ceil(len(panels) / columns)
     figure = _page(max(4.2 * columns, 5.0), 3.3 * rows + 0.3)
-    figure.suptitle(title, fontsize=11, color=_INK)
+    figure.suptitle(title, fontsize=11, color=INK)
     grid = figure.subplots(rows, columns, squeeze=False).ravel()
     for axes, (panel, series) in zip(grid, panels.items(), strict=False):
         _draw_history(axes, panel, series)
@@ -293,7 +280,7 @@ def _draw_history(axes: Axes, panel: str, series: Mapping[str, np.ndarray]) -> N
         split = name.rpartition("/")[0]
         axes.plot(
             *curve.T,
-            color=_OKABE_ITO[index % len(_OKABE_ITO)],
+            color=OKABE_ITO[index % len(OKABE_ITO)],
             linestyle="--" if shared and split.startswith("train") else "-",
             linewidth=1.3,
             marker="o" if len(curve) <= _MARKED_POINTS else None,
@@ -302,12 +289,12 @@ def _draw_history(axes: Axes, panel: str, series: Mapping[str, np.ndarray]) -> N
         )
     if shared:
         axes.set_ylim(0, 1)
-    axes.set_title(_words(panel), fontsize=10, color=_INK)
+    axes.set_title(_words(panel), fontsize=10, color=INK)
     axes.set_xlabel("iteration", fontsize=9)
     axes.set_xlim(left=0)
     axes.xaxis.set_major_locator(MaxNLocator(4, steps=[1, 2, 5, 10], integer=True))
     axes.xaxis.set_major_formatter(FuncFormatter(lambda value, _: f"{value:,.0f}"))
-    axes.grid(color=_LIGHT, linewidth=0.8)
+    axes.grid(color=LIGHT, linewidth=0.8)
     axes.legend(fontsize=8, framealpha=0.8, edgecolor="none")
     _finish(axes)
 
@@ -348,29 +335,12 @@ def _laid_out(figure: Figure) -> Figure:
 def _finish(axes: Axes) -> None:
     """Gives axes the look that all figures share."""
     axes.spines[["top", "right"]].set_visible(False)
-    axes.spines[["left", "bottom"]].set_color(_GREY)
-    axes.tick_params(colors=_INK, labelsize=8 if axes.get_title() else 9)
+    axes.spines[["left", "bottom"]].set_color(GREY)
+    axes.tick_params(colors=INK, labelsize=8 if axes.get_title() else 9)
     axes.set_axisbelow(True)
-
-
-def save_png(figure: Figure, path: Path | str) -> None:
-    """Writes a figure as PNG, atomically.
-
-    The file names no program and no time: the same figure gives the same bytes.
-    """
-    with files.write_atomically(path) as temporary:
-        temporary.write_bytes(_png(figure))
 
 
 def to_data_uri(figure: Figure) -> str:
     """Returns a figure as a `data:` address of a PNG, to stand inside an HTML page."""
-    return "data:image/png;base64," + base64.b64encode(_png(figure)).decode("ascii")
-
-
-def _png(figure: Figure) -> bytes:
-    """Returns the bytes of a figure's PNG."""
-    buffer = io.BytesIO()
-    figure.savefig(
-        buffer, format="png", dpi=_DPI, facecolor="white", metadata={"Software": None}
-    )
-    return buffer.getvalue()
+    data = base64.b64encode(pictures.to_png(figure))
+    return "data:image/png;base64," + data.decode("ascii")

@@ -9,17 +9,15 @@ from __future__ import annotations
 
 import csv
 import html
-import json
 import re
 from collections.abc import Mapping, Sequence
 from pathlib import Path
-from string import Template
 from typing import Any
 
 import numpy as np
 
 from bigearthnet_tf import files
-from bigearthnet_tf.evaluation import plots
+from bigearthnet_tf.evaluation import page, plots
 
 Rows = Sequence[Mapping[str, Any]]
 """One mapping per label, all with the same keys: column name to text or number."""
@@ -59,79 +57,6 @@ _COLUMN_TITLES = {
     "auroc": "ROC area",
 }
 
-_PAGE = Template("""\
-<!doctype html>
-<html lang="en">
-<head>
-<meta charset="utf-8">
-<meta name="viewport" content="width=device-width, initial-scale=1">
-<title>$title</title>
-<style>
-$style</style>
-</head>
-<body>
-<main>
-<h1>$title</h1>
-$body
-</main>
-</body>
-</html>
-""")
-
-_STYLE = """\
-:root {
-  color-scheme: light dark;
-  --page: #fff; --ink: #1b1f24; --soft: #5c6670; --line: #d8dde3; --bar: #cfe3f1;
-  --head: #f4f6f8;
-}
-@media (prefers-color-scheme: dark) {
-  :root {
-    --page: #14181d; --ink: #e6e9ed; --soft: #9aa5b1; --line: #333b45; --bar: #1f4058;
-    --head: #1d232a;
-  }
-}
-* { box-sizing: border-box; }
-body {
-  margin: 0; background: var(--page); color: var(--ink);
-  font: 16px/1.5 system-ui, -apple-system, "Segoe UI", Roboto, "Liberation Sans",
-    sans-serif;
-}
-main { max-width: 1100px; margin: 0 auto; padding: 1.5rem 1rem 4rem; }
-h1 { font-size: 1.7rem; line-height: 1.2; margin: 0 0 1rem; overflow-wrap: anywhere; }
-h2 { font-size: 1.2rem; margin: 2.5rem 0 .6rem; }
-dl { display: grid; grid-template-columns: max-content 1fr; gap: .2rem 1.2rem;
-  margin: 0; }
-dt { color: var(--soft); }
-dd { margin: 0; overflow-wrap: anywhere; }
-.scroll { overflow-x: auto; }
-table { border-collapse: collapse; font-size: .92rem; min-width: 50%; }
-th, td { padding: .3rem .7rem; border-bottom: 1px solid var(--line); text-align: right;
-  font-variant-numeric: tabular-nums; }
-thead th { background: var(--head); color: var(--soft); font-weight: 600;
-  vertical-align: bottom; }
-th:first-child, td.text { text-align: left; }
-td.text { overflow-wrap: anywhere; min-width: 14rem; }
-tbody th { font-weight: 400; min-width: 11rem; background: var(--page); }
-th:first-child { position: sticky; left: 0; z-index: 1; }
-td:nth-child(2) { font-weight: 600; }
-td.bar { background: linear-gradient(var(--bar), var(--bar)) no-repeat 0 50% / 0 75%; }
-.labels td:nth-child(2) { font-weight: 400; }
-figure { margin: 0 0 2rem; }
-img { display: block; max-width: 100%; height: auto; background: #fff; padding: .5rem;
-  border: 1px solid var(--line); border-radius: 6px; }
-figcaption { color: var(--soft); margin-top: .4rem; }
-summary { cursor: pointer; font-size: 1.2rem; font-weight: 700;
-  margin: 2.5rem 0 .6rem; }
-@media (max-width: 600px) {
-  dl { grid-template-columns: 1fr; gap: 0; }
-  dd { margin-bottom: .5rem; }
-  th, td { padding: .3rem .45rem; }
-  tbody th { min-width: 8rem; }
-  table { font-size: .85rem; }
-  img { max-width: none; width: 760px; }
-}
-"""
-
 
 def write_report(
     path: Path | str,
@@ -165,17 +90,14 @@ def write_report(
     headlines = {key: text for key, text in _HEADLINES.items() if key in metrics}
     every = {key: key for column in columns.values() for key in column}
     sections = [
-        _definitions(run),
-        _section("Results", _comparison(headlines, columns, ".4f")),
-        _section("Labels", _label_table(per_class)),
-        _section("Figures", "".join(_figure(*pair) for pair in figures)),
-        _folded("All measures", _comparison(every, columns, ".6g")),
-        _folded("Config", _settings(config or {})),
+        page.definitions(run),
+        page.section("Results", _comparison(headlines, columns, ".4f")),
+        page.section("Labels", _label_table(per_class)),
+        page.section("Figures", "".join(_figure(*pair) for pair in figures)),
+        page.folded("All measures", _comparison(every, columns, ".6g")),
+        page.folded("Config", _settings(config or {})),
     ]
-    page = _PAGE.substitute(
-        title=html.escape(title), style=_STYLE, body="\n".join(filter(None, sections))
-    )
-    files.write_text(path, page)
+    files.write_text(path, page.render(title, sections))
 
 
 def per_class_table(
@@ -230,42 +152,21 @@ def write_per_class_csv(path: Path | str, rows: Rows) -> None:
         writer.writerows(rows)
 
 
-def _section(title: str, content: str) -> str:
-    """Returns content under a heading, or nothing if there is none."""
-    return f"<section><h2>{title}</h2>\n{content}</section>" if content else ""
-
-
-def _folded(title: str, content: str) -> str:
-    """Returns content that opens on a click, or nothing if there is none."""
-    if not content:
-        return ""
-    return f"<details><summary>{title}</summary>\n{content}</details>"
-
-
-def _definitions(pairs: Mapping[str, Any]) -> str:
-    """Returns names and values as a list."""
-    lines = [
-        f"<dt>{html.escape(str(name))}</dt><dd>{html.escape(_text(value))}</dd>\n"
-        for name, value in pairs.items()
-    ]
-    return f"<dl>\n{''.join(lines)}</dl>" if lines else ""
-
-
 def _comparison(
     titles: Mapping[str, str], columns: Mapping[str, Mapping[str, float]], form: str
 ) -> str:
     """Returns a table with a line per measure and a column per set of metrics."""
     lines = [
         [
-            _cell(title, row_head=True),
+            page.cell(title, row_head=True),
             *(
-                _cell(format(column[key], form) if key in column else "–")
+                page.cell(format(column[key], form) if key in column else "–")
                 for column in columns.values()
             ),
         ]
         for key, title in titles.items()
     ]
-    return _table(["Measure", *columns], lines)
+    return page.table(["Measure", *columns], lines)
 
 
 def _label_table(rows: Rows) -> str:
@@ -279,45 +180,19 @@ def _label_table(rows: Rows) -> str:
             forms = {int: ",d", float: ".4f"}
             text = format(value, forms.get(type(value), ""))
             bar = float(value) if column == "average_precision" else None
-            cells.append(_cell(text, row_head=index == 0, bar=bar))
+            cells.append(page.cell(text, row_head=index == 0, bar=bar))
         lines.append(cells)
     titles = [_COLUMN_TITLES.get(column, column) for column in rows[0]]
-    return _table(titles, lines, kind="labels")
+    return page.table(titles, lines, kind="labels")
 
 
 def _settings(config: Mapping[str, Any]) -> str:
     """Returns the table of a config, values as JSON."""
     lines = [
-        [
-            _cell(key, row_head=True),
-            f'<td class="text">{html.escape(_json(value))}</td>',
-        ]
+        [page.cell(key, row_head=True), page.json_cell(value)]
         for key, value in config.items()
     ]
-    return _table(["Key", "Value"], lines)
-
-
-def _table(heads: Sequence[str], lines: Sequence[Sequence[str]], kind: str = "") -> str:
-    """Returns a table of finished cells that scrolls sideways where it must."""
-    if not lines:
-        return ""
-    head = "".join(f'<th scope="col">{html.escape(text)}</th>' for text in heads)
-    body = "".join(f"<tr>{''.join(cells)}</tr>\n" for cells in lines)
-    return (
-        f'<div class="scroll" tabindex="0"><table class="{kind}">\n'
-        f"<thead><tr>{head}</tr></thead>\n<tbody>\n{body}</tbody>\n</table></div>\n"
-    )
-
-
-def _cell(text: str, *, row_head: bool = False, bar: float | None = None) -> str:
-    """Returns one cell; `bar` is the share of it that is shaded."""
-    text = html.escape(text)
-    if row_head:
-        # Keys are long: on a narrow screen they may break after an underscore.
-        return f'<th scope="row">{text.replace("_", "_<wbr>")}</th>'
-    if bar is None:
-        return f"<td>{text}</td>"
-    return f'<td class="bar" style="background-size: {bar:.1%} 75%">{text}</td>'
+    return page.table(["Key", "Value"], lines)
 
 
 def _figure(caption: str, figure: plots.Figure) -> str:
@@ -328,15 +203,3 @@ def _figure(caption: str, figure: plots.Figure) -> str:
         f'<figure><div class="scroll" tabindex="0"><img src="{source}" '
         f'alt="{caption}"></div><figcaption>{caption}</figcaption></figure>\n'
     )
-
-
-def _text(value: Any) -> str:
-    """Returns a value as a reader would write it: lists with commas."""
-    if isinstance(value, list | tuple):
-        return ", ".join(str(item) for item in value)
-    return str(value)
-
-
-def _json(value: Any) -> str:
-    """Returns a value as JSON, or as text if it has no JSON form."""
-    return json.dumps(value, ensure_ascii=False, default=str)

@@ -1,26 +1,30 @@
 """Random changes of the training images, as layers on the device.
 
-Each layer takes (batch, height, width, bands), changes every sample on its own, and
-hands images on untouched in inference. The labels of a patch survive all of them.
+Each layer takes (batch, height, width, bands), standardised, or a list of such tensors,
+one a resolution; it changes every sample on its own, and hands images on untouched in
+inference. The labels of a patch survive all of them. `mixing` has those that don't
+leave them alone.
 """
 
 from __future__ import annotations
 
+import abc
+import itertools
+import math
+from collections.abc import Sequence
 from typing import Any
 
 import keras
 from keras import ops
 
 from bigearthnet_tf import registry
-from bigearthnet_tf.models import layers
+from bigearthnet_tf.models import draws, layers
 
 AUGMENTATIONS: registry.Registry[type[Augmentation]] = registry.Registry("augmentation")
 
 
-class Augmentation(keras.layers.Layer):
+class Augmentation(keras.layers.Layer, abc.ABC):
     """What the layers of this module have in common.
-
-    A list of tensors, one a resolution, is changed alike, sample by sample.
 
     Args:
         seed: of the layer's own stream of random numbers.
@@ -36,17 +40,12 @@ class Augmentation(keras.layers.Layer):
         """Returns the images, in training changed at random."""
         if not training:
             return inputs
-        batch = ops.shape(keras.tree.flatten(inputs)[0])[0]
-        moves = self.draw(batch)
-        return keras.tree.map_structure(lambda x: self.move(x, moves), inputs)
+        changed = self.change(keras.tree.flatten(inputs))
+        return keras.tree.pack_sequence_as(inputs, changed)
 
-    def draw(self, batch: Any) -> Any:
-        """Returns random numbers (batch, ...) that say what happens to each sample."""
-        raise NotImplementedError
-
-    def move(self, images: Any, moves: Any) -> Any:
-        """Returns images (batch, height, width, bands) changed as `moves` says."""
-        raise NotImplementedError
+    @abc.abstractmethod
+    def change(self, images: Sequence[Any]) -> list[Any]:
+        """Returns tensors (batch, height, width, bands), all of the same samples."""
 
     def compute_output_shape(
         self, input_shape: tuple[int | None, ...]
@@ -59,17 +58,34 @@ class Augmentation(keras.layers.Layer):
         return {**super().get_config(), "seed": self.seed}
 
 
+class Movement(Augmentation):
+    """An augmentation that moves pixels: those of all tensors alike."""
+
+    def change(self, images: Sequence[Any]) -> list[Any]:
+        """Returns the tensors, each sample moved the same way in all of them."""
+        moves = self.draw(ops.shape(images[0])[0])
+        return [self.move(tensor, moves) for tensor in images]
+
+    @abc.abstractmethod
+    def draw(self, batch: Any) -> Any:
+        """Returns random numbers (..., batch, ...): what happens to each sample."""
+
+    @abc.abstractmethod
+    def move(self, images: Any, moves: Any) -> Any:
+        """Returns images (batch, height, width, bands) moved as `moves` says."""
+
+
 @AUGMENTATIONS.register("flips")
-@keras.saving.register_keras_serializable(package="bigearthnet_tf")
-class RandomFlips(Augmentation):
+@keras.saving.register_keras_serializable(package=layers.PACKAGE)
+class RandomFlips(Movement):
     """Flips east to west and north to south, each with probability one half."""
 
     def draw(self, batch: Any) -> Any:
         """Returns (2, batch, 1, 1, 1) bool: east to west, and north to south."""
-        draws = keras.random.randint(
+        drawn = keras.random.randint(
             (2, batch, 1, 1, 1), 0, 2, seed=self.seed_generator
         )
-        return draws == 1
+        return drawn == 1
 
     def move(self, images: Any, moves: Any) -> Any:
         """Returns the images, each left alone or flipped along one or both axes."""
@@ -78,8 +94,8 @@ class RandomFlips(Augmentation):
 
 
 @AUGMENTATIONS.register("quarter_turns")
-@keras.saving.register_keras_serializable(package="bigearthnet_tf")
-class RandomQuarterTurns(Augmentation):
+@keras.saving.register_keras_serializable(package=layers.PACKAGE)
+class RandomQuarterTurns(Movement):
     """Turns by 0, 90, 180 or 270 degrees, each with probability one quarter.
 
     Raises:
@@ -108,3 +124,167 @@ class RandomQuarterTurns(Augmentation):
         north_south = (moves == 1) | (moves == 2)
         images = ops.where(north_south, ops.flip(images, axis=1), images)
         return ops.where(moves >= 2, ops.flip(images, axis=2), images)
+
+
+@AUGMENTATIONS.register("crops")
+@keras.saving.register_keras_serializable(package=layers.PACKAGE)
+class RandomCrops(Movement):
+    """Cuts a square out of each patch and enlarges it to the whole.
+
+    Its share of the area is uniform between `smallest_share` and 1, its place uniform
+    within the patch; neither is bound to whole pixels, so that the same box is cut at
+    every resolution. Enlarged bilinearly by two products with matrices, in float32
+    whatever the precision of the images; a GPU that lets TensorFlow use TF32 rounds
+    there to ten bits after the leading one.
+
+    Args:
+        smallest_share: of the area, above 0 and at most 1.
+        seed: of the layer's own stream of random numbers.
+        **kwargs: of `keras.layers.Layer`.
+
+    Raises:
+        ValueError: an impossible share.
+    """
+
+    def __init__(
+        self, smallest_share: float = 0.5, seed: int | None = None, **kwargs: Any
+    ) -> None:
+        super().__init__(seed, **kwargs)
+        if not 0 < smallest_share <= 1:
+            raise ValueError(
+                "expected a smallest share of the crops above 0 and at most 1, got "
+                f"{smallest_share}"
+            )
+        self.smallest_share = float(smallest_share)
+
+    def draw(self, batch: Any) -> Any:
+        """Returns northern edge, western edge and side, each (batch,) float32.
+
+        In sides of a patch: all in [0, 1], and an edge plus the side at most 1.
+        """
+        drawn = draws.uniform((3, batch), self.seed_generator)
+        side = ops.sqrt(1 - (1 - self.smallest_share) * drawn[2])
+        return drawn[0] * (1 - side), drawn[1] * (1 - side), side
+
+    def move(self, images: Any, moves: Any) -> Any:
+        """Returns the boxes of the images, enlarged."""
+        north, west, side = moves
+        rows = _enlarging_weights(north, side, images.shape[1])
+        columns = _enlarging_weights(west, side, images.shape[2])
+        enlarged = ops.einsum("bij,bjkc->bikc", rows, ops.cast(images, "float32"))
+        enlarged = ops.einsum("bij,bkjc->bkic", columns, enlarged)
+        return ops.cast(enlarged, images.dtype)
+
+    def get_config(self) -> dict[str, Any]:
+        """Returns what the layer is built from."""
+        return {**super().get_config(), "smallest_share": self.smallest_share}
+
+
+def _enlarging_weights(start: Any, side: Any, pixels: int) -> Any:
+    """Returns the matrices that enlarge a stretch of an axis to the whole axis.
+
+    Bilinear at half-pixel centres; the outermost pixels are repeated.
+
+    Args:
+        start: of the stretch, (batch,), in lengths of the axis.
+        side: length of the stretch, likewise.
+        pixels: along the axis.
+
+    Returns:
+        (batch, pixels, pixels) float32, whose rows sum to one.
+    """
+    pixel = ops.arange(pixels, dtype="float32")
+    position = start[:, None] * pixels + side[:, None] * (pixel + 0.5) - 0.5
+    position = ops.clip(position, 0, pixels - 1)
+    return ops.relu(1 - ops.abs(position[:, :, None] - pixel))
+
+
+@AUGMENTATIONS.register("band_drop")
+@keras.saving.register_keras_serializable(package=layers.PACKAGE)
+class RandomBandDrop(Augmentation):
+    """Sets bands of each sample to 0, which is their mean once standardised.
+
+    Each with probability `rate`, drawn over the bands of all tensors of a list. Where
+    that would take all bands, one of them stays, each as likely as the others. What
+    stays is not enlarged as dropout does: the bands of a patch are not summed up.
+
+    Args:
+        rate: at least 0 and below 1.
+        seed: of the layer's own stream of random numbers.
+        **kwargs: of `keras.layers.Layer`.
+
+    Raises:
+        ValueError: an impossible rate.
+    """
+
+    def __init__(
+        self, rate: float = 0.1, seed: int | None = None, **kwargs: Any
+    ) -> None:
+        super().__init__(seed, **kwargs)
+        if not 0 <= rate < 1:
+            raise ValueError(
+                f"expected a rate of dropped bands of at least 0 and below 1, got "
+                f"{rate}"
+            )
+        self.rate = float(rate)
+
+    def change(self, images: Sequence[Any]) -> list[Any]:
+        """Returns the images without the dropped bands."""
+        bands = [tensor.shape[-1] for tensor in images]
+        drawn = draws.uniform(
+            (ops.shape(images[0])[0], 1, 1, sum(bands)), self.seed_generator
+        )
+        # The largest number stays in any case.
+        bound = ops.minimum(self.rate, ops.max(drawn, axis=-1, keepdims=True))
+        stays = drawn >= bound
+        return [
+            ops.where(stays[..., end - count : end], tensor, ops.zeros_like(tensor))
+            for tensor, count, end in zip(
+                images, bands, itertools.accumulate(bands), strict=True
+            )
+        ]
+
+    def get_config(self) -> dict[str, Any]:
+        """Returns what the layer is built from."""
+        return {**super().get_config(), "rate": self.rate}
+
+
+@AUGMENTATIONS.register("noise")
+@keras.saving.register_keras_serializable(package=layers.PACKAGE)
+class RandomNoise(Augmentation):
+    """Adds Gaussian noise, every pixel of every band its own.
+
+    To pixels as the network sees them: after resampling, where there is any.
+
+    Args:
+        deviation: of the noise, in standard deviations of each band; at least 0.
+        seed: of the layer's own stream of random numbers.
+        **kwargs: of `keras.layers.Layer`.
+
+    Raises:
+        ValueError: an impossible deviation.
+    """
+
+    def __init__(
+        self, deviation: float = 0.05, seed: int | None = None, **kwargs: Any
+    ) -> None:
+        super().__init__(seed, **kwargs)
+        if not 0 <= deviation < math.inf:
+            raise ValueError(
+                f"expected a finite deviation of the noise of at least 0, got "
+                f"{deviation}"
+            )
+        self.deviation = float(deviation)
+
+    def change(self, images: Sequence[Any]) -> list[Any]:
+        """Returns the images with noise."""
+        return [self._disturb(tensor) for tensor in images]
+
+    def _disturb(self, images: Any) -> Any:
+        noise = draws.normal(ops.shape(images), self.seed_generator)
+        disturbed = ops.cast(images, "float32") + self.deviation * noise
+        return ops.cast(disturbed, images.dtype)
+
+    def get_config(self) -> dict[str, Any]:
+        """Returns what the layer is built from."""
+        return {**super().get_config(), "deviation": self.deviation}

@@ -6,6 +6,7 @@ import random
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
+from types import MappingProxyType
 from typing import Any
 
 import keras
@@ -42,6 +43,7 @@ def assemble(
     image_size: int = 120,
     interpolation: str = "nearest",
     augmentation: Sequence[str] = (),
+    augmentation_options: Mapping[str, Mapping[str, Any]] = MappingProxyType({}),
     drop_rate: float = 0.0,
     drop_path_rate: float = 0.0,
     head_dims: Sequence[int] = (),
@@ -65,6 +67,8 @@ def assemble(
         image_size: pixels a side that all bands are resampled to.
         interpolation: a name of `resampling.KERNELS`.
         augmentation: names of `augmentation.AUGMENTATIONS`, applied in this order.
+        augmentation_options: of their layers, by name: `{"noise": {"deviation": 0.1}}`;
+            those of names that `augmentation` leaves out don't matter.
         drop_rate: dropout before the head, and before each of its hidden layers.
         drop_path_rate: stochastic depth of the deepest block.
         head_dims: units of hidden layers between features and head, each followed by
@@ -102,11 +106,12 @@ def assemble(
                 for x, g in zip(planes, groups, strict=True)
             ]
             x = _stack(planes, groups, band_order, "preprocessing_stack")
-            x = _augment(x, augmentation)
+            x = _augment(x, augmentation, augmentation_options)
         else:
             by_pixels = _stack_by_resolution(planes, groups, band_order)
-            moved = _augment(list(by_pixels.values()), augmentation)
-            x = dict(zip(by_pixels, moved, strict=True))
+            planes = list(by_pixels.values())
+            changed = _augment(planes, augmentation, augmentation_options)
+            x = dict(zip(by_pixels, changed, strict=True))
         x = _build(entry, x, options)
         x = keras.layers.Identity(name="features")(x)
         x = _hidden_layers(x, head_dims, drop_rate)
@@ -221,9 +226,15 @@ def _hidden_layers(x: Any, dims: Sequence[int], drop_rate: float) -> Any:
     return x
 
 
-def _augment(x: Any, names: Sequence[str]) -> Any:
+def _augment(
+    x: Any, names: Sequence[str], options: Mapping[str, Mapping[str, Any]]
+) -> Any:
     """Applies augmentations; all tensors of a list get the same ones."""
+    if len(set(names)) != len(names):
+        raise ValueError(f"expected each augmentation once, got {list(names)}")
+    for name in (*names, *options):
+        augmentations.AUGMENTATIONS.resolve(name)
     for name in names:
         layer = augmentations.AUGMENTATIONS.get(name)
-        x = layer(name=f"augmentation_{name}")(x)
+        x = layer(name=f"augmentation_{name}", **options.get(name, {}))(x)
     return x

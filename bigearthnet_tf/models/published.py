@@ -158,7 +158,7 @@ def strip_prefix(
     """
     expected = _variables(model, naming)
     first = next(iter(expected))
-    # The longest first: `fc.weight` also ends `model.fc.weight`.
+    # `fc.weight` also ends `other.fc.weight`: the prefix that fits most names counts.
     prefixes = sorted({n.removesuffix(first) for n in tensors if n.endswith(first)})
     best = max(
         prefixes or [""], key=lambda p: sum(p + name in tensors for name in expected)

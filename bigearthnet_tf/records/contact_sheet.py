@@ -1,13 +1,11 @@
 """Contact sheets: records as small pictures with their names and labels.
 
-A page is one matplotlib axes in inches, y downwards, on which everything has its place;
-like the pictures of a report it needs no pyplot and no global state.
+A page is one matplotlib axes in inches, y downwards, on which everything has its place.
 """
 
 from __future__ import annotations
 
 import functools
-import io
 import re
 from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass
@@ -21,15 +19,15 @@ from matplotlib.font_manager import FontProperties
 from matplotlib.patches import Rectangle
 from numpy.typing import NDArray
 
-from bigearthnet_tf import files
+from bigearthnet_tf import pictures
 from bigearthnet_tf.archive import bands as band_facts
 from bigearthnet_tf.archive import composites, labels
 from bigearthnet_tf.archive.patch import Patch
+from bigearthnet_tf.pictures import GREY, INK, LIGHT
 
 # Beyond, a sheet is no longer looked at, and too tall for many programs.
 MAX_RECORDS = 240
 
-_INK, _GREY, _LIGHT = "#1b1f24", "#5c6670", "#d8dde3"
 _DPI = 200
 _SMALL, _TEXT, _TITLE = 5.5, 6.5, 9.0  # points
 _LINE = 1.35  # from line to line, in heights of the font
@@ -218,7 +216,7 @@ def draw(records: Sequence[Record], title: str) -> Figure:
         for index, panel in enumerate(panels):
             x = _MARGIN + column * pitch + index * (side + _BETWEEN_PANELS)
             heading = [[(0.0, _Chip(panel.title))]]
-            _write(axes, x, top - _inches(_TEXT), heading, _TEXT, _GREY)
+            _write(axes, x, top - _inches(_TEXT), heading, _TEXT, GREY)
     _write(axes, _MARGIN, tops[-1], foot, _TEXT)
     return figure
 
@@ -231,11 +229,8 @@ def save_png(figure: Figure, path: Path | str) -> None:
         ValueError: the path does not end with `.png`.
     """
     check_path(path)
-    buffer = io.BytesIO()
-    figure.savefig(buffer, format="png", dpi=_DPI, metadata={"Software": None})
     try:
-        with files.write_atomically(path) as temporary:
-            temporary.write_bytes(buffer.getvalue())
+        pictures.save_png(figure, path)
     except OSError as error:
         raise OSError(f"{path}: can't be written ({error.strerror})") from error
 
@@ -345,7 +340,7 @@ def _height(lines: Sequence[_Line], points: float) -> float:
 
 def _page(width: float, height: float) -> tuple[Figure, Axes]:
     """Returns a page and axes that cover it, in inches from its upper left corner."""
-    figure = Figure(figsize=(width, height), dpi=_DPI, facecolor="white")
+    figure = Figure(figsize=(width, height), dpi=_DPI)
     axes = figure.add_axes((0, 0, 1, 1))
     axes.set_axis_off()
     axes.set(xlim=(0, width), ylim=(height, 0), autoscale_on=False)
@@ -359,15 +354,15 @@ def _draw_cell(
         left = x + index * (side + _BETWEEN_PANELS)
         missing = panel.missing(cell.record.patch)
         if missing:
-            _box(axes, left, y, side, _LIGHT)
+            _box(axes, left, y, side, LIGHT)
             note = [[(0.05, _Chip(f"no {' '.join(missing)}"))]]
-            _write(axes, left, y + side / 2, note, _SMALL, _GREY)
+            _write(axes, left, y + side / 2, note, _SMALL, GREY)
         else:
             picture = panel.paint(cell.record.patch)
             extent = (left, left + side, y + side, y)
             axes.imshow(picture, extent=extent, aspect="auto")
     y += side + _ABOVE_CAPTION
-    _write(axes, x, y, cell.name_lines, _SMALL, _GREY)
+    _write(axes, x, y, cell.name_lines, _SMALL, GREY)
     _write(axes, x, y + _height(cell.name_lines, _SMALL), cell.label_lines, _TEXT)
 
 
@@ -377,7 +372,7 @@ def _write(
     y: float,
     lines: Sequence[_Line],
     points: float,
-    colour: str = _INK,
+    colour: str = INK,
 ) -> None:
     """Writes lines downwards from a place."""
     for line in lines:
@@ -394,5 +389,5 @@ def _write(
 
 def _box(axes: Axes, x: float, y: float, side: float, colour: str) -> None:
     axes.add_patch(
-        Rectangle((x, y), side, side, facecolor=colour, edgecolor=_GREY, linewidth=0.3)
+        Rectangle((x, y), side, side, facecolor=colour, edgecolor=GREY, linewidth=0.3)
     )

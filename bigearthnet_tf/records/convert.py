@@ -10,7 +10,7 @@ import csv
 import io
 import logging
 import math
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from typing import Any
 
 import bigearthnet_tf
@@ -214,16 +214,12 @@ def _is_there(out_dir: storage.StrPath, shard: manifest.Shard) -> bool:
     return storage.exists(path) and storage.size(path) == shard.num_bytes
 
 
-def _check_space(works: Any, out_dir: storage.StrPath) -> None:
+def _check_space(works: Iterable[Unfinished], out_dir: storage.StrPath) -> None:
     """Refuses to begin what the disk can't hold."""
     free = storage.free_bytes(out_dir)
     if free is None:
         return
-    needed = 0
-    for work in works:
-        names = storage.list_folder(work.folder)
-        shards = [storage.join(work.folder, n) for n in names if n.endswith("record")]
-        needed += work.plan.num_bytes - sum(map(storage.size, shards))
+    needed = sum(work.plan.num_bytes - work.bytes_written() for work in works)
     if needed > free:
         raise OSError(
             f"{out_dir}: the records need {needed / 1e6:.0f} MB, but "

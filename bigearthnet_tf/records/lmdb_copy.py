@@ -12,7 +12,7 @@ from bigearthnet_tf import console
 from bigearthnet_tf.archive import metadata
 from bigearthnet_tf.archive.catalogue import Catalogue
 from bigearthnet_tf.archive.lmdb_store import DATA_FILE
-from bigearthnet_tf.archive.lmdb_writer import LmdbWriter
+from bigearthnet_tf.archive.lmdb_writer import LmdbWriter, unfinished_folder
 from bigearthnet_tf.archive.patch import PatchEntry
 from bigearthnet_tf.records import storage
 from bigearthnet_tf.records.plan import Plan
@@ -53,7 +53,7 @@ def write_lmdb(
     path = Path(path)
     table = path.with_name(f"{path.name}.metadata.parquet")
     # Beside unfinished work it was left by a call that was killed.
-    begun = path.with_name(f".{path.name}.partial").exists()
+    begun = unfinished_folder(path).exists()
     if table.exists() and not overwrite and not begun:
         raise FileExistsError(
             f"{table}: is there already; choose another output folder, or pass "
@@ -104,7 +104,7 @@ def _check_splits(plans: list[Plan]) -> None:
 def _check_space(plans: list[Plan], path: Path) -> None:
     """Refuses to begin what the disk can't hold."""
     needed = sum(plan.num_bytes for plan in plans)
-    begun = path.with_name(f".{path.name}.partial") / DATA_FILE
+    begun = unfinished_folder(path) / DATA_FILE
     if begun.exists():
         needed -= begun.stat().st_size
     free = storage.free_bytes(path.parent)

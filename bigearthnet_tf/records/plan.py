@@ -10,7 +10,7 @@ from __future__ import annotations
 import hashlib
 import json
 import math
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any, TypeVar
 
@@ -188,23 +188,6 @@ def check_format(record_format: str) -> None:
         raise ValueError(
             f"record format {record_format!r}: expected one of {schema.RECORD_FORMATS}"
         )
-
-
-def check_disjoint(splits: Mapping[str, Sequence[PatchEntry]]) -> None:
-    """Refuses a patch that is in two splits.
-
-    Raises:
-        ValueError: names the patch and the splits.
-    """
-    seen: dict[str, str] = {}
-    for split, entries in splits.items():
-        for entry in entries:
-            if entry.name in seen:
-                raise ValueError(
-                    f"{entry.name} is in split {seen[entry.name]!r} and in {split!r}: "
-                    "what is trained on can't be tested on; mend the lists"
-                )
-            seen[entry.name] = split
 
 
 def _complete(

@@ -1,9 +1,9 @@
 """The folder of unfinished work beside the records, and who may write in it.
 
-A split is made in `<out>/.<split>.partial`: each finished shard with a note of its
-checksum, then the whole manifest. Only then do the shards move to their final place,
-the manifest last. Whatever is killed, the next call finds what was finished, and
-readers never take a part for the whole.
+A split is made in `<out>/.<split>.partial`: a hash of its plan, and each finished shard
+with a note of its checksum. When all are there they move to their final place, and the
+manifest is written behind them. Whatever is killed, the next call finds what was
+finished, and readers never take a part for the whole.
 """
 
 from __future__ import annotations
@@ -82,6 +82,10 @@ class Unfinished:
     def shard(self, index: int) -> str:
         """Returns the path of a shard until the split is whole."""
         return storage.join(self.folder, self.plan.file(index))
+
+    def bytes_written(self) -> int:
+        """Returns the bytes of the shards that wait in the folder."""
+        return sum(map(storage.size, manifest.shards_of(self.folder, self.plan.split)))
 
     def finished(self, skip_errors: bool = False) -> dict[int, writer.Note]:
         """Returns the notes of the shards that are whole, by their number.

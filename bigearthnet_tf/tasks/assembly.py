@@ -14,6 +14,7 @@ import keras
 from bigearthnet_tf import models
 from bigearthnet_tf.archive import bands as band_facts
 from bigearthnet_tf.archive import statistics as band_statistics
+from bigearthnet_tf.config import Config
 from bigearthnet_tf.models import build
 
 
@@ -30,6 +31,15 @@ def model_bands(name: str, bands: str | Sequence[str] | None) -> tuple[str, ...]
     if bands is None:
         bands = models.get_model(name).bands or "s2"
     return band_facts.resolve_bands(bands)
+
+
+def augmentation_options(config: Config) -> dict[str, dict[str, float]]:
+    """Returns what a config says about augmentations, by name, for `build_model`."""
+    return {
+        "crops": {"smallest_share": config.crop_smallest_share},
+        "band_drop": {"rate": config.band_drop_rate},
+        "noise": {"deviation": config.noise_deviation},
+    }
 
 
 def build_model(
@@ -52,8 +62,9 @@ def build_model(
         bands: name of a band set or list of bands, in the order that the model
             sees; None for the model's own set, `s2` by default.
         statistics: means and deviations by name, or a JSON file of them.
-        **options: `image_size`, `interpolation`, `augmentation`, `drop_rate`,
-            `drop_path_rate`, `head_dims`, `seed`, and those of the architecture.
+        **options: `image_size`, `interpolation`, `augmentation`,
+            `augmentation_options`, `drop_rate`, `drop_path_rate`, `head_dims`, `seed`,
+            and those of the architecture.
 
     Raises:
         ValueError: an unknown name, band or option; the message has the nearest ones.

@@ -10,8 +10,10 @@ from typing import Any, Protocol
 import keras
 import numpy as np
 import tensorflow as tf
+from matplotlib.figure import Figure
 
 from bigearthnet_tf.config import Config
+from bigearthnet_tf.data.pipeline import WHOLE, Share
 from bigearthnet_tf.registry import Registry
 
 Batch = Any
@@ -24,13 +26,18 @@ class Task(Protocol):
     their first axis, and each replica gets a part of it.
     """
 
+    random_state: list[keras.Variable]
+    """States of random generators beside the model's, once the model is built."""
+
     def num_records(self, split: str) -> int:
         """Returns the number of records of `train`, `val` or `test`; 0 for none."""
 
-    def training_data(self, start_iteration: int) -> tf.data.Dataset:
-        """Returns endless full batches, from an iteration on."""
+    def training_data(
+        self, start_iteration: int, share: Share = WHOLE
+    ) -> tf.data.Dataset:
+        """Returns this share of endless full batches, from an iteration on."""
 
-    def scoring_data(self, split: str) -> tf.data.Dataset:
+    def scoring_data(self, split: str, share: Share = WHOLE) -> tf.data.Dataset:
         """Returns every record of a split once, in full batches, the last padded."""
 
     def build_model(self) -> keras.Model:
@@ -47,6 +54,23 @@ class Task(Protocol):
 
     def metrics(self, outputs: dict[str, np.ndarray]) -> dict[str, float]:
         """Returns the metrics of a whole split from its outputs, padding removed."""
+
+    def metric_names(self) -> list[str]:
+        """Returns the names of all metrics, before there are any outputs."""
+
+    def per_class(self, outputs: dict[str, np.ndarray]) -> dict[str, dict[str, float]]:
+        """Returns metrics by their names, and by the labels or classes of each."""
+
+    def samples(self, count: int) -> Any:
+        """Returns some examples of the validation split for `watch` to show."""
+
+    def watch(
+        self, outputs: dict[str, np.ndarray], samples: Any = None
+    ) -> dict[str, Figure]:
+        """Returns pictures of a validation, by their captions."""
+
+    def histograms(self, outputs: dict[str, np.ndarray]) -> dict[str, np.ndarray]:
+        """Returns values of a validation whose distribution tells something."""
 
     def summary(self) -> list[str]:
         """Returns lines for the user: model, labels, data."""

@@ -9,14 +9,16 @@ from typing import Any
 import keras
 import numpy as np
 import tensorflow as tf
+from matplotlib.figure import Figure
 
 from bigearthnet_tf import losses, metrics, models
 from bigearthnet_tf.archive import labels as label_facts
 from bigearthnet_tf.archive import statistics as band_statistics
 from bigearthnet_tf.config import Config
 from bigearthnet_tf.data import cache, pipeline
+from bigearthnet_tf.models import mixing
 from bigearthnet_tf.records import reader
-from bigearthnet_tf.tasks import assembly, base
+from bigearthnet_tf.tasks import assembly, base, pictures
 
 logger = logging.getLogger(__name__)
 
@@ -48,7 +50,36 @@ class Classification:
         )
         self.label_type = label_facts.canonical_label_type(config.label_type)
         self.labels = label_facts.label_names(self.label_type)
-        self._loss = losses.get_loss(config.loss)
+        self._mixing: mixing.Mixing | None = None
+        # Variables beside the model's that a checkpoint must hold.
+        self.random_state: list[keras.Variable] = []
+        # Labels are smoothed for training alone, so that the losses of validations and
+        # evaluations are those of the records.
+        self._loss = self._build_loss(label_smoothing=0.0)
+        self._training_loss = self._build_loss(config.label_smoothing)
+
+    def _build_loss(self, label_smoothing: float) -> losses.Loss:
+        config = self.config
+        return losses.build_loss(
+            config.loss,
+            label_smoothing=label_smoothing,
+            positive_weights=self._positive_weights,
+            focal_gamma=config.focal_gamma,
+            focal_alpha=config.focal_alpha,
+            asymmetric_gamma_positive=config.asymmetric_gamma_positive,
+            asymmetric_gamma_negative=config.asymmetric_gamma_negative,
+            asymmetric_clip=config.asymmetric_clip,
+        )
+
+    @functools.cached_property
+    def _positive_weights(self) -> np.ndarray | None:
+        """Weights that a pass over the training records gives, if they are needed."""
+        if self.config.loss != "weighted_sigmoid_cross_entropy":
+            return None
+        source = self.source("train")
+        with base.reading("train"):
+            counts = reader.count_labels(source, self.label_type)
+        return losses.positive_weights(counts, source.num_records)
 
     def source(self, split: str) -> reader.RecordSource:
         """Returns the opened records of `train`, `val` or `test`.
@@ -104,7 +135,9 @@ class Classification:
             self.config.image_size,
         )
 
-    def training_data(self, start_iteration: int) -> tf.data.Dataset:
+    def training_data(
+        self, start_iteration: int, share: pipeline.Share = pipeline.WHOLE
+    ) -> tf.data.Dataset:
         """Returns endless shuffled batches of (groups, labels, weights of one)."""
         config = self.config
         return pipeline.batches(
@@ -117,9 +150,12 @@ class Classification:
             repeat=True,
             drop_remainder=True,
             start_iteration=start_iteration,
+            share=share,
         )
 
-    def scoring_data(self, split: str) -> tf.data.Dataset:
+    def scoring_data(
+        self, split: str, share: pipeline.Share = pipeline.WHOLE
+    ) -> tf.data.Dataset:
         """Returns a split once as (groups, labels, weights), the last batch padded."""
         # The test split is read once, which copying would be too.
         where = self.config.cache if split == "val" else ""
@@ -129,10 +165,14 @@ class Classification:
             self.bands,
             self.label_type,
             pad=True,
+            share=share,
         )
 
     def build_model(self) -> keras.Model:
-        """Builds the architecture with its preprocessing and head."""
+        """Builds the architecture with its preprocessing and head, and the mixing.
+
+        In the scope of the strategy, as the model's variables need it.
+        """
         config = self.config
         model = assembly.build_model(
             self.model_name,
@@ -142,11 +182,17 @@ class Classification:
             image_size=config.image_size,
             interpolation=config.interpolation,
             augmentation=tuple(config.augmentation),
+            augmentation_options=assembly.augmentation_options(config),
             drop_rate=config.drop_rate,
             drop_path_rate=config.drop_path_rate,
             head_dims=config.head_dims,
             seed=config.seed,
         )
+        if config.mixup_alpha or config.cutmix_alpha:
+            self._mixing = mixing.Mixing(
+                config.mixup_alpha, config.cutmix_alpha, config.seed
+            )
+            self.random_state = self._mixing.variables
         replicas = tf.distribute.get_strategy().num_replicas_in_sync
         if replicas > 1 and config.synchronize_batch_norm:
             models.synchronize_batch_norm(model)
@@ -155,7 +201,10 @@ class Classification:
     def losses(self, model: keras.Model, batch: tuple, training: bool) -> tf.Tensor:
         """Returns the loss of each patch, (batch,) float32."""
         images, labels = batch[:2]
-        return self._loss(labels, model(images, training=training))
+        if training and self._mixing:
+            images, labels = self._mixing(images, labels)
+        loss = self._training_loss if training else self._loss
+        return loss(labels, model(images, training=training))
 
     def outputs(self, model: keras.Model, batch: tuple) -> dict[str, tf.Tensor]:
         """Returns labels, scores (after the sigmoid), losses and weights of a batch."""
@@ -173,6 +222,64 @@ class Classification:
         report = metrics.multi_label_report(outputs["labels"], outputs["scores"])
         loss = float(outputs["losses"].astype(np.float64).mean())
         return {f"{self.config.loss}_loss": loss, **report}
+
+    def per_class(self, outputs: dict[str, np.ndarray]) -> dict[str, dict[str, float]]:
+        """Returns average precision and F1 of a split, each by the labels' names."""
+        report = metrics.multi_label_report(outputs["labels"], outputs["scores"])
+        stems = {"average_precision": "average_precision", "f1": "macro_f1_score"}
+        return {
+            metric: {n: report[f"{stem}_class{j}"] for j, n in enumerate(self.labels)}
+            for metric, stem in stems.items()
+        }
+
+    def samples(self, count: int) -> tuple[dict[str, np.ndarray], np.ndarray]:
+        """Returns the band groups of the first validation patches, and their rows."""
+        source = self.source("val")
+        count = min(count, source.num_records)
+        data = pipeline.batches(source, count, self.bands, self.label_type)
+        groups, _ = next(data.take(1).as_numpy_iterator())
+        return groups, np.arange(count)
+
+    def watch(
+        self,
+        outputs: dict[str, np.ndarray],
+        samples: tuple[dict[str, np.ndarray], np.ndarray] | None = None,
+    ) -> dict[str, Figure]:
+        """Returns pictures of how a split is classified, by their captions.
+
+        Args:
+            outputs: labels and scores of the split.
+            samples: band groups of some patches, and their rows in the outputs.
+        """
+        labels, scores = outputs["labels"], outputs["scores"]
+        drawn = {"label_counts": pictures.label_counts(labels, scores, self.labels)}
+        if samples is not None:
+            groups, rows = samples
+            images = pictures.composite(groups, self.bands)
+            drawn["samples"] = pictures.sample_sheet(
+                images, labels[rows], scores[rows], self.labels
+            )
+        return drawn
+
+    def histograms(self, outputs: dict[str, np.ndarray]) -> dict[str, np.ndarray]:
+        """Returns values of a split whose distribution tells something.
+
+        How many labels the patches have and are given, and the scores of the labels
+        that they have and have not.
+        """
+        true, scores = outputs["labels"] > 0.5, outputs["scores"]
+        return {
+            "labels_per_patch/true": true.sum(axis=1),
+            "labels_per_patch/predicted": (scores >= 0.5).sum(axis=1),
+            "scores/of_true_labels": scores[true],
+            "scores/of_other_labels": scores[~true],
+        }
+
+    def metric_names(self) -> list[str]:
+        """Returns the names of all metrics."""
+        count = len(self.labels)
+        outputs = {"labels": np.eye(2, count), "scores": np.eye(2, count)}
+        return list(self.metrics({**outputs, "losses": np.zeros(2)}))
 
     def summary(self) -> list[str]:
         """Returns lines for the user: model, labels, data."""

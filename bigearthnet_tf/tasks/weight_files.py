@@ -163,7 +163,7 @@ def _classes(content: Mapping[str, Any]) -> int:
 
 def _hub_bands(content: Mapping[str, Any], name: str, path: Path) -> tuple[str, ...]:
     """Returns the bands of a hub model in their order, which its version decides."""
-    if "bands" in content:  # written by us, see `hub_config`
+    if "bands" in content:  # written by `serving.hub.export_timm`
         return band_facts.resolve_bands(content["bands"])
     found = _HUB_VERSION.search(os.path.basename(name.rstrip("/")))  # noqa: PTH119
     if found is None:

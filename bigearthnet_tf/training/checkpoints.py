@@ -1,32 +1,44 @@
-"""Checkpoints of a run: the whole state at an iteration, written atomically.
+"""Checkpoints of a run: the whole state at an iteration, written in the background.
 
-A checkpoint is a folder `iteration-N` with a TensorFlow checkpoint (`state.*`) and
-`description.json`, which says what the weights mean and which checkpoint was the best
-by then. It is written under a hidden name and renamed when complete, so a folder of
-that name is always whole.
+A checkpoint is a folder `iteration-N` with a TensorFlow checkpoint (`state.*`, which
+`tf.train.list_variables` reads) and `description.json`, which says what the weights
+mean, with which config they were made, and how far the run was. It is written under a
+hidden name, flushed to the disk, and renamed when complete: a folder of that name is
+whole, unless the disk damages it later, which the checksums of its tensors show.
+
+Memory: while it is written, a checkpoint takes a copy of the model and the optimizer on
+the host, for Adam three times the weights.
 """
 
 from __future__ import annotations
 
 import json
 import logging
+import os
 import re
 import shutil
+from collections.abc import Mapping
+from concurrent.futures import Future, ThreadPoolExecutor
 from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
 
-import keras
+import numpy as np
 import tensorflow as tf
 
 from bigearthnet_tf import files
+from bigearthnet_tf.training.state import State
 
 logger = logging.getLogger(__name__)
 
 _FOLDER = re.compile(r"iteration-(\d+)$")
 _DESCRIPTION = "description.json"
 # TensorFlow's checkpoint reader raises its own errors, and bare Python ones.
-_READ_ERRORS = (tf.errors.OpError, AssertionError, IndexError, RuntimeError, ValueError)
+_READ_ERRORS = (tf.errors.OpError, IndexError, RuntimeError, TypeError, ValueError)
+
+
+class DamagedCheckpoint(ValueError):
+    """A checkpoint that can't be read, whatever it is of."""
 
 
 @dataclass(frozen=True)
@@ -44,34 +56,6 @@ class Best:
     value: float
 
 
-@dataclass(frozen=True)
-class State:
-    """What a checkpoint holds, besides the iteration.
-
-    Every variable is listed in the order in which the model or optimizer has it;
-    the states of Keras's random generators are among the model's variables here,
-    which an object-based `tf.train.Checkpoint(model=...)` leaves out.
-
-    Attributes:
-        model: whose variables are saved.
-        optimizer: likewise; None to restore weights alone.
-    """
-
-    model: keras.Model
-    optimizer: keras.optimizers.Optimizer | None = None
-
-    def checkpoint(self) -> tf.train.Checkpoint:
-        """Returns TensorFlow's view of the state."""
-        parts = {"model": list(self.model.variables)}
-        if self.optimizer is not None:
-            parts["optimizer"] = list(self.optimizer.variables)
-        return tf.train.Checkpoint(**parts)
-
-    def shapes(self) -> list[list[int]]:
-        """Returns the shapes of the model's variables, in their order."""
-        return [list(variable.shape) for variable in self.model.variables]
-
-
 class CheckpointFolder:
     """The checkpoints of one run.
 
@@ -79,21 +63,21 @@ class CheckpointFolder:
         folder: where they are; made when the first one is saved.
         description: of the task; a checkpoint that differs is refused.
         keep: how many of the newest to keep besides the best; 0 keeps all.
-        position: what an iteration's place in the data follows from; a checkpoint
-            that differs can't be continued, though its weights can be used.
+        keep_every: those whose iteration divides by this are kept too; 0 for none.
     """
 
     def __init__(
         self,
         folder: Path,
         description: dict[str, Any],
-        keep: int,
-        position: dict[str, Any] | None = None,
+        keep: int = 0,
+        keep_every: int = 0,
     ) -> None:
         self.folder = folder
         self.description = description
-        self.keep = keep
-        self.position = position or {}
+        self.keep, self.keep_every = keep, keep_every
+        self._writer = ThreadPoolExecutor(1, thread_name_prefix="checkpoint")
+        self._pending: Future[None] | None = None
 
     def iterations(self) -> list[int]:
         """Returns the iterations at which there is a checkpoint, ascending."""
@@ -107,49 +91,96 @@ class CheckpointFolder:
         """Returns the folder of the checkpoint of an iteration."""
         return self.folder / f"iteration-{iteration}"
 
-    def save(self, state: State, iteration: int, best: Best | None = None) -> Path:
-        """Writes a checkpoint and removes those that the keep rule drops.
+    def save(
+        self,
+        state: State,
+        iteration: int,
+        best: Best | None = None,
+        progress: Mapping[str, Any] | None = None,
+    ) -> Path:
+        """Copies the state and writes it in the background.
+
+        Waits for the checkpoint before, if that is still being written. Afterwards
+        those that the keep rule drops are removed.
 
         Args:
             state: what is saved.
             iteration: optimisation steps done.
             best: the best checkpoint so far, this one perhaps.
+            progress: what else the run needs to continue, as JSON has it.
+
+        Returns:
+            Where it will be.
 
         Raises:
-            OSError: it can't be written; the earlier ones stay.
+            OSError: the one before can't be written; the earlier ones stay.
         """
+        self.wait()
+        content = {
+            "iteration": iteration,
+            **self.description,
+            "shapes": state.shapes(),
+            "best": asdict(best) if best else None,
+            "progress": dict(progress or {}),
+        }
+        job = self._writer.submit(self._write, iteration, state.copy(), content, best)
+        self._pending = job
+        return self.path(iteration)
+
+    def wait(self) -> None:
+        """Waits until everything is on the disk.
+
+        Raises:
+            OSError: it can't be written.
+        """
+        pending, self._pending = self._pending, None
+        if pending is not None:
+            pending.result()
+
+    def _write(
+        self,
+        iteration: int,
+        tensors: Mapping[str, np.ndarray],
+        content: dict[str, Any],
+        best: Best | None,
+    ) -> None:
         path = self.path(iteration)
         temporary = self.folder / f".{path.name}.tmp"
-        shutil.rmtree(temporary, ignore_errors=True)
-        temporary.mkdir(parents=True)
         try:
-            state.checkpoint().write(str(temporary / "state"))
-            content = {
-                "iteration": iteration,
-                **self.description,
-                "shapes": state.shapes(),
-                "position": self.position,
-                "best": asdict(best) if best else None,
-            }
+            shutil.rmtree(temporary, ignore_errors=True)
+            temporary.mkdir(parents=True)
+            with tf.device("/cpu:0"):
+                tf.raw_ops.SaveV2(
+                    prefix=str(temporary / "state"),
+                    tensor_names=list(tensors),
+                    shape_and_slices=[""] * len(tensors),
+                    tensors=[tf.constant(value) for value in tensors.values()],
+                )
             files.write_json(temporary / _DESCRIPTION, content)
+            _flush(temporary)
+            if path.exists():
+                shutil.rmtree(path)
+            temporary.rename(path)
+            self._drop_old(best)
         except (tf.errors.OpError, OSError) as error:
             shutil.rmtree(temporary, ignore_errors=True)
+            reason = " ".join(str(error).split())[:200]
             raise OSError(
-                f"{path}: the checkpoint could not be written ({error}); make room and "
-                "call again, the run continues from the one before"
+                f"{path}: the checkpoint could not be written ({reason}); make room "
+                "and call again, the run continues from the one before"
             ) from error
-        if path.exists():
-            shutil.rmtree(path)
-        temporary.rename(path)
-        self._drop_old(best)
-        return path
 
     def best(self) -> Best | None:
         """Returns the best checkpoint by the newest one's account, None before it."""
-        iterations = self.iterations()
-        if not iterations:
-            return None
-        content = files.read_json(self.path(iterations[-1]) / _DESCRIPTION)
+        for iteration in reversed(self.iterations()):
+            try:
+                return self._best_by(self.path(iteration))
+            except DamagedCheckpoint as error:
+                logger.warning("%s", error)
+        return None
+
+    def _best_by(self, path: Path) -> Best | None:
+        content = read_description(path)
         return Best(**content["best"]) if content.get("best") else None
 
     def find(self, which: str) -> Path:
@@ -180,24 +211,24 @@ class CheckpointFolder:
             return self.path(best.iteration)
         return self.path(iterations[-1])
 
-    def restore(self, state: State, path: Path) -> int:
+    def restore(self, state: State, path: Path) -> dict[str, Any]:
         """Loads a checkpoint into a state of the same task.
 
         Args:
-            state: what is overwritten; with no optimizer, the weights alone.
+            state: what is overwritten; with no optimizer, the weights alone, which
+                are the averaged ones where the run has averages.
             path: folder of the checkpoint.
 
         Returns:
-            The iteration it was made at.
+            Its description: `iteration`, `best`, `progress`, ...
 
         Raises:
-            ValueError: it is damaged, or of another model, bands or labels; the
-                message names what differs.
+            DamagedCheckpoint: it can't be read.
+            ValueError: it is of another model, bands or labels; the message names
+                what differs.
         """
-        content = files.read_json(path / _DESCRIPTION)
+        content = read_description(path)
         _compare(content, self.description, path)
-        if state.optimizer is not None:
-            self._check_position(content.get("position", {}), path)
         if content["shapes"] != state.shapes():
             raise ValueError(
                 f"{path}: its weights have other shapes than the model "
@@ -205,32 +236,79 @@ class CheckpointFolder:
                 "version of that model"
             )
         try:
-            status = state.checkpoint().read(str(path / "state"))
-            status.assert_existing_objects_matched()
-            status.expect_partial()
+            saved = tf.train.load_checkpoint(str(path / "state"))
+            names = saved.get_variable_to_shape_map()
+            state.assign({name: saved.get_tensor(name) for name in state.wanted(names)})
         except _READ_ERRORS as error:
-            reason = str(error).splitlines()[0][:200]
-            raise ValueError(
-                f"{path}: the checkpoint is damaged or incomplete ({reason}); remove "
-                "this folder to go on from the one before"
-            ) from error
-        return int(content["iteration"])
+            raise _damaged(path, error) from error
+        return content
 
-    def _check_position(self, found: dict[str, Any], path: Path) -> None:
-        for key, value in self.position.items():
-            if found.get(key) != value:
-                raise ValueError(
-                    f"{path}: can't be continued with {key} {value}, it was made with "
-                    f"{found.get(key)}, which fixes the order of the data; restore "
-                    "that, or start anew in another out_dir"
-                )
+    def restore_newest(self, state: State) -> tuple[Path, dict[str, Any]] | None:
+        """Loads the newest checkpoint that is not damaged.
+
+        A damaged one is named in the log and left where it is.
+
+        Returns:
+            Its folder and description; None where there is no checkpoint at all.
+
+        Raises:
+            DamagedCheckpoint: all of them are.
+            ValueError: as for `restore`.
+        """
+        damaged = None
+        for iteration in reversed(self.iterations()):
+            path = self.path(iteration)
+            try:
+                return path, self.restore(state, path)
+            except DamagedCheckpoint as error:
+                logger.warning("%s", error)
+                damaged = error
+        if damaged is not None:
+            raise DamagedCheckpoint(
+                f"{self.folder}: no checkpoint can be read; remove the folder to start "
+                f"anew (the oldest: {damaged})"
+            )
+        return None
 
     def _drop_old(self, best: Best | None) -> None:
         if not self.keep:
             return
         for iteration in self.iterations()[: -self.keep]:
-            if best is None or iteration != best.iteration:
+            lasting = self.keep_every and iteration % self.keep_every == 0
+            if not lasting and (best is None or iteration != best.iteration):
                 shutil.rmtree(self.path(iteration))
+
+
+def read_description(path: Path) -> dict[str, Any]:
+    """Returns what a checkpoint says of itself.
+
+    Raises:
+        DamagedCheckpoint: its description is missing or not JSON.
+    """
+    try:
+        content = files.read_json(path / _DESCRIPTION)
+        content["iteration"], content["shapes"]
+    except (OSError, ValueError, KeyError, TypeError) as error:
+        raise _damaged(path, error) from error
+    return dict(content)
+
+
+def _damaged(path: Path, error: Exception) -> DamagedCheckpoint:
+    reason = " ".join(str(error).split())[:160]
+    return DamagedCheckpoint(
+        f"{path}: the checkpoint is damaged or incomplete ({reason}); remove this "
+        "folder to go on from the one before"
+    )
+
+
+def _flush(folder: Path) -> None:
+    """Hands the files of a folder to the disk, so that a power cut finds them whole."""
+    for path in [*folder.iterdir(), folder]:
+        handle = os.open(path, os.O_RDONLY)
+        try:
+            os.fsync(handle)
+        finally:
+            os.close(handle)
 
 
 def _compare(found: dict[str, Any], expected: dict[str, Any], path: Path) -> None:

@@ -15,6 +15,7 @@ from bigearthnet_tf.models import published
 from bigearthnet_tf.tasks import assembly, base, pretrained, weight_files
 from bigearthnet_tf.tasks.weight_files import Published
 from bigearthnet_tf.training import checkpoints
+from bigearthnet_tf.training.state import State
 
 logger = logging.getLogger(__name__)
 
@@ -73,8 +74,8 @@ def load(config: Config, task: base.Task, model: keras.Model) -> bool:
 
 def _restore_strictly(task: base.Task, model: keras.Model, path: Path) -> None:
     """Loads a checkpoint of the same task, down to the statistics."""
-    folder = checkpoints.CheckpointFolder(path.parent, task.describe(), keep=0)
-    folder.restore(checkpoints.State(model), folder.find(str(path)))
+    folder = checkpoints.CheckpointFolder(path.parent, task.describe())
+    folder.restore(State(model), folder.find(str(path)))
     logger.info("starting from the weights of %s", path)
 
 
@@ -125,7 +126,7 @@ def restore_run(name: str, which: str) -> tuple[keras.Model, Path, dict]:
     """
     path = Path(name)
     if (path / "checkpoints").is_dir():
-        path = checkpoints.CheckpointFolder(path / "checkpoints", {}, 0).find(which)
+        path = checkpoints.CheckpointFolder(path / "checkpoints", {}).find(which)
     meaning = files.read_json(path / "description.json")
     config = configs.load(path.parents[1] / "config.json")
     meaning = {key: meaning[key] for key in _MEANING}
@@ -137,11 +138,12 @@ def restore_run(name: str, which: str) -> tuple[keras.Model, Path, dict]:
         image_size=meaning["image_size"],
         interpolation=meaning["interpolation"],
         augmentation=tuple(config.augmentation),
+        augmentation_options=assembly.augmentation_options(config),
         drop_rate=config.drop_rate,
         drop_path_rate=config.drop_path_rate,
         head_dims=config.head_dims,
         seed=config.seed,
     )
-    folder = checkpoints.CheckpointFolder(path.parent, meaning, 0)
-    folder.restore(checkpoints.State(model), path)
+    folder = checkpoints.CheckpointFolder(path.parent, meaning)
+    folder.restore(State(model), path)
     return model, path, meaning

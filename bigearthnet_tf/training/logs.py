@@ -1,49 +1,66 @@
-"""What a run writes down: TensorBoard scalars and history.jsonl."""
+"""What a run writes down while it goes on: history.jsonl, TensorBoard, W&B."""
 
 from __future__ import annotations
 
 import json
+import logging
 import math
 import re
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
-import tensorflow as tf
+from matplotlib.figure import Figure
+from numpy.typing import ArrayLike
 
-from bigearthnet_tf import files
+from bigearthnet_tf import files, pictures
+from bigearthnet_tf.config import Config
+from bigearthnet_tf.training import sinks
 
-# Headings of TensorBoard's cards; the first pattern that fits decides.
-_CARD_GROUPS = {
-    r"^(learning_rate|images_per_second)$": "run",
-    r"^(coverage|one_error|ranking_loss|label_ranking_avg_precision)$": "ranking",
-    r"^macro_": "macro",
-    r"^micro_": "micro",
-    r"^sample_": "sample",
-    r"(?<!hamming)_loss$": "loss",
-}
+logger = logging.getLogger(__name__)
+
 _PER_LABEL = re.compile(r"_class\d+$")
+# Pictures stand beside charts in a browser.
+_PICTURE_DPI = 100
 
 
 class RunLog:
-    """Writes scalars of `training`, `validation` or `test` of one run.
+    """Writes what is known of `training`, `validation` or `test` of one run.
 
     TensorBoard reads `logs/<name>`; `history.jsonl` has a line for each point with
-    `split`, `iteration` and the scalars. A run that continues first drops the lines
+    `split`, `iteration` and the scalars. A run that continues first drops what lies
     beyond the iteration where it continues.
 
     Args:
         out_dir: folder of the run.
         iteration: where training begins or continues; None to keep all points.
+        config: of the run; with a `wandb_project` Weights & Biases gets all, too.
+
+    Raises:
+        OSError: the folder can't be written to.
+        ValueError: `wandb_project` without its package.
     """
 
-    def __init__(self, out_dir: Path, iteration: int | None = None) -> None:
-        self.out_dir = out_dir
-        self._writers: dict[str, tf.summary.SummaryWriter] = {}
-        self._history = out_dir / "history.jsonl"
-        if iteration is not None and self._history.exists():
-            kept = [p for p in read_history(out_dir) if p["iteration"] <= iteration]
-            files.write_text(self._history, "".join(map(_line, kept)))
+    def __init__(
+        self,
+        out_dir: Path,
+        iteration: int | None = None,
+        config: Config | None = None,
+    ) -> None:
+        out_dir.mkdir(parents=True, exist_ok=True)
+        self._sinks: list[sinks.Sink] = [
+            _History(out_dir, iteration),
+            sinks.TensorBoard(out_dir / "logs", iteration),
+        ]
+        if config is not None and config.wandb_project:
+            self._sinks.append(sinks.WeightsAndBiases(out_dir, config))
+
+    @classmethod
+    def silent(cls) -> RunLog:
+        """Returns a log that writes nothing, for processes that leave it to another."""
+        log = cls.__new__(cls)
+        log._sinks = []
+        return log
 
     def write(self, name: str, iteration: int, scalars: Mapping[str, float]) -> None:
         """Adds one point.
@@ -53,62 +70,123 @@ class RunLog:
             iteration: optimisation steps done.
             scalars: by name.
         """
-        writer = self._writer(name)
-        with writer.as_default(iteration):
-            for key, value in scalars.items():
-                tf.summary.scalar(f"{_card_group(key)}/{key}", value)
-        writer.flush()
-        point = {"split": name, "iteration": iteration, **scalars}
-        with self._history.open("a", encoding="utf-8") as file:
-            file.write(_line(point))
+        for sink in self._sinks:
+            sink.scalars(name, iteration, scalars)
+
+    def write_per_class(
+        self, name: str, iteration: int, metrics: Mapping[str, Mapping[str, float]]
+    ) -> None:
+        """Adds a point for each label to TensorBoard alone, where each has a card.
+
+        Args:
+            name: as for `write`.
+            iteration: as for `write`.
+            metrics: label names to values, by metric.
+        """
+        for sink in self._sinks:
+            sink.per_class(name, iteration, metrics)
+
+    def write_figures(
+        self, name: str, iteration: int, figures: Mapping[str, Figure]
+    ) -> None:
+        """Adds pictures by their captions."""
+        for caption, figure in figures.items():
+            png = pictures.to_png(figure, dpi=_PICTURE_DPI)
+            self.write_png(name, iteration, caption, png)
 
     def write_png(self, name: str, iteration: int, caption: str, png: bytes) -> None:
-        """Adds a picture, an encoded PNG, to `logs/<name>`."""
-        image = tf.io.decode_png(png, channels=3)[tf.newaxis]
-        with self._writer(name).as_default(iteration):
-            tf.summary.image(caption, image)
+        """Adds a picture that is an encoded PNG."""
+        for sink in self._sinks:
+            sink.picture(name, iteration, caption, png)
+
+    def write_histograms(
+        self, name: str, iteration: int, values: Mapping[str, ArrayLike]
+    ) -> None:
+        """Adds the distribution of the values under each tag."""
+        for sink in self._sinks:
+            sink.histograms(name, iteration, values)
 
     def close(self) -> None:
-        """Closes the TensorBoard files."""
-        for writer in self._writers.values():
-            writer.close()
+        """Closes all files."""
+        for sink in self._sinks:
+            sink.close()
 
-    def _writer(self, name: str) -> tf.summary.SummaryWriter:
-        if name not in self._writers:
-            folder = self.out_dir / "logs" / name
-            self._writers[name] = tf.summary.create_file_writer(str(folder))
-        return self._writers[name]
+
+class _History(sinks.Sink):
+    """The lines of history.jsonl."""
+
+    def __init__(self, out_dir: Path, iteration: int | None) -> None:
+        self._path = out_dir / "history.jsonl"
+        if self._path.exists():
+            # Also mends the end: the next line may not go on with half a line.
+            kept = [
+                point
+                for point in read_history(out_dir)
+                if iteration is None or point["iteration"] <= iteration
+            ]
+            files.write_text(self._path, "".join(map(_line, kept)))
+
+    def scalars(self, name: str, iteration: int, scalars: Mapping[str, float]) -> None:
+        """Adds a line."""
+        point = {"split": name, "iteration": iteration, **scalars}
+        with self._path.open("a", encoding="utf-8") as file:
+            file.write(_line(point))
+
+
+def read_history(out_dir: Path, strict: bool = False) -> list[dict[str, Any]]:
+    """Returns the points of history.jsonl in their order; none without the file.
+
+    Half a line at its end, where the process was killed while it wrote, is left out.
+
+    Args:
+        out_dir: folder of the run.
+        strict: whether to refuse other lines that are no points; else they are left
+            out with a warning.
+
+    Raises:
+        ValueError: such a line; says which.
+    """
+    path = out_dir / "history.jsonl"
+    if not path.exists():
+        return []
+    lines = path.read_text(encoding="utf-8", errors="replace").split("\n")
+    # Without its end a line is not complete, even where it happens to parse.
+    points, complete = [], lines[:-1]
+    for number, line in enumerate(complete, 1):
+        point = _parse(line)
+        if point is not None:
+            points.append(point)
+            continue
+        fault = (
+            f"{path}: line {number} of {len(complete)} is not a point of a history "
+            '({"split": ..., "iteration": ..., ...})'
+        )
+        if strict:
+            raise ValueError(f"{fault}; repair it, or take the line out")
+        logger.warning("%s; it is left out", fault)
+    return points
 
 
 def overall(metrics: Mapping[str, float]) -> dict[str, float]:
     """Returns metrics without those of single labels.
 
-    A point a label would drown TensorBoard; evaluation lists them in a table.
+    A point a label would drown the others; evaluation lists them in a table.
     """
     return {key: v for key, v in metrics.items() if not _PER_LABEL.search(key)}
 
 
-def _card_group(scalar: str) -> str:
-    """Returns under which heading TensorBoard shows a scalar."""
-    for pattern, group in _CARD_GROUPS.items():
-        if re.search(pattern, scalar):
-            return group
-    return "labels"
-
-
-def read_history(out_dir: Path) -> list[dict[str, Any]]:
-    """Returns the points of history.jsonl; half a line at its end is left out."""
-    points: list[dict[str, Any]] = []
-    path = out_dir / "history.jsonl"
-    if not path.exists():
-        return points
-    for line in path.read_text(encoding="utf-8").splitlines():
-        try:
-            points.append(json.loads(line))
-        except json.JSONDecodeError:
-            # The process was killed while it wrote this line.
-            break
-    return points
+def _parse(line: str) -> dict[str, Any] | None:
+    """Returns the point of a line, or None if it is none."""
+    try:
+        point = json.loads(line)
+    except json.JSONDecodeError:
+        return None
+    is_point = (
+        isinstance(point, dict)
+        and isinstance(point.get("split"), str)
+        and isinstance(point.get("iteration"), int)
+    )
+    return point if is_point else None
 
 
 def _line(point: Mapping[str, Any]) -> str:

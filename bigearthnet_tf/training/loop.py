@@ -2,13 +2,11 @@
 
 from __future__ import annotations
 
+import functools
 import logging
-import math
-import re
-import time
 from collections.abc import Iterator
-from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 import keras
 import numpy as np
@@ -16,75 +14,35 @@ import tensorflow as tf
 
 from bigearthnet_tf import console
 from bigearthnet_tf.config import Config
+from bigearthnet_tf.data.pipeline import Share
 from bigearthnet_tf.tasks import base
 from bigearthnet_tf.tasks.base import Batch, Task
-from bigearthnet_tf.training import checkpoints, initial_weights, logs, scoring
+from bigearthnet_tf.training import (
+    checkpoints,
+    cluster,
+    initial_weights,
+    logs,
+    resume,
+    scoring,
+    stopping,
+    usage,
+)
+from bigearthnet_tf.training.cluster import Cluster
+from bigearthnet_tf.training.interruption import Interruption
+from bigearthnet_tf.training.schedule import Schedule, total_iterations
+from bigearthnet_tf.training.state import State
+from bigearthnet_tf.training.steps import Steps
+from bigearthnet_tf.training.window import Window
 
 logger = logging.getLogger(__name__)
 
-# Metrics of which less is better.
-_LOWER_IS_BETTER = re.compile(r"loss$|^coverage$|^one_error$")
 # A call of the compiled loop aims at this long: short enough for a lively progress
 # bar, long enough that Python costs nothing.
 _SECONDS_PER_CALL = 0.5
+# Processes that train together must take as many iterations a call.
+_ITERATIONS_PER_CALL_TOGETHER = 10
 TEST_RUN_ITERATIONS = 4
 TEST_RUN_BATCHES = 3
-
-
-@dataclass(frozen=True)
-class Schedule:
-    """When a run logs, validates, saves and ends, counted in iterations.
-
-    Attributes:
-        total: iterations of the whole run.
-        num_records: of the training split.
-        config: of the run.
-        has_validation: whether there is a validation split.
-    """
-
-    total: int
-    num_records: int
-    config: Config
-    has_validation: bool
-
-    def next_validation(self, iteration: int) -> int:
-        """Returns the first validation after an iteration; the last is at the end."""
-        config = self.config
-        if config.validate_per_iteration:
-            every = config.validate_per_iteration
-            return min(self.total, (iteration // every + 1) * every)
-        epochs_done = iteration * config.batch_size // self.num_records
-        end = math.ceil((epochs_done + 1) * self.num_records / config.batch_size)
-        return min(self.total, max(end, iteration + 1))
-
-    def validates(self, iteration: int) -> bool:
-        """Tells whether the run validates at an iteration."""
-        due = iteration > 0 and self.next_validation(iteration - 1) == iteration
-        return self.has_validation and due
-
-    def saves(self, iteration: int) -> bool:
-        """Tells whether the run saves a checkpoint at an iteration."""
-        if iteration == self.total:
-            return True
-        every = self.config.save_checkpoint_per_iteration
-        return self.may_save(iteration) and iteration % every == 0
-
-    def may_save(self, iteration: int) -> bool:
-        """Tells whether checkpoints have begun."""
-        begun = iteration >= self.config.save_checkpoint_after_iteration
-        return begun or iteration == self.total
-
-    def next_event(self, iteration: int) -> int:
-        """Returns the next iteration at which anything but a step happens."""
-        config = self.config
-        every = (config.log_per_iteration, config.save_checkpoint_per_iteration)
-        events = [(iteration // n + 1) * n for n in every]
-        return min(self.total, self.next_validation(iteration), *events)
-
-
-def total_iterations(task: Task, config: Config) -> int:
-    """Returns the iterations of a whole run."""
-    return math.ceil(task.num_records("train") * config.nb_epoch / config.batch_size)
 
 
 class Trainer:
@@ -96,6 +54,8 @@ class Trainer:
         strategy: the devices.
         out_dir: folder of the run.
         test_run: a handful of steps only.
+        processes: those that train together.
+        profile: iterations to profile for TensorBoard.
     """
 
     def __init__(
@@ -105,9 +65,11 @@ class Trainer:
         strategy: tf.distribute.Strategy,
         out_dir: Path,
         test_run: bool = False,
+        processes: Cluster = Cluster(),  # noqa: B008 - immutable
+        profile: int = 0,
     ) -> None:
         self.config, self.task, self.strategy = config, task, strategy
-        self.out_dir = out_dir
+        self.out_dir, self.processes = out_dir, processes
         self.max_batches = TEST_RUN_BATCHES if test_run else None
         num_records = task.num_records("train")
         if not num_records:
@@ -121,36 +83,92 @@ class Trainer:
             config=config,
             has_validation=task.num_records("val") > 0,
         )
+        self.stopping = stopping.EarlyStopping(
+            config.early_stopping_metric or config.monitor,
+            config.early_stopping_patience,
+            config.early_stopping_min_delta,
+        )
+        self._check_metrics()
         self.checkpoints = checkpoints.CheckpointFolder(
             out_dir / "checkpoints",
             task.describe(),
             config.keep_checkpoints,
-            {
-                "batch_size": config.batch_size,
-                "seed": config.seed,
-                "shuffle_buffer_size": config.shuffle_buffer_size,
-                "training_records": num_records,
-            },
+            config.keep_checkpoint_per_iteration,
         )
+        self.profile = usage.Profile(out_dir / "logs" / "training", profile)
+        self.interruption = Interruption()
 
-    def start(self, model: keras.Model, optimizer: keras.optimizers.Optimizer) -> None:
+    def _check_metrics(self) -> None:
+        if not self.schedule.has_validation:
+            if self.stopping.patience:
+                raise ValueError("early_stopping_patience needs val_tf_record_files")
+            return
+        known = self.task.metric_names()
+        for key, name in (
+            ("monitor", self.config.monitor),
+            ("early_stopping_metric", self.stopping.metric),
+        ):
+            if name not in known:
+                shown = ", ".join(sorted(logs.overall(dict.fromkeys(known, 0.0))))
+                raise ValueError(
+                    f"{key}: no validation metric {name!r}; choose one of {shown}"
+                )
+
+    def start(
+        self,
+        model: keras.Model,
+        optimizer: keras.optimizers.Optimizer,
+        xla: bool = False,
+    ) -> None:
         """Puts model and optimizer where the run stands, and says where that is.
 
         Args:
             model: built in the scope of the strategy, as is the optimizer.
             optimizer: its variables exist already.
+            xla: whether to compile the steps with XLA.
 
         Raises:
             FileNotFoundError: no checkpoint at `model_file`.
-            ValueError: a checkpoint is damaged, or of another model or order of data.
+            ValueError: all checkpoints are damaged, or one is of another model or
+                config.
         """
-        self._state = checkpoints.State(model, optimizer)
+        self._steps = Steps(
+            self.task, model, optimizer, self.strategy, self.config, xla
+        )
+        self._state = State(model, optimizer, self._steps.variables)
         self._optimizer = optimizer
-        self._iteration = self._restore(self._state)
-        self._best = self.checkpoints.best()
+        self._window, self._validation_due = Window(), False
+        self._best: checkpoints.Best | None = None
+        self._saved_at: int | None = None
+        self._iteration = self._restore()
+        cluster.check_agreement(self.strategy, self.processes, self._iteration)
         # The rate is the config's, also where a checkpoint remembers another one.
         if self.config.learning_rate_schedule == "constant":
             optimizer.learning_rate = self.config.learning_rate
+
+    def _restore(self) -> int:
+        """Decides where to begin: this run's checkpoint, given weights, scratch."""
+        found = self.checkpoints.restore_newest(self._state)
+        if found is None:
+            if not initial_weights.load(self.config, self.task, self._state.model):
+                logger.info("starting from scratch, seed %d", self.config.seed)
+            return 0
+        path, content = found
+        progress = content["progress"]
+        resume.check(
+            progress["config"],
+            self.config,
+            progress["training_records"],
+            self.schedule.num_records,
+            path,
+        )
+        if content["best"]:
+            self._best = checkpoints.Best(**content["best"])
+        self.stopping = self.stopping.restored(progress["early_stopping"])
+        self._window = Window(**progress["window"])
+        self._validation_due = progress["validation_due"]
+        logger.info("continuing from %s", path)
+        return int(content["iteration"])
 
     def train(self) -> int:
         """Runs all iterations that are still to do, after `start`.
@@ -160,137 +178,225 @@ class Trainer:
 
         Raises:
             ValueError: the loss or a weight is no longer finite.
-            OSError: a checkpoint can't be written.
+            OSError: a checkpoint can't be written, or another process is gone.
+            console.Interrupted: a signal came; the state is saved.
         """
-        state, iteration = self._state, self._iteration
-        if iteration >= self.schedule.total:
+        iteration = self._iteration
+        if iteration >= self.schedule.total and not self._validation_due:
             logger.info("all %d iterations are done", iteration)
             return iteration
-        self.log = logs.RunLog(self.out_dir, iteration)
-        self._scorer = scoring.Scorer(self.task, state.model, self.strategy)
-        data = iter(
-            self.strategy.experimental_distribute_dataset(
-                self.task.training_data(iteration)
+        if self.stopping.is_due:
+            logger.info("the run ended early at iteration %d", iteration)
+            return iteration
+        self.log = logs.RunLog.silent()
+        if self.processes.is_chief:
+            self.log = logs.RunLog(self.out_dir, iteration, self.config)
+        self._scorer = scoring.Scorer(
+            self.task, self._state.model, self.strategy, self.processes
+        )
+        with (
+            self.interruption.heeded(),
+            cluster.working_together(self.processes),
+            console.progress(
+                total=self.schedule.total,
+                initial=iteration,
+                desc="training",
+                unit="it",
+            ) as bar,
+        ):
+            try:
+                last = self._run(iteration, bar)
+                self.checkpoints.wait()
+                # Nobody leaves before the last file is written.
+                cluster.check_agreement(self.strategy, self.processes, last)
+            finally:
+                self.profile.close()
+                self.log.close()
+        return last
+
+    def _run(self, iteration: int, bar: console.tqdm) -> int:
+        """Trains until the end, an early stop, or an interruption."""
+        if self._validation_due:
+            self._validate(iteration, bar)
+            if self.stopping.is_due:
+                return iteration
+        last = iteration
+        for last in self._advance(iteration, bar):
+            if self.schedule.validates(last):
+                self._validate(last, bar)
+            if self.schedule.saves(last) or self.stopping.is_due:
+                self._save(last)
+            if self.stopping.is_due:
+                console.say(
+                    bar,
+                    f"iteration {last}: no better {self.stopping.metric} in "
+                    f"{self.stopping.waited} validations; the run ends early",
+                )
+                break
+        return last
+
+    def _data(self, iteration: int) -> Iterator[Batch]:
+        """Returns the endless batches from an iteration on, on their devices."""
+        replicas = self.strategy.num_replicas_in_sync // self.processes.size
+        share = Share(self.processes.index, self.processes.size, replicas)
+        return iter(
+            self.strategy.distribute_datasets_from_function(
+                lambda _: self.task.training_data(iteration, share)
             )
         )
-        steps = _compiled_steps(
-            self.task,
-            state.model,
-            state.optimizer,
-            self.strategy,
-            self.config.batch_size,
-        )
-        with console.progress(
-            total=self.schedule.total, initial=iteration, desc="training", unit="it"
-        ) as bar:
-            for now in self._advance(steps, data, state, iteration, bar):
-                if self.schedule.validates(now):
-                    self._validate(state, now, bar)
-                if self.schedule.saves(now):
-                    self._save(state, now)
-        self.log.close()
-        return self.schedule.total
 
-    def _restore(self, state: checkpoints.State) -> int:
-        """Decides where to begin: this run's checkpoint, given weights, scratch."""
-        if self.checkpoints.iterations():
-            path = self.checkpoints.find("last")
-            iteration = self.checkpoints.restore(state, path)
-            logger.info("continuing from %s", path)
-            return iteration
-        if not initial_weights.load(self.config, self.task, state.model):
-            logger.info("starting from scratch, seed %d", self.config.seed)
-        return 0
-
-    def _advance(
-        self,
-        steps: tf.types.experimental.PolymorphicFunction,
-        data: Iterator[Batch],
-        state: checkpoints.State,
-        iteration: int,
-        bar: console.tqdm,
-    ) -> Iterator[int]:
+    def _advance(self, iteration: int, bar: console.tqdm) -> Iterator[int]:
         """Takes steps; yields at each iteration where something is due."""
-        losses, since, step_seconds = [], time.perf_counter(), _SECONDS_PER_CALL
+        data, batch_size = self._data(iteration), self.config.batch_size
+        speed = usage.Speed(_SECONDS_PER_CALL)
         while iteration < self.schedule.total:
             event = self.schedule.next_event(iteration)
-            fitting = max(1, int(_SECONDS_PER_CALL / step_seconds))
-            count = min(fitting, event - iteration)
-            begun = time.perf_counter()
-            with base.reading("train"):
-                loss = float(steps(data, tf.constant(count)))
-            step_seconds = max((time.perf_counter() - begun) / count, 1e-6)
+            count = min(self._per_call(speed), event - iteration)
+            asked = tf.constant(float(bool(self.interruption)))
+            with base.reading("train"), speed.measured(count):
+                found = self._steps(data, tf.constant(count), asked)
+                taken = {name: value.numpy() for name, value in found.items()}
             iteration += count
-            self._check_finite(loss, iteration)
-            losses += [loss] * count
+            self._check_finite(taken["loss"], iteration)
+            self._window.add(taken["loss"], taken["gradient_norm"])
+            speed.waited += float(taken["input_seconds"])
+            self.profile.after(count)
             bar.update(count)
-            speed = self.config.batch_size / step_seconds
-            bar.set_postfix({"loss": f"{loss:.4f}", "img/s": f"{speed:.0f}"}, False)
-            last = iteration == self.schedule.total
-            if last or iteration % self.config.log_per_iteration == 0:
-                self._check_weights(state, iteration)
-                seconds = time.perf_counter() - since
-                images = len(losses) * self.config.batch_size
-                scalars = {
-                    f"{self.config.loss}_loss": sum(losses) / len(losses),
-                    "learning_rate": float(np.asarray(self._optimizer.learning_rate)),
-                    "images_per_second": images / seconds,
-                }
-                self.log.write("training", iteration, scalars)
-                losses, since = [], time.perf_counter()
+            shown = {
+                "loss": f"{taken['loss'][-1]:.4f}",
+                "img/s": f"{batch_size / speed.per_iteration:.0f}",
+            }
+            bar.set_postfix(shown, False)
+            if self.schedule.logs(iteration):
+                self._log_training(iteration, speed)
             if iteration == event:
-                paused = time.perf_counter()
                 yield iteration
-                since += time.perf_counter() - paused
+            if taken["stop"] > 0:
+                self._leave(iteration)
 
-    def _validate(
-        self, state: checkpoints.State, iteration: int, bar: console.tqdm
-    ) -> None:
-        outputs = self._scorer.score("val", self.config.batch_size, self.max_batches)
+    def _per_call(self, speed: usage.Speed) -> int:
+        """Returns how many iterations a call may take."""
+        fixed = self.config.iterations_per_call
+        if not fixed and self.processes.size > 1:
+            fixed = _ITERATIONS_PER_CALL_TOGETHER
+        profiled = self.profile.next_stop()
+        return min(fixed or speed.fitting(), profiled or self.schedule.total)
+
+    def _log_training(self, iteration: int, speed: usage.Speed) -> None:
+        model = self._state.model
+        self._check_weights(iteration)
+        loss, gradient_norm = self._window.means()
+        rate = self._optimizer.learning_rate
+        norm = tf.linalg.global_norm([v.value for v in model.trainable_variables])
+        scalars = {
+            f"{self.config.loss}_loss": loss,
+            "learning_rate": float(keras.ops.convert_to_numpy(rate)),
+            "gradient_norm": gradient_norm,
+            "weight_norm": float(norm),
+            "images_per_second": speed.iterations
+            * self.config.batch_size
+            / speed.seconds,
+            "input_wait_share": min(1.0, speed.waited / speed.seconds),
+            **usage.memory(),
+        }
+        self.log.write("training", iteration, scalars)
+        self._window = Window()
+        speed.restart()
+
+    def _validate(self, iteration: int, bar: console.tqdm) -> None:
+        self._validation_due = False
+        try:
+            with self._state.averaged():
+                outputs = self._scorer.score(
+                    "val",
+                    self.config.batch_size,
+                    self.max_batches,
+                    self.interruption,
+                )
+        except scoring.Stopped:
+            self._validation_due = True
+            self._leave(iteration)
         for name, values in outputs.items():
             if not np.isfinite(values).all():
                 self._stop_unfit(f"one of the validation {name}", iteration)
         metrics = self.task.metrics(outputs)
-        shown = logs.overall(metrics)
-        self.log.write("validation", iteration, shown)
+        self.log.write("validation", iteration, logs.overall(metrics))
+        self._picture(iteration, outputs)
         monitor = self.config.monitor
-        if monitor not in metrics:
-            known = ", ".join(sorted(shown))
-            raise ValueError(
-                f"monitor: no validation metric {monitor!r}; choose one of {known}"
-            )
         value = metrics[monitor]
         console.say(bar, f"iteration {iteration}: validation {monitor} {value:.4f}")
+        self.stopping = self.stopping.after(metrics[self.stopping.metric])
         if self.schedule.may_save(iteration) and self._is_best(value):
             self._best = checkpoints.Best(iteration, monitor, value)
-            self._save(state, iteration)
+            self._save(iteration)
+
+    def _picture(self, iteration: int, outputs: dict[str, np.ndarray]) -> None:
+        """Writes what a validation looks like to TensorBoard."""
+        if not self.processes.is_chief:
+            return
+        task, log = self.task, self.log
+        log.write_per_class("validation", iteration, task.per_class(outputs))
+        log.write_histograms("validation", iteration, task.histograms(outputs))
+        if self._samples is not None:
+            figures = task.watch(outputs, self._samples)
+            log.write_figures("validation", iteration, figures)
+
+    @functools.cached_property
+    def _samples(self) -> Any:
+        """Validation examples that are shown every time; None for none."""
+        count = min(self.config.sample_images, self.task.num_records("val"))
+        if self.max_batches is not None:
+            count = min(count, self.max_batches * self.config.batch_size)
+        return self.task.samples(count) if count else None
 
     def _is_best(self, value: float) -> bool:
         best = self._best
         if best is None or best.metric != self.config.monitor:
             return True
-        if _LOWER_IS_BETTER.search(self.config.monitor):
-            return value < best.value
-        return value > best.value
+        return stopping.is_better(best.metric, value, best.value)
 
-    def _save(self, state: checkpoints.State, iteration: int) -> None:
-        if self.checkpoints.iterations()[-1:] == [iteration]:
-            return
-        self._check_weights(state, iteration)
-        self.checkpoints.save(state, iteration, self._best)
+    def _progress(self) -> dict[str, Any]:
+        return {
+            "config": self.config.model_dump(),
+            "training_records": self.schedule.num_records,
+            "early_stopping": self.stopping.to_json(),
+            "window": self._window.to_json(),
+            "validation_due": self._validation_due,
+        }
 
-    def _check_weights(self, state: checkpoints.State, iteration: int) -> None:
+    def _save(self, iteration: int) -> None:
+        self._check_weights(iteration)
+        if self.processes.is_chief and self._saved_at != iteration:
+            self.checkpoints.save(self._state, iteration, self._best, self._progress())
+            self._saved_at = iteration
+
+    def _leave(self, iteration: int) -> None:
+        """Saves and ends the run, as a signal asked for."""
+        self._saved_at = None
+        self._save(iteration)
+        self.checkpoints.wait()
+        cluster.check_agreement(self.strategy, self.processes, iteration)
+        received = self.interruption.signal
+        name = received.name if received else "a signal to another process"
+        raise console.Interrupted(
+            received or 15,
+            f"{name} at iteration {iteration}: saved "
+            f"{self.checkpoints.path(iteration)}; the same command continues there",
+        )
+
+    def _check_weights(self, iteration: int) -> None:
         # A finite loss can still have given an infinite update.
-        for variable in state.model.trainable_variables:
+        for variable in self._state.model.trainable_variables:
             if not tf.reduce_all(tf.math.is_finite(variable.value)):
                 self._stop_unfit(f"weight {variable.path}", iteration)
 
-    def _check_finite(self, loss: float, iteration: int) -> None:
-        if not math.isfinite(loss):
-            self._stop_unfit("the loss", iteration)
+    def _check_finite(self, losses: np.ndarray, iteration: int) -> None:
+        if not np.isfinite(losses).all():
+            first = int(np.flatnonzero(~np.isfinite(losses))[0])
+            self._stop_unfit("the loss", iteration - len(losses) + first + 1)
 
     def _stop_unfit(self, what: str, iteration: int) -> None:
-        self.log.close()
+        self.checkpoints.wait()
         saved = self.checkpoints.iterations()
         good = "none was made before"
         if saved:
@@ -299,40 +405,3 @@ class Trainer:
             f"{what} is no longer finite at iteration {iteration}; no checkpoint was "
             f"made of it ({good}); lower learning_rate or look for broken patches"
         )
-
-
-def _compiled_steps(
-    task: Task,
-    model: keras.Model,
-    optimizer: keras.optimizers.Optimizer,
-    strategy: tf.distribute.Strategy,
-    batch_size: int,
-) -> tf.types.experimental.PolymorphicFunction:
-    """Returns a function that takes `count` steps and gives their mean loss.
-
-    The loss of a replica is its examples' sum over the global batch, so that the sum
-    of the replicas' gradients is the gradient of the mean over the whole batch.
-    """
-
-    def step(batch: Batch) -> tf.Tensor:
-        with tf.GradientTape() as tape:
-            per_example = task.losses(model, batch, training=True)
-            loss = tf.reduce_sum(per_example) / batch_size
-            if model.losses:
-                loss += tf.add_n(model.losses) / strategy.num_replicas_in_sync
-        weights = [variable.value for variable in model.trainable_variables]
-        gradients = tape.gradient(loss, weights)
-        optimizer.apply_gradients(
-            zip(gradients, model.trainable_variables, strict=True)
-        )
-        return loss
-
-    @tf.function
-    def steps(data: Iterator[Batch], count: tf.Tensor) -> tf.Tensor:
-        total = tf.constant(0.0)
-        for _ in tf.range(count):
-            losses = strategy.run(step, args=(next(data),))
-            total += strategy.reduce(tf.distribute.ReduceOp.SUM, losses, axis=None)
-        return total / tf.cast(count, tf.float32)
-
-    return steps

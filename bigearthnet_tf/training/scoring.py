@@ -7,8 +7,15 @@ import numpy as np
 import tensorflow as tf
 
 from bigearthnet_tf import console
+from bigearthnet_tf.data.pipeline import Share
 from bigearthnet_tf.tasks import base
 from bigearthnet_tf.tasks.base import Batch, Task
+from bigearthnet_tf.training.cluster import Cluster
+from bigearthnet_tf.training.interruption import Interruption
+
+
+class Stopped(Exception):
+    """Scoring was given up because a signal came."""
 
 
 class Scorer:
@@ -18,13 +25,20 @@ class Scorer:
         task: gives the batches and says what is gathered.
         model: built in the scope of the strategy.
         strategy: over whose replicas each batch is divided.
+        processes: that share the batches.
     """
 
     def __init__(
-        self, task: Task, model: keras.Model, strategy: tf.distribute.Strategy
+        self,
+        task: Task,
+        model: keras.Model,
+        strategy: tf.distribute.Strategy,
+        processes: Cluster = Cluster(),  # noqa: B008 - immutable
     ) -> None:
         self.task = task
         self.strategy = strategy
+        replicas = strategy.num_replicas_in_sync // processes.size
+        self._share = Share(processes.index, processes.size, replicas)
 
         def step(batch: Batch) -> dict[str, tf.Tensor]:
             return task.outputs(model, batch)
@@ -37,7 +51,11 @@ class Scorer:
         self._step = gathered_step
 
     def score(
-        self, split: str, batch_size: int, max_batches: int | None = None
+        self,
+        split: str,
+        batch_size: int,
+        max_batches: int | None = None,
+        interruption: Interruption | None = None,
     ) -> dict[str, np.ndarray]:
         """Returns the task's outputs for every record of a split, in file order.
 
@@ -46,18 +64,26 @@ class Scorer:
 
         Args:
             split: `train`, `val` or `test`.
-            batch_size: of the task's batches.
+            batch_size: of the task's batches, over all replicas.
             max_batches: stop after that many; None for the whole split.
+            interruption: gives up when a signal comes, but for processes that train
+                together, where all would have to at once.
 
         Returns:
             By name, arrays with the records as their first axis; no padding.
+
+        Raises:
+            Stopped: a signal came.
         """
-        data = self.task.scoring_data(split)
         total = -(-self.task.num_records(split) // batch_size)
         if max_batches is not None:
-            data, total = data.take(max_batches), min(total, max_batches)
+            total = min(total, max_batches)
+        batches = self.strategy.distribute_datasets_from_function(
+            lambda _: self.task.scoring_data(split, self._share).take(
+                total * self._share.replicas
+            )
+        )
         parts: list[dict[str, np.ndarray]] = []
-        batches = self.strategy.experimental_distribute_dataset(data)
         name = f"scoring {split}"
         bar = console.progress(
             total=total, desc=name, unit="batch", leave=False, disable=None
@@ -67,6 +93,8 @@ class Scorer:
                 outputs = self._step(batch)
                 parts.append({key: part.numpy() for key, part in outputs.items()})
                 bar.update()
+                if interruption and self._share.workers == 1:
+                    raise Stopped
         whole = {key: np.concatenate([p[key] for p in parts]) for key in parts[0]}
         present = whole.pop("weight") > 0
         return {key: values[present] for key, values in whole.items()}

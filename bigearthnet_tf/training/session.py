@@ -14,27 +14,39 @@ from bigearthnet_tf import optimization, runs
 from bigearthnet_tf.config import Config
 from bigearthnet_tf.models import freezing
 from bigearthnet_tf.tasks import base
-from bigearthnet_tf.training import checkpoints, loop, strategy
+from bigearthnet_tf.training import checkpoints, emissions, loop, strategy
+from bigearthnet_tf.training.cluster import Cluster, find_cluster
+from bigearthnet_tf.training.schedule import total_iterations
+from bigearthnet_tf.training.state import State
 
 
 @dataclass(frozen=True)
 class Session:
-    """A config with its devices and its task."""
+    """A config with its devices, its task, and the processes that share them."""
 
     config: Config
     strategy: tf.distribute.Strategy
     task: base.Task
+    processes: Cluster
 
 
-def open_session(config: Config) -> Session:
+def open_session(config: Config, alone: bool = False) -> Session:
     """Seeds every generator, opens the devices and the task.
 
+    Args:
+        config: of the run.
+        alone: whatever the config says of other processes.
+
     Raises:
+        OSError: the own port is taken.
         ValueError: the config asks for what is not there.
     """
     keras.utils.set_random_seed(config.seed)
-    devices = strategy.open_strategy(config)
-    return Session(config, devices, base.open_task(config))
+    if config.deterministic:
+        tf.config.experimental.enable_op_determinism()
+    processes = find_cluster("none" if alone else config.cluster)
+    devices = strategy.open_strategy(config, processes)
+    return Session(config, devices, base.open_task(config), processes)
 
 
 def describe(session: Session, say: Callable[[str], None]) -> None:
@@ -42,9 +54,18 @@ def describe(session: Session, say: Callable[[str], None]) -> None:
     config, replicas = session.config, session.strategy.num_replicas_in_sync
     for line in session.task.summary():
         say(line)
+    parts = config.gradient_accumulation
     say(
         f"batches  {config.batch_size} patches over {replicas} replica(s) of "
         f"{', '.join(session.strategy.extended.worker_devices)}"
+        + (f", in {parts} parts each" if parts > 1 else "")
+    )
+    if session.processes.size > 1:
+        say(f"together {', '.join(session.processes.addresses)}")
+    compiled = strategy.compiles(config, session.strategy)
+    say(
+        f"steps    {config.precision}, {'with' if compiled else 'without'} XLA"
+        f"{', deterministic' if config.deterministic else ''}"
     )
 
 
@@ -59,10 +80,14 @@ def build(session: Session) -> tuple[keras.Model, keras.optimizers.Optimizer]:
         optimizer = optimization.build_optimizer(
             config.optimizer,
             config.learning_rate,
-            config.weight_decay,
-            _schedule(session),
+            weight_decay=config.weight_decay,
+            momentum=config.momentum,
+            schedule=_schedule(session),
+            ema_momentum=config.ema_momentum,
         )
         variables = model.trainable_variables
+        if config.weight_decay_on == "kernels":
+            optimization.exclude_from_decay(optimizer, variables)
         optimizer.build(variables)
         if config.backbone_learning_rate_factor != 1:
             factor = config.backbone_learning_rate_factor
@@ -72,13 +97,18 @@ def build(session: Session) -> tuple[keras.Model, keras.optimizers.Optimizer]:
     return model, optimizer
 
 
-def _schedule(session: Session) -> optimization.WarmupCosine | None:
+def _schedule(
+    session: Session,
+) -> keras.optimizers.schedules.LearningRateSchedule | None:
     config = session.config
-    if config.learning_rate_schedule == "constant":
-        return None
-    total = loop.total_iterations(session.task, config)
-    return optimization.WarmupCosine(
-        config.learning_rate, config.warmup_iterations, total
+    return optimization.build_schedule(
+        config.learning_rate_schedule,
+        config.learning_rate,
+        total_iterations(session.task, config),
+        warmup_iterations=config.warmup_iterations,
+        decay_rate=config.decay_rate,
+        decay_step=config.decay_step,
+        decay_power=config.decay_power,
     )
 
 
@@ -88,17 +118,38 @@ def train(
     optimizer: keras.optimizers.Optimizer,
     out_dir: Path,
     test_run: bool = False,
+    profile: int = 0,
 ) -> int:
-    """Runs the iterations that are still to do and returns the last one."""
-    if test_run:
+    """Runs the iterations that are still to do and returns the last one.
+
+    Args:
+        session: of the run.
+        model: built by `build`, as is the optimizer.
+        optimizer: likewise.
+        out_dir: folder of the run.
+        test_run: a handful of steps only, from scratch.
+        profile: iterations to profile for TensorBoard.
+    """
+    is_chief = session.processes.is_chief
+    if test_run and is_chief:
         shutil.rmtree(out_dir, ignore_errors=True)
     trainer = loop.Trainer(
-        session.config, session.task, session.strategy, out_dir, test_run
+        session.config,
+        session.task,
+        session.strategy,
+        out_dir,
+        test_run,
+        session.processes,
+        profile,
     )
-    trainer.start(model, optimizer)
+    xla = strategy.compiles(session.config, session.strategy)
+    trainer.start(model, optimizer, xla)
+    if not is_chief:
+        return trainer.train()
     # Only a run that can begin leaves its config in the folder.
     runs.open_run(out_dir, session.config)
-    return trainer.train()
+    with emissions.track(out_dir, session.config):
+        return trainer.train()
 
 
 def load_trained(
@@ -121,9 +172,8 @@ def load_trained(
     folder = checkpoints.CheckpointFolder(
         out_dir / "checkpoints",
         session.task.describe(),
-        session.config.keep_checkpoints,
     )
     path = folder.find(which)
     with session.strategy.scope():
         model = session.task.build_model()
-    return model, folder.restore(checkpoints.State(model), path)
+    return model, int(folder.restore(State(model), path)["iteration"])

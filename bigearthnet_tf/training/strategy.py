@@ -5,10 +5,16 @@ from __future__ import annotations
 import keras
 import tensorflow as tf
 
+from bigearthnet_tf import console
 from bigearthnet_tf.config import Config
+from bigearthnet_tf.training import cluster
+from bigearthnet_tf.training.cluster import Cluster
 
 
-def open_strategy(config: Config) -> tf.distribute.Strategy:
+def open_strategy(
+    config: Config,
+    processes: Cluster = Cluster(),  # noqa: B008 - immutable
+) -> tf.distribute.Strategy:
     """Returns the distribution strategy for the devices of a config.
 
     One code path for all: a single device is a strategy of one replica. Call it
@@ -16,23 +22,64 @@ def open_strategy(config: Config) -> tf.distribute.Strategy:
 
     Args:
         config: `devices`, `precision` and `batch_size` are used.
+        processes: that train together, each with the devices that the config names;
+            all but the chief fall silent.
 
     Raises:
+        OSError: the own port is taken.
         ValueError: a GPU that is not there, or a batch that does not divide.
     """
     keras.config.set_dtype_policy(config.precision)
     kind, indices = _chosen(config.devices)
-    if config.batch_size % len(indices):
+    parts = len(indices) * processes.size * config.gradient_accumulation
+    if config.batch_size % parts:
         raise ValueError(
             f"batch_size {config.batch_size} is over all devices and must divide by "
-            f"their number, {len(indices)}; change batch_size or devices"
+            f"their number, {len(indices)}"
+            f"{_times(processes.size, 'processes')}"
+            f"{_times(config.gradient_accumulation, 'gradient_accumulation')}; change "
+            "batch_size or devices"
         )
     if kind == "cpu" and len(indices) > 1:
         _split_cpu(len(indices))
+    if processes.size > 1:
+        _show_only(kind, indices)
+        strategy = cluster.join(processes, config.cluster_timeout)
+        if not processes.is_chief:
+            console.be_quiet()
+        return strategy
     names = [f"/{kind}:{index}" for index in indices]
     if len(names) == 1:
         return tf.distribute.OneDeviceStrategy(names[0])
     return tf.distribute.MirroredStrategy(names)
+
+
+def compiles(config: Config, strategy: tf.distribute.Strategy) -> bool:
+    """Tells whether the steps are compiled with XLA.
+
+    Raises:
+        ValueError: the config asks for it where it can't be done.
+    """
+    together = strategy.num_replicas_in_sync > 1 and config.synchronize_batch_norm
+    if config.xla and together:
+        raise ValueError(
+            "xla can't compile a BatchNorm that is synchronised over several devices; "
+            "set synchronize_batch_norm to false, or xla to null"
+        )
+    if config.xla is not None:
+        return config.xla
+    return "GPU" in strategy.extended.worker_devices[0] and not together
+
+
+def _times(count: int, what: str) -> str:
+    return f", times {count} ({what})" if count > 1 else ""
+
+
+def _show_only(kind: str, indices: list[int]) -> None:
+    """Hides the other GPUs: a strategy over processes takes all that are visible."""
+    gpus = tf.config.list_physical_devices("GPU")
+    chosen = [gpus[index] for index in indices] if kind == "gpu" else []
+    tf.config.set_visible_devices(chosen, "GPU")
 
 
 def _chosen(devices: str) -> tuple[str, list[int]]:

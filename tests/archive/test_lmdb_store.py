@@ -1,22 +1,27 @@
-"""The v2 LMDB: the published one, generated ones, and ones with faults."""
+"""Reading the v2 LMDB: the published one, generated ones, and ones with faults."""
 
 import dataclasses
-import json
 import multiprocessing
 import os
 import pickle
 import shutil
 import signal
-import struct
 import subprocess
 import sys
 import textwrap
 
-import lmdb
 import numpy as np
-import pandas as pd
 import pytest
-import safetensors.numpy
+from lmdb_patches import (
+    ENTRY,
+    NAME,
+    NAME_S1,
+    assert_equal,
+    make_patch,
+    read_raw,
+    write_lmdb,
+    write_raw,
+)
 
 from bigearthnet_tf.archive import (
     archives,
@@ -28,11 +33,8 @@ from bigearthnet_tf.archive import (
     metadata,
     sample,
 )
-from bigearthnet_tf.archive.patch import Patch, PatchEntry
+from bigearthnet_tf.archive.patch import PatchEntry
 
-NAME = "S2A_MSIL2A_20170613T101031_N9999_R022_T33UUP_87_48"
-NAME_S1 = "S1A_IW_GRDH_1SDV_20170613T165043_33UUP_87_48"
-ENTRY = PatchEntry(NAME, NAME_S1, ("Pastures",), "BigEarthNet-19", "train")
 PUBLISHED = (
     "S2A_MSIL2A_20170613T101031_N9999_R022_T33UUP_75_43",
     "S2A_MSIL2A_20170613T101031_N9999_R022_T33UUP_87_48",
@@ -45,64 +47,6 @@ PUBLISHED = (
 # Whose Sentinel-1 partner, and whose pixels, are not in the published sample.
 WITHOUT_PARTNER = NAME.replace("87_48", "75_43")
 MAP_ALONE = NAME.replace("87_48", "26_57")
-
-
-def make_patch(number=0, *, names_of=("S1", "S2"), with_map=False):
-    """A patch whose pixels follow from its number."""
-    generator = np.random.default_rng(number)
-    ending = f"_{number // 100:02}_{number % 100:02}"
-    pixels = {
-        band.name: generator.integers(0, 9999, (band.pixels, band.pixels)).astype(
-            band.dtype
-        )
-        for band in bands.BANDS.values()
-        if band.sensor in names_of
-    }
-    return Patch(
-        name_s2=NAME.removesuffix("_87_48") + ending,
-        name_s1=NAME_S1.removesuffix("_87_48") + ending,
-        bands=pixels,
-        labels=("Pastures",),
-        label_type="BigEarthNet-19",
-        reference_map=np.full((120, 120), 231, np.uint16) if with_map else None,
-    )
-
-
-def write_lmdb(path, patches, plan="test", **options):
-    with lmdb_writer.LmdbWriter(path, plan, **options) as writer:
-        for patch in patches:
-            writer.write(patch)
-    return path
-
-
-def write_raw(path, content):
-    """Writes keys and values as they are."""
-    with lmdb.open(str(path), 1 << 28) as env, env.begin(write=True) as transaction:
-        for key, value in content.items():
-            transaction.put(key.encode(), value)
-    return path
-
-
-def read_raw(path):
-    with (
-        lmdb.open(str(path), readonly=True, lock=False) as env,
-        env.begin() as transaction,
-    ):
-        return {key.decode(): value for key, value in transaction.cursor()}
-
-
-def assert_equal(one, other):
-    assert dataclasses.replace(one, bands={}, reference_map=None).__dict__ == (
-        dataclasses.replace(other, bands={}, reference_map=None).__dict__
-    )
-    assert list(one.bands) == list(other.bands)
-    for name, pixels in one.bands.items():
-        np.testing.assert_array_equal(pixels, other.bands[name], strict=True)
-    assert (one.reference_map is None) == (other.reference_map is None)
-    if one.reference_map is not None:
-        np.testing.assert_array_equal(
-            one.reference_map, other.reference_map, strict=True
-        )
 
 
 @pytest.fixture(scope="module")
@@ -438,64 +382,6 @@ def test_the_lmdbs_of_v1_are_refused_and_not_unpickled(tmp_path):
         lmdb_store.open_lmdb(tmp_path / "arrow")
 
 
-def save(**arrays):
-    return safetensors.numpy.save(arrays)
-
-
-def header(**arrays):
-    text = json.dumps(arrays).encode()
-    return struct.pack("<Q", len(text)) + text
-
-
-S2_ARRAYS = make_patch().bands
-
-
-@pytest.mark.parametrize(
-    ("value", "message"),
-    [
-        (b"", "expected arrays in safetensors form, got 0 bytes of an unknown"),
-        (b"abc", "got 3 bytes of an unknown form: encode the patch again"),
-        (bytes(160_832), "got 160832 bytes of an unknown form"),
-        (save(B02=S2_ARRAYS["B02"])[:-1], "that are damaged or cut short: encode"),
-        (save(B02=S2_ARRAYS["B02"]) + b"x", "that are damaged or cut short"),
-        (
-            header(B02={"dtype": "BF16", "shape": [1], "data_offsets": [0, 2]}) + b"xx",
-            "damaged",
-        ),
-        (save(), "expected an array B02, got none"),
-        (save(B03=S2_ARRAYS["B03"]), "expected an array B02, got B03"),
-        (save(B02=S2_ARRAYS["B05"]), "band B02: expected 120 x 120 pixels.*got 60 x"),
-        (save(B02=S2_ARRAYS["B02"].ravel()), "band B02: .*got 14400 of uint16"),
-        (save(B02=S2_ARRAYS["B02"].astype(np.int32)), "band B02: .* of int32"),
-    ],
-)
-def test_corrupt_values_are_named(tmp_path, value, message):
-    """The first patch is whole, so that the fault is found in reading."""
-    good = make_patch(names_of=("S2",))
-    assert good.name_s2 < NAME
-    path = tmp_path / "x"
-    write_raw(path, {**lmdb_values.encode(good), NAME: value})
-    source = lmdb_store.open_lmdb(path)
-    with pytest.raises(ValueError, match=rf"x: key {NAME}: .*{message}") as caught:
-        source.read(ENTRY, ["B02"])
-    assert "\n" not in str(caught.value)
-
-
-def test_a_corrupt_map_is_named(tmp_path):
-    good = make_patch(names_of=("S2",), with_map=True)
-    small = save(Data=np.zeros((60, 60), np.uint16))
-    other = lmdb_values.encode(make_patch(names_of=("S2",)))[good.name_s2]
-    write_raw(
-        tmp_path / "x",
-        {**lmdb_values.encode(good), NAME: other, f"{NAME}_reference_map": small},
-    )
-    with pytest.raises(
-        ValueError,
-        match=f"patch {NAME}, key {NAME}_reference_map: reference map: .*120 x 120",
-    ):
-        lmdb_store.open_lmdb(tmp_path / "x").read(ENTRY)
-
-
 def test_names_that_are_not_there(tmp_path):
     source = lmdb_store.open_lmdb(write_lmdb(tmp_path / "x", [make_patch()]))
     with pytest.raises(ValueError, match=f"x: key {NAME}: no such key: encode that p"):
@@ -514,187 +400,3 @@ def test_a_subset_of_bands_comes_back(tmp_path):
     assert source.bands == ("B02", "B03", "B04")
     entry = dataclasses.replace(ENTRY, name=patch.name_s2, name_s1=patch.name_s1)
     assert_equal(source.read(entry, ["B04", "B03", "B02"]), few)
-
-
-def test_views_of_arrays_are_written_in_order(tmp_path):
-    patch = make_patch()
-    fortran = {name: np.asfortranarray(array) for name, array in patch.bands.items()}
-    turned = dataclasses.replace(patch, bands=fortran)
-    assert lmdb_values.encode(turned) == lmdb_values.encode(patch)
-
-
-@pytest.mark.parametrize(
-    ("changes", "message"),
-    [
-        ({"name_s2": "S2A_MSIL2A_20170613T101031_87_48"}, "is a name of v1"),
-        ({"name_s2": None}, "has bands of S2 but no S2 name"),
-        ({"name_s1": None}, "has bands of S1 but no S1 name"),
-        ({"bands": {}}, "expected bands to write"),
-        ({"bands": {"B02": np.zeros((60, 60), np.uint16)}}, "band B02: expected 120"),
-        ({"bands": {"B02": np.zeros((120, 120))}}, "of float64"),
-        ({"reference_map": np.zeros((120, 120), np.uint8)}, "map: .*of uint8"),
-    ],
-)
-def test_patches_that_can_not_be_written(tmp_path, changes, message):
-    with (
-        pytest.raises(ValueError, match=message),
-        lmdb_writer.LmdbWriter(tmp_path / "x", "plan") as writer,
-    ):
-        writer.write(dataclasses.replace(make_patch(), **changes))
-    assert not (tmp_path / "x").exists()
-
-
-def test_an_lmdb_grows_past_its_first_map(tmp_path):
-    patches = [make_patch(number) for number in range(10)]
-    small = write_lmdb(tmp_path / "small", patches, map_bytes=1 << 20)
-    large = write_lmdb(tmp_path / "large", patches)
-    assert read_raw(small) == read_raw(large)
-
-
-KILLED = """
-    import os, signal, sys
-    sys.path.insert(0, {tests!r})
-    from test_lmdb_store import lmdb_writer, make_patch
-    lmdb_writer.COMMIT_BYTES = 600_000
-    with lmdb_writer.LmdbWriter({path!r}, {plan!r}) as writer:
-        for number in range(10):
-            writer.write(make_patch(number))
-        os.kill(os.getpid(), signal.SIGKILL)
-"""
-
-
-def kill_half_way(path, plan):
-    script = KILLED.format(tests=os.path.dirname(__file__), path=str(path), plan=plan)  # noqa: PTH120
-    done = subprocess.run([sys.executable, "-c", textwrap.dedent(script)], check=False)
-    assert done.returncode == -signal.SIGKILL
-    assert not path.exists()
-    return path.with_name(f".{path.name}.partial")
-
-
-def test_a_killed_writer_is_continued(tmp_path):
-    out = tmp_path / "out"
-    partial = kill_half_way(out, "plan")
-    with pytest.raises(FileNotFoundError):
-        lmdb_store.open_lmdb(out)
-    written = []
-    with lmdb_writer.LmdbWriter(out, "plan") as writer:
-        for patch in map(make_patch, range(12)):
-            if patch.name_s2 not in writer:
-                written.append(patch.name_s2)
-            writer.write(patch)
-    assert 2 <= len(written) < 12
-    assert not partial.exists()
-    whole = write_lmdb(tmp_path / "whole", map(make_patch, range(12)))
-    assert read_raw(out) == read_raw(whole)
-
-
-def test_what_another_plan_left_is_thrown_away(tmp_path):
-    out = tmp_path / "out"
-    kill_half_way(out, "plan")
-    write_lmdb(out, [make_patch(11)], "other plan")
-    assert set(read_raw(out)) == set(lmdb_values.encode(make_patch(11)))
-
-
-def test_an_exception_leaves_no_lmdb(tmp_path):
-    out = tmp_path / "out"
-    with pytest.raises(KeyboardInterrupt), lmdb_writer.LmdbWriter(out, "x") as writer:
-        writer.write(make_patch())
-        raise KeyboardInterrupt
-    assert not out.exists()
-    with pytest.raises(ValueError, match="out: expected patches to write, got none"):
-        write_lmdb(out, [])
-    assert not out.exists()
-    write_lmdb(out, [make_patch()])
-    assert len(read_raw(out)) == 2
-
-
-def test_a_patch_twice_is_compared(tmp_path):
-    patch = make_patch()
-    write_lmdb(tmp_path / "same", [patch, patch])
-    other = dataclasses.replace(make_patch(1), name_s2=patch.name_s2)
-    with pytest.raises(ValueError, match=f"{patch.name_s2} was written before with ot"):
-        write_lmdb(tmp_path / "other", [patch, other])
-
-
-def test_existing_outputs(tmp_path):
-    out = write_lmdb(tmp_path / "out", [make_patch()])
-    with pytest.raises(FileExistsError, match=r"an LMDB already.*--overwrite"):
-        write_lmdb(out, [make_patch(1)])
-    write_lmdb(out, [make_patch(1)], overwrite=True)
-    assert set(read_raw(out)) == set(lmdb_values.encode(make_patch(1)))
-    (out / "thesis.tex").touch()
-    (tmp_path / "file").touch()
-    for path in (out, tmp_path / "file"):
-        with pytest.raises(FileExistsError, match="something else than an LMDB"):
-            write_lmdb(path, [make_patch()], overwrite=True)
-    (tmp_path / "empty").mkdir()
-    assert write_lmdb(tmp_path / "empty", [make_patch()]).exists()
-
-
-def test_two_writers_refuse(tmp_path):
-    with lmdb_writer.LmdbWriter(tmp_path / "x", "one") as writer:
-        with pytest.raises(OSError, match="x: another process writes this LMDB"):
-            write_lmdb(tmp_path / "x", [make_patch()], "two")
-        writer.write(make_patch())
-    assert len(read_raw(tmp_path / "x")) == 2
-
-
-def test_a_folder_that_can_not_be_made(tmp_path):
-    (tmp_path / "file").touch()
-    with pytest.raises(OSError, match=r"file: can't be written to \("):
-        write_lmdb(tmp_path / "file" / "x", [make_patch()])
-
-
-def test_a_full_disk_is_one_line_and_nothing_is_lost(tmp_path):
-    """A limit on the size of files stands for the disk."""
-    out = tmp_path / "out"
-    script = f"""
-        import resource, sys
-        sys.path.insert(0, {os.path.dirname(__file__)!r})
-        from test_lmdb_store import lmdb_writer, make_patch, write_lmdb
-        resource.setrlimit(resource.RLIMIT_FSIZE, (2 << 20, 2 << 20))
-        lmdb_writer.COMMIT_BYTES = 600_000
-        try:
-            write_lmdb({str(out)!r}, map(make_patch, range(12)))
-        except OSError as error:
-            print(error)
-    """  # noqa: PTH120
-    done = subprocess.run(
-        [sys.executable, "-c", textwrap.dedent(script)],
-        check=True,
-        capture_output=True,
-        text=True,
-    )
-    (line,) = done.stdout.splitlines()
-    assert "can't be written to" in line and "make room and call again" in line
-    assert not out.exists()
-    with lmdb_writer.LmdbWriter(out, "test") as writer:
-        assert make_patch(0).name_s2 in writer
-        for patch in map(make_patch, range(12)):
-            writer.write(patch)
-    assert len(read_raw(out)) == 24
-
-
-def test_an_unfinished_lmdb_that_is_damaged(tmp_path):
-    partial = kill_half_way(tmp_path / "out", "plan")
-    (partial / "data.mdb").write_bytes(b"text" * 9999)
-    with pytest.raises(OSError, match=r"unfinished LMDB does not open .*remove it"):
-        write_lmdb(tmp_path / "out", [make_patch()], "plan")
-
-
-def test_an_lmdb_and_its_metadata_go_together(tmp_path):
-    """As the reBEN tools look patches up: by the columns of the parquet file."""
-    patches = [make_patch(number) for number in (3, 1, 2)]
-    out = write_lmdb(tmp_path / "Encoded-BigEarthNet", patches)
-    metadata.write_metadata(
-        tmp_path / "metadata.parquet",
-        [metadata.entry_of(patch, "train") for patch in patches],
-    )
-    stored = read_raw(out)
-    rows = pd.read_parquet(tmp_path / "metadata.parquet")
-    by_name = {patch.name_s2: patch for patch in patches}
-    for row in rows.itertuples():
-        arrays = safetensors.numpy.load(stored[row.patch_id])
-        arrays |= safetensors.numpy.load(stored[row.s1_name])
-        for name, pixels in by_name[row.patch_id].bands.items():
-            np.testing.assert_array_equal(arrays[name], pixels, strict=True)

@@ -8,6 +8,7 @@ import numpy as np
 import pandas as pd
 import pytest
 
+from bigearthnet_tf import pictures
 from bigearthnet_tf.archive import (
     division,
     labels,
@@ -179,8 +180,8 @@ def test_pictures_of_any_size_hold_their_legend(tmp_path, splits, columns):
     divided = division.Division("by hand", names, np.arange(60) % splits)
     report = split_report.describe(patches, divided, 0, {})
     figure = split_picture.label_figure(report)
-    data = split_picture.to_png(figure)
-    assert data == split_picture.to_png(split_picture.label_figure(report))
+    data = pictures.to_png(figure)
+    assert data == pictures.to_png(split_picture.label_figure(report))
     assert Image.open(io.BytesIO(data)).width >= 1900
     figure.draw_without_rendering()
     (legend,) = figure.legends

@@ -67,6 +67,22 @@ def test_wrong_lists_are_refused(tmp_path, text, message):
         splits.read_split_csv(write(tmp_path, text))
 
 
+def test_several_lists_are_splits_without_common_patches(tmp_path):
+    first = write(tmp_path, f"{S2},{S1}\n")
+    second = write(tmp_path, f"{S2_V2}\n", "val.csv")
+    lists = splits.read_split_lists([first, second])
+    assert {split: [e.name for e in lists[split]] for split in lists} == {
+        "train": [S2],
+        "val": [S2_V2],
+    }
+    splits.check_disjoint(lists)
+    write(tmp_path, f"{S2_V2}\n{S2}\n", "val.csv")
+    with pytest.raises(ValueError, match=f"{S2} is in split 'train' and in 'val'"):
+        splits.read_split_lists([first, second])
+    with pytest.raises(ValueError, match=r"train.v2: a second list .*, after .*n\.csv"):
+        splits.read_split_lists([first, tmp_path / "train.v2"])
+
+
 def test_files_that_are_no_lists(tmp_path):
     with pytest.raises(FileNotFoundError, match=r"none\.csv: no such list"):
         splits.read_split_csv(tmp_path / "none.csv")

@@ -1,5 +1,3 @@
-import itertools
-
 import numpy as np
 import pytest
 import tensorflow as tf
@@ -8,6 +6,8 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 import bigearthnet_tf
+from bigearthnet_tf.data import pipeline
+from bigearthnet_tf.records import reader
 
 SHUFFLED = {"shuffle_buffer_size": 6, "seed": 3}
 
@@ -73,38 +73,56 @@ def test_start_at_an_iteration_continues_the_same_stream(shards, start):
 
 
 @given(
-    count=st.integers(1, 7),
-    batch_size=st.integers(1, 13),
+    workers=st.integers(1, 4),
+    replicas=st.integers(1, 3),
+    part=st.integers(1, 4),
     buffer=st.integers(0, 12),
     seed=st.integers(0, 2**31 - 1),
-    epoch=st.integers(0, 2),
+    start=st.integers(0, 3),
 )
 @settings(deadline=None, max_examples=10)
-def test_any_number_of_workers_covers_every_epoch_exactly_once(
-    shards, count, batch_size, buffer, seed, epoch
+def test_all_parts_together_are_the_batches_of_a_single_process(
+    shards, workers, replicas, part, buffer, seed, start
 ):
-    options = {"shuffle_buffer_size": buffer, "seed": seed, "repeat": True}
-    # In batches of one, records epoch * 12 to epoch * 12 + 11 of the endless stream
-    # are one from each worker in turn.
-    length = -(-12 * (epoch + 1) // count)
-    streams = [
-        order(load(shards, worker=(i, count), **options), take=length)
-        for i in range(count)
-    ]
-    stream = [number for row in zip(*streams, strict=True) for number in row]
-    assert sorted(stream[epoch * 12 : (epoch + 1) * 12]) == list(range(12))
-    # Whatever the batches, each worker sees the same records in the same order.
-    batched = load(shards, batch_size, worker=(0, count), **options)
-    again = order(batched, take=-(-length // batch_size))
-    assert again[:length] == streams[0]
+    batch_size = workers * replicas * part
+    options = {
+        "shuffle_buffer_size": buffer,
+        "seed": seed,
+        "repeat": True,
+        "start_iteration": start,
+    }
+    whole = order(load(shards, batch_size, **options), take=3)
+    source = reader.open_records(shards)
+    streams = []
+    for worker in range(workers):
+        share = pipeline.Share(worker, workers, replicas)
+        data = pipeline.batches(
+            source, batch_size, ["VV", "B01"], "original", share=share, **options
+        )
+        numbers = order(data, take=3 * replicas)
+        streams.append(np.reshape(numbers, (3, replicas * part)))
+    assert np.concatenate(streams, axis=1).ravel().tolist() == whole
 
 
-@pytest.mark.parametrize("count", [1, 2, 3, 5])
+@pytest.mark.parametrize("count", [1, 2, 3])
 def test_workers_cover_every_record_exactly_once(shards, count):
-    parts = [
-        order(load(shards, 2, worker=(i, count), **SHUFFLED)) for i in range(count)
-    ]
-    assert sorted(itertools.chain(*parts)) == list(range(12))
+    """An uneven last batch is filled, and every worker gets as many batches."""
+    found, lengths = [], []
+    for index in range(count):
+        data = load(shards, 5 * count, worker=(index, count), pad=True, **SHUFFLED)
+        weights = np.concatenate([weight for *_, weight in data])
+        numbers = np.array(order(data))
+        found += numbers[weights > 0].tolist()
+        lengths.append(len(weights))
+    assert sorted(found) == list(range(12))
+    assert len(set(lengths)) == 1
+
+
+def test_workers_need_full_batches(shards):
+    with pytest.raises(ValueError, match="need full batches"):
+        load(shards, 4, worker=(0, 2))
+    with pytest.raises(ValueError, match="5 does not divide into 2 equal parts"):
+        load(shards, 5, worker=(0, 2), pad=True)
 
 
 @pytest.mark.parametrize("batch_size", [1, 4, 5, 12, 20])
@@ -118,10 +136,10 @@ def test_padding_fills_the_last_batch_and_says_so(shards, batch_size):
     assert weights == [1.0] * 12 + [0.0] * (len(weights) - 12)
 
 
-@pytest.mark.parametrize("drop", [False, True])
-@pytest.mark.parametrize("worker", [(0, 1), (1, 2), (2, 3)])
-def test_cardinality_is_known_and_true(shards, drop, worker):
-    dataset = load(shards, 5, drop_remainder=drop, worker=worker)
+@pytest.mark.parametrize("full", ["drop_remainder", "pad"])
+@pytest.mark.parametrize("worker", [(0, 1), (1, 2), (2, 5)])
+def test_cardinality_is_known_and_true(shards, full, worker):
+    dataset = load(shards, 10, worker=worker, **{full: True})
     assert dataset.cardinality().numpy() == len(list(dataset))
 
 

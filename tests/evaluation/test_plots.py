@@ -10,6 +10,7 @@ from matplotlib.backends.backend_agg import FigureCanvasAgg
 from PIL import Image
 from sklearn.metrics import average_precision_score
 
+from bigearthnet_tf import pictures
 from bigearthnet_tf.archive import labels as label_facts
 from bigearthnet_tf.evaluation import plots
 
@@ -79,7 +80,7 @@ def test_nothing_is_cut_off(draw):
 def test_same_figure_gives_the_same_bytes(draw, tmp_path):
     figure = draw()
     for name, each in {"a": figure, "again": figure, "rebuilt": draw()}.items():
-        plots.save_png(each, tmp_path / f"{name}.png")
+        pictures.save_png(each, tmp_path / f"{name}.png")
     first = (tmp_path / "a.png").read_bytes()
     assert (tmp_path / "again.png").read_bytes() == first
     assert (tmp_path / "rebuilt.png").read_bytes() == first
@@ -94,7 +95,7 @@ def test_same_figure_gives_the_same_bytes(draw, tmp_path):
 
 def test_data_uri_holds_the_png_of_the_file(tmp_path):
     figure = history()
-    plots.save_png(figure, tmp_path / "a.png")
+    pictures.save_png(figure, tmp_path / "a.png")
     head, _, data = plots.to_data_uri(figure).partition(",")
     assert head == "data:image/png;base64"
     assert base64.b64decode(data) == (tmp_path / "a.png").read_bytes()

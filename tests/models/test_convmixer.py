@@ -1,6 +1,7 @@
 """ConvMixer against a loop in float64; how it starts, and which images it takes."""
 
 import keras
+import mixed_precision
 import numpy as np
 import pytest
 
@@ -96,19 +97,9 @@ def test_it_has_no_stochastic_depth():
         models.get_model("convmixer_768_32").check_options({"drop_path_rate": 0.1})
 
 
-@pytest.mark.parametrize("policy", ["mixed_bfloat16", "mixed_float16"])
+@pytest.mark.parametrize("policy", mixed_precision.POLICIES)
 def test_mixed_precision_gives_nearly_the_same(policy):
-    full = network()
-    keras.config.set_dtype_policy(policy)
-    try:
-        mixed = network()
-    finally:
-        keras.config.set_dtype_policy("float32")
-    mixed.set_weights(full.get_weights())
-    assert {v.dtype for v in mixed.variables} == {"float32"}
-    expected = full(images(21))
-    found = keras.ops.cast(mixed(images(21)), "float32")
-    np.testing.assert_allclose(found, expected, atol=0.05 * np.abs(expected).max())
+    mixed_precision.check(network, images(21), policy)
 
 
 def test_published_names():

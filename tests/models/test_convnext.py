@@ -3,6 +3,7 @@
 import math
 
 import keras
+import mixed_precision
 import numpy as np
 import pytest
 import tensorflow as tf
@@ -181,19 +182,9 @@ def test_convolutions_of_one_pixel_are_linear_layers():
     np.testing.assert_allclose(convolutional(x), linear(x), rtol=1e-4, atol=1e-5)
 
 
-@pytest.mark.parametrize("policy", ["mixed_bfloat16", "mixed_float16"])
+@pytest.mark.parametrize("policy", mixed_precision.POLICIES)
 def test_mixed_precision_gives_nearly_the_same(policy):
-    full = network()
-    keras.config.set_dtype_policy(policy)
-    try:
-        mixed = network()
-    finally:
-        keras.config.set_dtype_policy("float32")
-    mixed.set_weights(full.get_weights())
-    assert {v.dtype for v in mixed.variables} == {"float32"}
-    expected = full(images(32))
-    found = keras.ops.cast(mixed(images(32)), "float32")
-    np.testing.assert_allclose(found, expected, atol=0.05 * np.abs(expected).max())
+    mixed_precision.check(network, images(32), policy)
 
 
 def test_published_names():

@@ -3,6 +3,7 @@
 import math
 
 import keras
+import mixed_precision
 import numpy as np
 import pytest
 
@@ -111,19 +112,9 @@ def test_logits_start_at_zero():
     assert not np.any(model({"all": images(12).transpose(0, 3, 1, 2)}))
 
 
-@pytest.mark.parametrize("policy", ["mixed_bfloat16", "mixed_float16"])
+@pytest.mark.parametrize("policy", mixed_precision.POLICIES)
 def test_mixed_precision_gives_nearly_the_same(policy):
-    full = network()
-    keras.config.set_dtype_policy(policy)
-    try:
-        mixed = network()
-    finally:
-        keras.config.set_dtype_policy("float32")
-    mixed.set_weights(full.get_weights())
-    assert {v.dtype for v in mixed.variables} == {"float32"}
-    expected = full(images(12))
-    found = keras.ops.cast(mixed(images(12)), "float32")
-    np.testing.assert_allclose(found, expected, atol=0.05 * np.abs(expected).max())
+    mixed_precision.check(network, images(12), policy)
 
 
 def test_published_names():

@@ -1,6 +1,7 @@
 """MobileViT: what attends to what, maps of odd size, how it starts."""
 
 import keras
+import mixed_precision
 import numpy as np
 import pytest
 
@@ -170,20 +171,9 @@ def test_sizes_are_timms():
         assert all(stage.tokens % 4 == 0 for stage in size.stages)
 
 
-@pytest.mark.parametrize("policy", ["mixed_bfloat16", "mixed_float16"])
+@pytest.mark.parametrize("policy", mixed_precision.POLICIES)
 def test_mixed_precision_gives_nearly_the_same(policy):
-    full = network()
-    keras.config.set_dtype_policy(policy)
-    try:
-        mixed = network()
-    finally:
-        keras.config.set_dtype_policy("float32")
-    mixed.set_weights(full.get_weights())
-    assert {v.dtype for v in mixed.variables} == {"float32"}
-    assert mixed.output.dtype == policy.removeprefix("mixed_")
-    expected = full(images())
-    found = keras.ops.cast(mixed(images()), "float32")
-    np.testing.assert_allclose(found, expected, atol=0.05 * np.abs(expected).max())
+    mixed_precision.check(network, images(), policy)
 
 
 def test_published_names():

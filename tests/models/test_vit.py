@@ -3,6 +3,7 @@
 import math
 
 import keras
+import mixed_precision
 import numpy as np
 import pytest
 from scipy import stats
@@ -157,19 +158,9 @@ def test_stochastic_depth_grows_linearly_in_both_branches():
     assert not any("drop_path" in x.name for x in network(depth=1).layers)
 
 
-@pytest.mark.parametrize("policy", ["mixed_bfloat16", "mixed_float16"])
+@pytest.mark.parametrize("policy", mixed_precision.POLICIES)
 def test_mixed_precision_gives_nearly_the_same(policy):
-    full = network()
-    keras.config.set_dtype_policy(policy)
-    try:
-        mixed = network()
-    finally:
-        keras.config.set_dtype_policy("float32")
-    mixed.set_weights(full.get_weights())
-    assert {v.dtype for v in mixed.variables} == {"float32"}
-    assert mixed.output.dtype == policy.removeprefix("mixed_")
-    found = keras.ops.cast(mixed(images()), "float32")
-    np.testing.assert_allclose(found, full(images()), atol=0.1)
+    mixed_precision.check(network, images(), policy, tolerance=0.1)
 
 
 def test_published_names():

@@ -1,17 +1,15 @@
-"""Contracts that every architecture keeps, and equality with published networks."""
+"""Parameters, constants and first weights as published; names and options."""
 
 import functools
 
 import keras
+import networks
 import numpy as np
 import pytest
 import tensorflow as tf
 
 from bigearthnet_tf import models
 from bigearthnet_tf.models import resnet
-
-S2 = ("B02", "B03", "B04", "B05", "B06", "B07", "B08", "B8A", "B11", "B12")
-BANDS = {2: ("VV", "VH"), 3: S2[:3], 10: S2, 12: ("VV", "VH", *S2)}
 
 
 def convnext_parameters(blocks, width: int, bands: int = 10, labels: int = 19) -> int:
@@ -226,56 +224,17 @@ PARAMETERS = {
 }
 # Borrowed ones have a prefix, and tests of their own.
 OWN = {name for name in models.list_models() if "/" not in name}
-# Small enough to run in a test.
-SMALL = (
-    "short_cnn",
-    "short_cnn_rgb",
-    "short_cnn_all",
-    "resnet_test",
-    "convmixer_test",
-    "convnext_test",
-    "mixer_test",
-    "mobilevit_test",
-    "vit_test",
-    "k_branch_test",
-    "vgg_test",
-    "inception_v1_test",
-    "inception_v3_test",
-)
 
 
 # Few at a time: the largest take half a gigabyte.
 @functools.lru_cache(maxsize=4)
-def model_of(name: str, bands: int, labels: int, pixels: int):
-    """A model of as many bands, `pixels` a side."""
-    names = BANDS[bands]
-    zeros, ones = dict.fromkeys(names, 0.0), dict.fromkeys(names, 1.0)
-    groups = groups_of(name, names, pixels)
-    return models.assemble(name, labels, groups, names, zeros, ones, image_size=pixels)
-
-
-def groups_of(name: str, names: tuple[str, ...], pixels: int):
-    """All bands at one resolution, or at three, of 12 then 4, 6 and 2 as of S2."""
-    if models.get_model(name).inputs == "stacked":
-        return [models.BandGroup("all", names, pixels, "float32")]
-    ends = 0, len(names) // 3, len(names) * 5 // 6, len(names)
-    groups = [
-        models.BandGroup(f"every_{step}", names[begin:end], pixels // step, "float32")
-        for step, begin, end in zip((1, 2, 6), ends, ends[1:], strict=False)
-    ]
-    return [group for group in groups if group.bands]
+def model_of(name: str, bands: int, labels: int) -> keras.Model:
+    """A model of images of 120 pixels a side."""
+    return networks.build(name, bands, labels, 120)
 
 
 def trainable_parameters(model) -> int:
     return sum(int(np.prod(v.shape)) for v in model.trainable_variables)
-
-
-def batch_for(model) -> dict[str, np.ndarray]:
-    rng = np.random.default_rng(0)
-    return {
-        name: rng.normal(size=(4, *tensor.shape[1:])).astype("float32")
-        for name, tensor in model.input.items()
-    }
 
 
 def test_every_model_has_a_row_of_parameters():
@@ -287,7 +246,7 @@ def test_parameter_counts(name):
     bands, labels = next(iter(PARAMETERS[name]))
     if (10, 19) in PARAMETERS[name]:
         bands, labels = 10, 19
-    model = model_of(name, bands, labels, 120)
+    model = model_of(name, bands, labels)
     count = trainable_parameters(model)
     assert count == PARAMETERS[name][bands, labels]
     # The other rows differ in the first kernel and in the head alone.
@@ -297,96 +256,6 @@ def test_parameter_counts(name):
     for (more_bands, more_labels), expected in PARAMETERS[name].items():
         extra = (more_bands - bands) * a_band + (more_labels - labels) * a_label
         assert count + extra == expected
-
-
-@pytest.mark.parametrize("bands", [2, 3, 12])
-@pytest.mark.parametrize("name", SMALL)
-def test_gradients_reach_every_variable(name, bands):
-    model = model_of(name, bands, 19, 32)
-    for layer in model.layers:
-        # A residual branch that starts at zero hands no gradient on.
-        if isinstance(layer, keras.layers.BatchNormalization):
-            layer.gamma.assign(keras.ops.ones_like(layer.gamma))
-    head = model.get_layer("head")  # Neither does a last layer that starts there.
-    if not np.any(head.kernel):
-        start = keras.initializers.GlorotUniform(seed=0)
-        head.kernel.assign(start(head.kernel.shape))
-    with tf.GradientTape() as tape:
-        logits = model(batch_for(model), training=True)
-        loss = tf.reduce_mean(logits**2)
-    assert logits.shape == (4, 19)
-    assert logits.dtype == tf.float32
-    variables = model.trainable_variables
-    gradients = tape.gradient(loss, [v.value for v in variables])
-    for variable, gradient in zip(variables, gradients, strict=True):
-        assert gradient is not None, variable.path
-        assert np.isfinite(gradient).all(), variable.path
-        assert np.any(gradient), variable.path
-
-
-@pytest.mark.parametrize("name", SMALL)
-def test_bfloat16_keeps_float32_weights(name):
-    keras.config.set_dtype_policy("mixed_bfloat16")
-    try:
-        model = model_of.__wrapped__(name, 12, 19, 32)
-    finally:
-        keras.config.set_dtype_policy("float32")
-    assert {v.dtype for v in model.trainable_variables} == {"float32"}
-    assert "bfloat16" in {x.compute_dtype for x in model.layers if x.weights}
-    with tf.GradientTape() as tape:
-        logits = model(batch_for(model), training=True)
-        loss = tf.reduce_mean(logits**2)
-    assert logits.dtype == tf.float32
-    variables = [v.value for v in model.trainable_variables]
-    for gradient in tape.gradient(loss, variables):
-        assert np.isfinite(gradient).all()
-    exact = model_of(name, 12, 19, 32)
-    head = model.get_layer("head")  # Some begin with a head of zeros.
-    head.kernel.assign(keras.random.normal(head.kernel.shape, seed=0))
-    exact.set_weights(model.get_weights())
-    # bfloat16 has 8 bits of precision.
-    batch = batch_for(model)
-    expected = exact(batch).numpy()
-    scale = np.abs(expected).max()
-    assert np.abs(model(batch).numpy() - expected).max() < 0.1 * scale
-
-
-@pytest.mark.parametrize("bands", [1, 14])
-@pytest.mark.parametrize("name", [n for n in SMALL if "k_branch" not in n])
-def test_any_number_of_bands(name, bands):
-    names = tuple(f"b{number}" for number in range(bands))
-    zeros, ones = dict.fromkeys(names, 0.0), dict.fromkeys(names, 1.0)
-    group = models.BandGroup("all", names, 32, "float32")
-    model = models.assemble(name, 5, [group], names, zeros, ones, image_size=32)
-    assert model(batch_for(model)).shape == (4, 5)
-
-
-@pytest.mark.parametrize(
-    ("name", "pixels", "message"),
-    [
-        ("vit_test", 30, "multiples of the patch of 8 pixels.*24 or 32"),
-        ("mixer_test", 4, "pixels"),
-        ("convmixer_test", 2, "pixels"),
-        ("convnext_test", 2, "pixels"),
-        ("inception_v3_test", 4, "pixels"),
-        ("vgg_test", 1, "pixels"),
-        ("short_cnn", 2, "too small for it; choose a larger image_size"),
-        ("keras/xception", 64, "at least 71 pixels"),
-        ("keras_hub/swin_tiny", 100, "set image_size to 96 or 128"),
-    ],
-)
-def test_sizes_that_a_model_does_not_take(name, pixels, message):
-    with pytest.raises(ValueError, match=message):
-        model_of.__wrapped__(name, 12, 19, pixels)
-
-
-@pytest.mark.parametrize("name", SMALL)
-def test_saved_models_come_back_the_same(name, tmp_path):
-    model = model_of(name, 3, 19, 32)
-    model.save(tmp_path / "model.keras")
-    reloaded = keras.models.load_model(tmp_path / "model.keras")
-    batch = batch_for(model)
-    np.testing.assert_array_equal(reloaded(batch), model(batch))
 
 
 def test_names_aliases_and_band_sets():
@@ -450,7 +319,7 @@ def test_slim_gradients_reach_every_variable():
 def test_normalisation_has_the_published_constants(name, momentum):
     norms = [
         layer
-        for layer in model_of(name, 10, 19, 120).layers
+        for layer in model_of(name, 10, 19).layers
         if isinstance(layer, keras.layers.BatchNormalization)
     ]
     assert len(norms) == 53
@@ -474,7 +343,7 @@ def test_initial_weights_have_the_published_spread():
     np.testing.assert_allclose(slim.std(), widest * 0.7737**0.5, rtol=0.02)
     assert 1.9 * widest < np.abs(slim).max() <= 2 * widest * (1 + 1e-6)
 
-    timm = model_of("resnet50", 10, 19, 120)
+    timm = model_of("resnet50", 10, 19)
     last = [n for n in (x.name for x in timm.layers) if n.endswith("part3_norm")]
     assert len(last) == 16
     for name in last:
@@ -485,11 +354,11 @@ def test_initial_weights_have_the_published_spread():
     for values in (head.kernel, head.bias):
         assert 0.9 * bound < np.abs(values).max() <= bound
 
-    slim = model_of("resnet50_slim", 10, 19, 120).get_layer("head")
+    slim = model_of("resnet50_slim", 10, 19).get_layer("head")
     spread = (1.3 * 2 * 0.7737 / 2048) ** 0.5
     np.testing.assert_allclose(deviation(slim.kernel), spread, rtol=0.02)
     assert not np.any(slim.bias)
 
-    short = model_of("short_cnn", 3, 19, 120)
+    short = model_of("short_cnn", 3, 19)
     assert np.abs(short.get_layer("conv1").kernel).max() <= (6 / (25 * 35)) ** 0.5
     assert 0 < np.abs(short.get_layer("conv1").bias).max() <= (25 * 3) ** -0.5

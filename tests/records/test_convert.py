@@ -147,6 +147,25 @@ def test_too_little_room_is_noticed_before_the_start(tmp_path, monkeypatch):
         toy.write_records(tmp_path, count=2)
 
 
+def test_what_is_finished_needs_no_room_again(tmp_path, monkeypatch):
+    plan = plan_split(toy.Memory(), toy.entries(9), "train", shard_size_mb=1)
+    with pytest.raises(ValueError, match="is broken"):
+        convert.convert(Failing(plan.shards[-1][0].name), [plan], tmp_path)
+    (partial,) = tmp_path.iterdir()
+    written = sum(path.stat().st_size for path in partial.glob("*.tfrecord"))
+    assert 0 < written < plan.num_bytes
+    for missing, enough in ((1, False), (0, True)):
+        free = plan.num_bytes - written - missing
+        usage = shutil.disk_usage(tmp_path)._replace(free=free)
+        monkeypatch.setattr(shutil, "disk_usage", lambda _, usage=usage: usage)
+        if enough:
+            convert.convert(toy.Memory(), [plan], tmp_path)
+        else:
+            with pytest.raises(OSError, match="make room"):
+                convert.convert(toy.Memory(), [plan], tmp_path)
+    assert (tmp_path / "train.manifest.json").exists()
+
+
 def test_a_file_in_the_place_of_the_folder(tmp_path):
     (tmp_path / "out").write_text("")
     with pytest.raises(OSError, match="can't be written to"):

@@ -11,6 +11,7 @@ from pathlib import Path
 import pytest
 
 from bigearthnet_tf.archive import sample
+from bigearthnet_tf.records import reader
 from bigearthnet_tf.records.unfinished import exclusive
 
 ROOT = Path(__file__).parents[2]
@@ -173,6 +174,7 @@ def test_beam_not_installed(call, archive_v2, tmp_path, monkeypatch):
         ([], "or --lmdb alone"),
         (["--lmdb", "b", "--maps", "c"], "none with --lmdb"),
         (["-r", "a", "--maps"], "give --maps the folder"),
+        (["-r", "a", "--sensors", "S1"], "give --sensors with --lmdb alone"),
         (["-r", "a", "--direct_num_workers", "2"], "unrecognized arguments"),
     ],
 )
@@ -180,3 +182,39 @@ def test_wrong_calls(call, tmp_path, arguments, message):
     result = call("prep_splits", *arguments, "-o", tmp_path, "-n", "x.csv")
     assert result.status == 2
     assert message in result.complaint
+
+
+def test_overwrite_mends_damaged_records(call, archive_v2, tmp_path):
+    arguments = (
+        "-r", archive_v2 / "BigEarthNet-S2", "-o", tmp_path, "--workers", 1,
+        "--metadata", archive_v2 / "metadata.parquet",
+    )  # fmt: skip
+    assert call("prep_splits", *arguments).status == 0
+    shard = tmp_path / "train-00000-of-00001.tfrecord"
+    whole = shard.read_bytes()
+    shard.write_bytes(whole[:1000] + bytes([whole[1000] ^ 1]) + whole[1001:])
+    (tmp_path / "val.manifest.json").write_text("{")
+    assert call("prep_splits", *arguments, "--overwrite").status == 0
+    assert shard.read_bytes() == whole
+    assert reader.open_records(str(tmp_path / "val-*.tfrecord")).num_records == 4
+
+
+def test_a_disk_that_fills_up_leaves_nothing_half_written(
+    archive_v1, tmp_path, monkeypatch
+):
+    """The limit of a file's size stands for a full disk: writes fail half-way."""
+    code = (
+        "import resource, signal, sys\n"
+        "signal.signal(signal.SIGXFSZ, signal.SIG_IGN)\n"
+        "resource.setrlimit(resource.RLIMIT_FSIZE, (700_000, 700_000))\n"
+        "import runpy; runpy.run_path('prep_splits.py', run_name='__main__')\n"
+    )
+    done = subprocess.run(
+        [sys.executable, "-c", code, "-r", archive_v1 / "BigEarthNet-v1.0", "-n",
+         archive_v1 / "train.csv", "-o", tmp_path / "out", "--workers", "1"],
+        cwd=ROOT, capture_output=True, text=True,
+    )  # fmt: skip
+    assert done.returncode == 1
+    assert "could not be read or written (" in done.stderr.splitlines()[-1]
+    assert "Traceback" not in done.stderr
+    assert list((tmp_path / "out").iterdir()) == []

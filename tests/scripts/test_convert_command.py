@@ -131,6 +131,21 @@ def test_impossible_wishes(call, tmp_path, options, message):
     assert not (tmp_path / "b").exists()
 
 
+@pytest.mark.parametrize(
+    ("options", "message"),
+    [
+        (["--to", "lmdb", "--shard-size-mb", "2"], "an LMDB is one file"),
+        (["--to", "lmdb", "--on-error", "skip"], "an LMDB gets all patches or none"),
+        (["--metadata", "a.parquet"], "--metadata is for --to lmdb alone"),
+    ],
+)
+def test_options_that_would_change_nothing(call, tmp_path, options, message):
+    result = convert(call, tmp_path, tmp_path / "out", *options)
+    assert result.status == 2
+    assert message in result.complaint
+    assert not list(tmp_path.iterdir())
+
+
 def test_what_can_not_become_an_lmdb(call, tmp_path):
     toy.write_records(tmp_path / "v1", count=2, version="v1")
     result = convert(call, tmp_path / "v1", tmp_path / "out", "--to", "lmdb")

@@ -17,6 +17,24 @@ class Line:
     bad_from = None  # iteration from which the data hold an infinite value
     fragile = False  # whether a single update ruins the weights
 
+    random_state = ()
+
+    def metric_names(self):
+        return ["mse_loss", "x_class3"]
+
+    def per_class(self, outputs):
+        return {}
+
+    def samples(self, count):
+        return count
+
+    def watch(self, outputs, samples):
+        assert samples == 5
+        return {}
+
+    def histograms(self, outputs):
+        return {"errors": outputs["error"]}
+
     def num_records(self, split):
         return {"train": RECORDS, "val": 5, "test": 0}[split]
 
@@ -24,7 +42,7 @@ class Line:
         x = tf.random.stateless_uniform((count, 1), (1, 2))
         return tf.data.Dataset.from_tensor_slices((x, 3 * x))
 
-    def training_data(self, start_iteration):
+    def training_data(self, start_iteration, share=None):
         batches = self._points(RECORDS).repeat().batch(4, drop_remainder=True)
         if self.bad_from is not None:
             numbered = batches.enumerate()
@@ -36,7 +54,7 @@ class Line:
             )
         return batches.skip(start_iteration)
 
-    def scoring_data(self, split):
+    def scoring_data(self, split, share=None):
         return self._points(5).batch(5).map(lambda x, y: (x, y, tf.ones((5,))))
 
     def losses(self, model, batch, training):
@@ -147,9 +165,10 @@ def test_killed_and_called_again_it_ends_as_if_undisturbed(tmp_path):
     _, undisturbed, _ = run(tmp_path / "a")
 
     class Killed(loop.Trainer):
-        def _save(self, state, iteration):
-            super()._save(state, iteration)
+        def _save(self, iteration):
+            super()._save(iteration)
             if iteration == 10:
+                self.checkpoints.wait()
                 raise KeyboardInterrupt
 
     original = loop.Trainer

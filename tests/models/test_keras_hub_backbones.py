@@ -1,4 +1,4 @@
-"""Backbones of keras-hub, for any number of bands; most need the extra `hub`."""
+"""Backbones of keras-hub, for any number of bands; most need the extra of that name."""
 
 import importlib.util
 
@@ -7,20 +7,21 @@ import numpy as np
 import pytest
 
 from bigearthnet_tf import models
-from bigearthnet_tf.models import complexity, hub, published
+from bigearthnet_tf.models import complexity, published
+from bigearthnet_tf.models import keras_hub_backbones as backbones
 
 BANDS = 5
 # Of each kind a small one, at the smallest side and at one that is usual for patches.
 TINY = {
-    "swin": (hub.swin(8, (1, 2), (1, 2)), (32, 128)),
-    "vit": (hub.vit(8, 16, 2, depth=2), (32, 120)),
-    "dinov3": (hub.dinov3(16, 2, depth=2), (32, 112)),
+    "swin": (backbones.swin(8, (1, 2), (1, 2)), (32, 128)),
+    "vit": (backbones.vit(8, 16, 2, depth=2), (32, 120)),
+    "dinov3": (backbones.dinov3(16, 2, depth=2), (32, 112)),
 }
 CASES = [(kind, pixels) for kind, (_, sides) in TINY.items() for pixels in sides]
 
 needs_hub = pytest.mark.skipif(
     importlib.util.find_spec("keras_hub") is None,
-    reason="keras-hub (the extra hub) is not installed",
+    reason="keras-hub (the extra of that name) is not installed",
 )
 # Swin hands its masks over in a way that Keras warns of; they do arrive.
 pytestmark = pytest.mark.filterwarnings("ignore:Layer .attn. .of type WindowAttention")
@@ -35,7 +36,7 @@ def small(monkeypatch):
         entry = models.get_model("keras_hub/vit_base_patch16")
         object_entry = type(entry)(
             f"keras_hub/{kind}",
-            lambda x: hub.features(x, kind, backbone),
+            lambda x: backbones.features(x, kind, backbone),
             entry.inputs,
             entry.bands,
             entry.head,
@@ -60,8 +61,8 @@ def test_keras_hub_is_an_extra():
     if importlib.util.find_spec("keras_hub"):
         pytest.skip("keras-hub is installed")
     x = keras.Input((32, 32, 2))
-    with pytest.raises(ValueError, match=r"pip install 'bigearthnet-tf\[hub\]'"):
-        hub.features(x, "vit", TINY["vit"][0])
+    with pytest.raises(ValueError, match=r"pip install 'bigearthnet-tf\[keras-hub\]'"):
+        backbones.features(x, "vit", TINY["vit"][0])
 
 
 @pytest.mark.parametrize(
@@ -74,7 +75,7 @@ def test_keras_hub_is_an_extra():
 )
 def test_images_that_do_not_divide_into_patches_are_refused(height, width, message):
     with pytest.raises(ValueError, match=message):
-        hub.features(keras.Input((height, width, 2)), "dinov3", TINY["dinov3"][0])
+        backbones.features(keras.Input((height, width, 2)), "dinov3", TINY["dinov3"][0])
 
 
 @needs_hub
@@ -140,6 +141,6 @@ def test_weights_of_nested_layers_have_names_of_their_own(small):
 )
 def test_full_sizes_are_the_published_ones(name, pixels, expected):
     x = keras.Input((pixels, pixels, 3))
-    model = keras.Model(x, hub.features(x, name, hub.BACKBONES[name]))
+    model = keras.Model(x, backbones.features(x, name, backbones.BACKBONES[name]))
     variables = [v for v in model.variables if "seed" not in v.name]
     assert sum(int(np.prod(v.shape)) for v in variables) == expected

@@ -1,7 +1,7 @@
 """Backbones of the package keras-hub, for any number of bands.
 
 They are built from the numbers that their papers give, without download: weights start
-as keras-hub initialises them. The package comes with the extra `hub` and is imported
+as keras-hub initialises them. The package comes with the extra `keras-hub`, imported
 when a model is built; a saved model needs `import keras_hub` before it is loaded. Each
 backbone is one layer, called `backbone`, since keras-hub nests its layers.
 
@@ -20,7 +20,7 @@ import keras
 from bigearthnet_tf import extras
 from bigearthnet_tf.models import zoo
 
-EXTRA = "hub"
+EXTRA = "keras-hub"
 
 
 @dataclass(frozen=True)

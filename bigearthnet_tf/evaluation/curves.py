@@ -1,0 +1,379 @@
+"""The course of runs, drawn from what they wrote down while they were trained.
+
+Runs differ in colour and in line style. The colours are told apart under every common
+colour blindness, the styles in print without colour.
+"""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any, Literal
+
+import numpy as np
+from matplotlib.axes import Axes
+from matplotlib.figure import Figure
+from matplotlib.ticker import FuncFormatter, MaxNLocator
+from numpy.typing import NDArray
+
+from bigearthnet_tf import files, pictures, registry
+from bigearthnet_tf.training import logs, stopping
+
+Axis = Literal["iteration", "epoch"]
+
+# Shown of a validation unless others are asked for; with them each run's `monitor`.
+MAIN_METRICS = (
+    "macro_average_precision",
+    "micro_average_precision",
+    "macro_f1_score_class_avg",
+    "micro_f1_score",
+)
+COLOURS = (*pictures.OKABE_ITO[:-1], pictures.INK)
+# Lengths of strokes and gaps in widths of the line. Their number and that of the
+# colours have no common divisor: 35 runs look different.
+DASHES: tuple[tuple[float, ...], ...] = (
+    (),
+    (5, 2),
+    (1.2, 1.4),
+    (6, 1.6, 1.4, 1.6),
+    (3, 1.2, 1.2, 1.2, 1.2, 1.2),
+)
+_WIDTH = 1.5
+# A curve is smoothed over this share of its points, and has a marker on each if they
+# are no more than these.
+_SMOOTHED_SHARE, _MARKED_POINTS = 1 / 30, 40
+# A loss that falls further than by this factor has a logarithmic axis.
+_LOGARITHMIC = 50
+_DPI = 200
+_PANEL = (3.5, 2.5)  # inches
+
+
+@dataclass(frozen=True)
+class Run:
+    """What a run has written down.
+
+    Attributes:
+        name: by which it is told from the others.
+        folder: of the run.
+        points: of its history, each with `split` and `iteration`.
+        config: with which it was started last; empty if it is not there.
+    """
+
+    name: str
+    folder: Path
+    points: Sequence[Mapping[str, Any]]
+    config: Mapping[str, Any] = field(default_factory=dict)
+
+    def series(self, split: str, measure: str) -> NDArray[np.float64]:
+        """Returns (points, 2): iterations and finite values; (0, 2) for none."""
+        pairs = [
+            (point["iteration"], point[measure])
+            for point in self.points
+            if point["split"] == split and isinstance(point.get(measure), int | float)
+        ]
+        return np.array(pairs, np.float64).reshape(-1, 2)
+
+    def measures(self, split: str) -> list[str]:
+        """Returns what was measured, in the order in which it was written."""
+        found = {
+            key: None
+            for point in self.points
+            if point["split"] == split
+            for key in point
+        }
+        return [key for key in found if key not in ("split", "iteration")]
+
+    @property
+    def iterations(self) -> int:
+        """The last iteration that was written down."""
+        return max(point["iteration"] for point in self.points)
+
+
+@dataclass(frozen=True)
+class Panel:
+    """A picture with a curve for each run.
+
+    Attributes:
+        title: words above it.
+        split: `training` or `validation`.
+        measure: name of the scalar.
+        smoothed: whether a smooth curve is drawn over the points.
+    """
+
+    title: str
+    split: str
+    measure: str
+    smoothed: bool = False
+
+
+def read_runs(folders: Sequence[Path]) -> list[Run]:
+    """Reads the histories of runs.
+
+    Raises:
+        FileNotFoundError: no such folder, or one without a history.
+        ValueError: a history that is empty or damaged, or a folder given twice.
+    """
+    places = [folder.resolve() for folder in folders]
+    for place, folder in zip(places, folders, strict=True):
+        if places.count(place) > 1:
+            raise ValueError(f"{folder}: this run was given twice")
+    names = [place.name for place in places]
+    return [
+        _read_run(folder, name if names.count(name) == 1 else str(folder))
+        for folder, name in zip(folders, names, strict=True)
+    ]
+
+
+def _read_run(folder: Path, name: str) -> Run:
+    if not folder.is_dir():
+        raise FileNotFoundError(
+            f"{folder}: no such folder; give the out_dir of a run of train.py"
+        )
+    path = folder / "history.jsonl"
+    if not path.is_file():
+        raise FileNotFoundError(
+            f"{path}: not there; give the out_dir of a run of train.py that has "
+            "written its first point"
+        )
+    points = logs.read_history(folder, strict=True)
+    if not any(point["split"] in ("training", "validation") for point in points):
+        raise ValueError(
+            f"{path}: no point of a training yet; wait until the run has logged one"
+        )
+    config = folder / "config.json"
+    content = files.read_json(config) if config.is_file() else {}
+    if not isinstance(content, dict):
+        raise ValueError(f"{config}: expected keys and values, got {content!r:.40}")
+    return Run(name, folder, points, content)
+
+
+def records_of(run: Run) -> int:
+    """Returns the number of training records, which its checkpoints keep.
+
+    Raises:
+        ValueError: there is no checkpoint that tells.
+    """
+    for path in run.folder.glob("checkpoints/*/description.json"):
+        content = files.read_json(path)
+        found = content.get("progress", {}).get("training_records")
+        if found:
+            return int(found)
+    raise ValueError(
+        f"{run.folder}: no checkpoint says how many training records there were; "
+        "draw against iterations instead"
+    )
+
+
+def choose_metrics(runs: Sequence[Run], asked: Sequence[str] = ()) -> list[str]:
+    """Returns which measures of the validation are shown.
+
+    Args:
+        runs: at least one.
+        asked: by name; empty for the main ones and each run's `monitor`.
+
+    Raises:
+        ValueError: no run has measured what is asked for.
+    """
+    known = list(dict.fromkeys(m for run in runs for m in run.measures("validation")))
+    for name in asked:
+        if name not in known:
+            raise ValueError(
+                f"no validation has measured {name!r}: "
+                f"{registry.nearest_names(name, known)}"
+            )
+    if asked:
+        return list(dict.fromkeys(asked))
+    monitors = [str(run.config.get("monitor")) for run in runs]
+    wanted = dict.fromkeys([*MAIN_METRICS, *monitors])
+    return [name for name in wanted if name in known]
+
+
+def panels(runs: Sequence[Run], metrics: Sequence[str]) -> dict[str, list[Panel]]:
+    """Returns the panels of each picture, without those that no run has points for.
+
+    Args:
+        runs: at least one.
+        metrics: of the validation.
+
+    Returns:
+        Name of the picture to its panels: `losses`, `metrics`, `optimization`,
+        `throughput`.
+    """
+    losses = dict.fromkeys(
+        measure
+        for run in runs
+        for measure in run.measures("training")
+        if measure.endswith("_loss")
+    )
+    wanted = {
+        "losses": [
+            Panel(f"{split}: {_words(loss)}", split, loss, split == "training")
+            for loss in losses
+            for split in ("training", "validation")
+        ],
+        "metrics": [Panel(_words(name), "validation", name) for name in metrics],
+        "optimization": [
+            Panel("learning rate", "training", "learning_rate"),
+            Panel("norm of the gradients", "training", "gradient_norm", True),
+            Panel("norm of the weights", "training", "weight_norm"),
+        ],
+        "throughput": [
+            Panel("images per second", "training", "images_per_second", True),
+            Panel("share of time waiting for input", "training", "input_wait_share"),
+            Panel("memory, GB", "training", "memory_gb"),
+            Panel("memory of the GPU, GB", "training", "gpu_memory_gb"),
+        ],
+    }
+    filled = {
+        name: [
+            panel
+            for panel in of
+            if any(len(run.series(panel.split, panel.measure)) for run in runs)
+        ]
+        for name, of in wanted.items()
+    }
+    return {name: of for name, of in filled.items() if of}
+
+
+def best(series: NDArray[np.float64], measure: str) -> NDArray[np.float64]:
+    """Returns iteration and value of the first best point of (points, 2)."""
+    found = series[0]
+    for point in series[1:]:
+        if stopping.is_better(measure, float(point[1]), float(found[1])):
+            found = point
+    return found
+
+
+def draw(
+    runs: Sequence[Run], drawn: Sequence[Panel], axis: Axis = "iteration"
+) -> Figure:
+    """Returns a picture for a paper: panels in rows of two, one legend for all.
+
+    Args:
+        runs: at least one.
+        drawn: the panels.
+        axis: what the curves are drawn against.
+
+    Raises:
+        ValueError: epochs that nobody can tell.
+    """
+    columns = min(2, len(drawn))
+    rows = -(-len(drawn) // columns)
+    width, height = _PANEL
+    figure = Figure(
+        figsize=(max(columns * width, 4.5), rows * height + 0.4),
+        dpi=_DPI,
+        layout="constrained",
+    )
+    grid = figure.subplots(rows, columns, squeeze=False).ravel()
+    for axes, panel in zip(grid, drawn, strict=False):
+        draw_panel(axes, runs, panel, axis)
+    for axes in grid[len(drawn) :]:
+        axes.set_axis_off()
+    _share_heights(grid, drawn)
+    lines = [
+        grid[0].plot([], [], label=run.name, **style(number))[0]
+        for number, run in enumerate(runs)
+    ]
+    longest = max(len(run.name) for run in runs)
+    figure.legend(
+        handles=lines,
+        loc="outside upper center",
+        ncols=max(1, min(len(runs), 80 // (longest + 6))),
+        fontsize=8,
+        frameon=False,
+        handlelength=3.2,
+    )
+    return figure
+
+
+def _share_heights(grid: Iterable[Axes], drawn: Sequence[Panel]) -> None:
+    """Gives panels of one measure one scale: training beside validation."""
+    for measure in dict.fromkeys(panel.measure for panel in drawn):
+        alike = [
+            axes
+            for axes, panel in zip(grid, drawn, strict=False)
+            if panel.measure == measure
+        ]
+        for axes in alike[1:]:
+            axes.sharey(alike[0])
+            alike[0].autoscale_view(scalex=False)
+
+
+def draw_panel(axes: Axes, runs: Sequence[Run], panel: Panel, axis: Axis) -> None:
+    """Draws the curves of all runs; where points are few, each has a marker."""
+    smallest, largest = np.inf, -np.inf
+    for number, run in enumerate(runs):
+        series = run.series(panel.split, panel.measure)
+        if not len(series):
+            continue
+        x, y = series.T
+        if axis == "epoch":
+            x = x * run.config["batch_size"] / records_of(run)
+        look = style(number)
+        if panel.smoothed and len(y) > _MARKED_POINTS:
+            axes.plot(x, y, color=look["color"], linewidth=0.5, alpha=0.3)
+            y = smooth(y)
+        elif len(y) <= _MARKED_POINTS:
+            look |= {"marker": "o", "markersize": 2.8}
+        axes.plot(x, y, **look)
+        smallest, largest = min(smallest, y.min()), max(largest, y.max())
+    if panel.measure.endswith("loss") and largest > _LOGARITHMIC * smallest > 0:
+        axes.set_yscale("log")
+    if panel.measure == "input_wait_share":
+        axes.set_ylim(0, 1)
+    axes.set_title(panel.title, fontsize=9, color=pictures.INK, loc="left")
+    axes.set_xlabel(axis, fontsize=8, color=pictures.INK)
+    axes.set_xlim(left=0)
+    axes.xaxis.set_major_locator(MaxNLocator(5, steps=[1, 2, 5, 10]))
+    axes.xaxis.set_major_formatter(FuncFormatter(lambda value, _: f"{value:,g}"))
+    axes.grid(color=pictures.LIGHT, linewidth=0.6)
+    axes.spines[["top", "right"]].set_visible(False)
+    axes.spines[["left", "bottom"]].set_color(pictures.GREY)
+    axes.tick_params(colors=pictures.INK, labelsize=8)
+    axes.set_axisbelow(True)
+
+
+def style(number: int) -> dict[str, Any]:
+    """Returns colour and strokes of a run's curves, by its place among the runs."""
+    dashes = DASHES[number % len(DASHES)]
+    return {
+        "color": COLOURS[number % len(COLOURS)],
+        "linestyle": (0, dashes) if dashes else "-",
+        "linewidth": _WIDTH,
+    }
+
+
+def smooth(values: NDArray[np.float64]) -> NDArray[np.float64]:
+    """Returns the mean of the points around each, a thirtieth of all of them.
+
+    Towards the ends there are fewer, as many on both sides.
+    """
+    reach = int(len(values) * _SMOOTHED_SHARE / 2)
+    sums = np.concatenate([[0.0], np.cumsum(values)])
+    places = np.arange(len(values))
+    reaches = np.minimum(reach, np.minimum(places, places[::-1]))
+    ends, begins = places + reaches + 1, places - reaches
+    return (sums[ends] - sums[begins]) / (ends - begins)
+
+
+def differences(runs: Iterable[Run]) -> dict[str, list[Any]]:
+    """Returns the keys in which configs differ, with the value of each run.
+
+    `out_dir` always differs and is left out; a run that has no such key has None.
+    """
+    configs = [run.config for run in runs]
+    keys = dict.fromkeys(key for config in configs for key in config)
+    values = {key: [config.get(key) for config in configs] for key in keys}
+    return {
+        key: of
+        for key, of in values.items()
+        if key != "out_dir" and len({json.dumps(value) for value in of}) > 1
+    }
+
+
+def _words(name: str) -> str:
+    """Returns a key as words."""
+    return name.replace("_", " ")

@@ -1,0 +1,234 @@
+"""The processes that train together: which they are, and what if one is lost."""
+
+from __future__ import annotations
+
+import json
+import logging
+import os
+import socket
+import sys
+import threading
+import time
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
+from dataclasses import dataclass
+
+import tensorflow as tf
+
+from bigearthnet_tf import console
+
+logger = logging.getLogger(__name__)
+
+# SLURM tells tasks apart, but gives them no ports; TensorFlow counts on from here.
+SLURM_PORT = 8888
+# What TensorFlow raises when the others are gone.
+_LOST = (
+    tf.errors.UnavailableError,
+    tf.errors.AbortedError,
+    tf.errors.CancelledError,
+    tf.errors.DeadlineExceededError,
+)
+
+
+@dataclass(frozen=True)
+class Cluster:
+    """The processes of a run.
+
+    Attributes:
+        addresses: `host:port` of each, in order; empty for a run of one process.
+        index: which of them this one is; the first is the chief, which alone writes.
+    """
+
+    addresses: tuple[str, ...] = ()
+    index: int = 0
+
+    @property
+    def size(self) -> int:
+        """Number of processes."""
+        return max(1, len(self.addresses))
+
+    @property
+    def is_chief(self) -> bool:
+        """Whether this process is the one that writes."""
+        return self.index == 0
+
+
+def find_cluster(kind: str, environment: Mapping[str, str] | None = None) -> Cluster:
+    """Returns the processes that a config and the environment speak of.
+
+    Args:
+        kind: `auto` (TF_CONFIG, if set), `slurm` or `none`.
+        environment: variables; None for those of the process.
+
+    Raises:
+        ValueError: TF_CONFIG is malformed, or this is no SLURM step.
+    """
+    environment = os.environ if environment is None else environment
+    if kind == "slurm":
+        cluster = _from_slurm(environment)
+    elif kind == "auto" and environment.get("TF_CONFIG"):
+        cluster = _from_tf_config(environment["TF_CONFIG"])
+    else:
+        return Cluster()
+    return cluster if cluster.size > 1 else Cluster()
+
+
+def _from_tf_config(text: str) -> Cluster:
+    form = (
+        '{"cluster": {"worker": ["host:port", ...]}, '
+        '"task": {"type": "worker", "index": 0}}'
+    )
+    try:
+        content = json.loads(text)
+        jobs, task = content["cluster"], content["task"]
+        index, kind = int(task["index"]), task["type"]
+        # An older form has the chief in a job of its own.
+        chiefs = [str(address) for address in jobs.get("chief", [])]
+        workers = [str(address) for address in jobs.get("worker", [])]
+    except (KeyError, TypeError, ValueError, AttributeError) as error:
+        raise ValueError(
+            f"TF_CONFIG: expected {form}, but it does not read so "
+            f"({type(error).__name__}: {error})"
+        ) from None
+    addresses = (*chiefs, *workers)
+    if kind not in ("chief", "worker"):
+        raise ValueError(
+            f"TF_CONFIG: task type {kind!r} takes no part in training; expected "
+            "'worker' or 'chief'"
+        )
+    own = chiefs if kind == "chief" else workers
+    if not 0 <= index < len(own):
+        raise ValueError(
+            f"TF_CONFIG: task index {index}, but the cluster has {len(own)} "
+            f"{kind}(s), numbered from 0"
+        )
+    for address in addresses:
+        host, _, port = address.rpartition(":")
+        if not host or not port.isdecimal():
+            raise ValueError(f"TF_CONFIG: expected host:port, got {address!r}")
+    if len(set(addresses)) < len(addresses):
+        raise ValueError(f"TF_CONFIG: an address comes twice: {', '.join(addresses)}")
+    return Cluster(addresses, index + (len(chiefs) if kind == "worker" else 0))
+
+
+def _from_slurm(environment: Mapping[str, str]) -> Cluster:
+    needed = ("SLURM_PROCID", "SLURM_STEP_NUM_TASKS", "SLURM_STEP_NODELIST")
+    missing = [name for name in needed if name not in environment]
+    if missing:
+        raise ValueError(
+            f"cluster 'slurm': {', '.join(missing)} is not set; start the tasks with "
+            "srun, or choose cluster 'auto' or 'none'"
+        )
+    resolver = tf.distribute.cluster_resolver.SlurmClusterResolver(
+        port_base=SLURM_PORT, auto_set_gpu=False
+    )
+    addresses = tuple(resolver.cluster_spec().as_dict()["worker"])
+    return Cluster(addresses, resolver.get_task_info()[1])
+
+
+def join(cluster: Cluster, timeout: int) -> tf.distribute.Strategy:
+    """Meets the other processes and returns the strategy over all of them.
+
+    Ends the process with one line when they do not come: TensorFlow waits for them
+    in C++, where nothing can be raised.
+
+    Args:
+        cluster: of several processes.
+        timeout: seconds to wait.
+    """
+    os.environ["TF_CONFIG"] = json.dumps(
+        {
+            "cluster": {"worker": cluster.addresses},
+            "task": {"type": "worker", "index": cluster.index},
+        }
+    )
+    met = threading.Event()
+    others = [a for i, a in enumerate(cluster.addresses) if i != cluster.index]
+    watch = threading.Thread(
+        target=_watch_for_others, args=(met, others, timeout), daemon=True
+    )
+    watch.start()
+    try:
+        strategy = tf.distribute.MultiWorkerMirroredStrategy()
+    except (tf.errors.OpError, RuntimeError) as error:
+        own = cluster.addresses[cluster.index]
+        raise OSError(
+            f"can't train as {own} of TF_CONFIG or SLURM: {_first_line(error)}; is "
+            "another process at that port?"
+        ) from error
+    finally:
+        met.set()
+    return strategy
+
+
+def _watch_for_others(met: threading.Event, others: list[str], timeout: int) -> None:
+    """Ends the process if the others can't be met in time."""
+    end = time.monotonic() + timeout
+    if met.wait(2):
+        return
+    logger.info("waiting for %s (up to %d s)", ", ".join(others), timeout)
+    if met.wait(max(0, end - time.monotonic())):
+        return
+    silent = [address for address in others if not _answers(address)]
+    console.complain(
+        f"error: after {timeout} s there is still no answer from "
+        f"{', '.join(silent or others)}; start train.py there with the same config, "
+        "check the addresses, or raise cluster_timeout"
+    )
+    sys.stdout.flush()
+    os._exit(console.FAILED)
+
+
+def _answers(address: str) -> bool:
+    host, _, port = address.rpartition(":")
+    try:
+        with socket.create_connection((host, int(port)), timeout=2):
+            return True
+    except OSError:
+        return False
+
+
+@contextmanager
+def working_together(cluster: Cluster) -> Iterator[None]:
+    """Says it in one line when another process of the run is lost.
+
+    Raises:
+        OSError: it is.
+    """
+    try:
+        yield
+    except _LOST as error:
+        if cluster.size == 1:
+            raise
+        raise OSError(
+            f"another process of the run is gone ({_first_line(error)}); start all of "
+            "them again, they continue from the last checkpoint"
+        ) from error
+
+
+def check_agreement(
+    strategy: tf.distribute.Strategy, cluster: Cluster, iteration: int
+) -> None:
+    """Checks that all processes begin at the same iteration, which is a meeting too.
+
+    Raises:
+        ValueError: they do not.
+    """
+    if cluster.size == 1:
+        return
+
+    @tf.function
+    def gathered() -> tf.Tensor:
+        own = strategy.run(lambda: tf.constant([iteration], tf.int64))
+        return strategy.gather(own, axis=0)
+
+    iterations = sorted(set(gathered().numpy().tolist()))
+    if len(iterations) > 1:
+        raise ValueError(
+            f"the processes of the run stand at different iterations, {iterations}; "
+            "out_dir must be a folder that all machines share"
+        )
+
+
+def _first_line(error: Exception) -> str:
+    return (str(error).splitlines() or [type(error).__name__])[0][:160]

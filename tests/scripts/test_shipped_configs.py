@@ -1,0 +1,66 @@
+"""The configs that come with the package, each in miniature."""
+
+import json
+from pathlib import Path
+
+import pytest
+
+from bigearthnet_tf.archive import archives, splits
+from bigearthnet_tf.records import convert
+from bigearthnet_tf.records.plan import plan_split
+
+ROOT = Path(__file__).parents[2]
+SHIPPED = sorted(
+    path
+    for path in (ROOT / "configs").rglob("*.json")
+    if path.stem not in ("base", "schema")
+)
+# The small size of a family in place of one that takes minutes.
+SMALL = {
+    "ResNet101": "ResNet50",
+    "ResNet152": "ResNet50",
+    "VGG16": "vgg_test",
+    "VGG19": "vgg_test",
+    "InceptionV3": "inception_v3_test",
+    "resnet101": "resnet50",
+    "convmixer_768_32": "convmixer_test",
+    "convnextv2_base": "convnext_test",
+    "mixer_b16_224": "mixer_test",
+    "mobilevit_s": "mobilevit_test",
+    "vit_base_patch8_224": "vit_test",
+}
+
+
+@pytest.fixture(scope="module")
+def records_v1(archive_v1, tmp_path_factory):
+    """Records of the v1 archive, which carry both nomenclatures."""
+    out = tmp_path_factory.mktemp("records_v1")
+    archive = archives.open_archive(
+        archive_v1 / "BigEarthNet-v1.0", archive_v1 / "BigEarthNet-S1-v1.0"
+    )
+    for split in ("train", "val", "test"):
+        entries = splits.read_split_csv(archive_v1 / f"{split}.csv")
+        convert.convert(archive, [plan_split(archive, entries, split)], out)
+    return out
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize(
+    "path", SHIPPED, ids=lambda path: f"{path.parent.name}-{path.stem}"
+)
+def test_every_shipped_config_runs_in_miniature(call, tmp_path, path, records_v1):
+    name = json.loads(path.read_text())["model_name"]
+    arguments = [
+        path,
+        *("--set", f'tr_tf_record_files=["{records_v1}/train-*.tfrecord"]'),
+        *("--set", f'val_tf_record_files=["{records_v1}/val-*.tfrecord"]'),
+        *("--set", f'test_tf_record_files=["{records_v1}/test-*.tfrecord"]'),
+        *("--set", f"out_dir={tmp_path / 'run'}", "--set", "batch_size=2"),
+        *("--set", "devices=cpu", "--set", f"model_name={SMALL.get(name, name)}"),
+    ]
+    outcome = call("train", *arguments, "--test-run")
+    assert outcome.status == 0, outcome.err
+    arguments += ["--set", f"out_dir={tmp_path / 'run-test-run'}"]
+    outcome = call("eval", *arguments)
+    assert outcome.status == 0, outcome.err
+    assert (tmp_path / "run-test-run" / "eval_result.json").is_file()
