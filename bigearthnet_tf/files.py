@@ -7,7 +7,11 @@ import os
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
-from typing import Any
+from typing import Any, TypeVar
+
+import pydantic
+
+Content = TypeVar("Content", bound=pydantic.BaseModel)
 
 
 @contextmanager
@@ -63,3 +67,31 @@ def read_json(path: Path | str) -> Any:
         raise ValueError(
             f"{path}: expected JSON in UTF-8, but byte {error.start} is not UTF-8"
         ) from error
+
+
+def read_checked(path: Path | str, form: type[Content]) -> Content:
+    """Reads a JSON file whose keys have types.
+
+    Args:
+        path: the file.
+        form: its keys.
+
+    Raises:
+        FileNotFoundError: no such file.
+        ValueError: not JSON, or not of this form; the message names the first key that
+            is missing or wrong.
+    """
+    content = read_json(path)
+    try:
+        return form.model_validate(content)
+    except pydantic.ValidationError as error:
+        fault = error.errors()[0]
+    key = ".".join(map(str, fault["loc"]))
+    if fault["type"] == "missing":
+        reason = "is missing"
+    elif fault["type"] == "model_type":
+        reason = f"expected an object of keys and values, got {fault['input']!r:.60}"
+    else:
+        expected = fault["msg"].removeprefix("Input ").removeprefix("Value error, ")
+        reason = f"{expected}, got {fault['input']!r:.60}"
+    raise ValueError(f"{path}: {key}{': ' if key else ''}{reason}")

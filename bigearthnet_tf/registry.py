@@ -29,6 +29,9 @@ def nearest_names(name: str, known: Iterable[str], count: int = 3) -> str:
             repr(candidate) for folded in close for candidate in by_folded[folded]
         ]
         return f"did you mean {' or '.join(offered)}?"
+    longer = [n for n in known if len(name) > 2 and name.casefold() in n.casefold()]
+    if longer:
+        return f"did you mean {' or '.join(map(repr, sorted(longer)[:count]))}?"
     return "known: " + ", ".join(sorted(known))
 
 
@@ -89,8 +92,15 @@ class Registry(Generic[T]):
         return self._entries[self.resolve(name)]
 
     def names(self, pattern: str = "*") -> list[str]:
-        """Returns the registered names that match a wildcard pattern, sorted."""
-        return sorted(n for n in self._entries if fnmatchcase(n, pattern))
+        """Returns the registered names that match a wildcard pattern, sorted.
+
+        Whatever the capitals; a name matches by its aliases too.
+        """
+        every = {**{name: name for name in self._entries}, **self._aliases}
+        folded = pattern.casefold()
+        return sorted(
+            {name for key, name in every.items() if fnmatchcase(key.casefold(), folded)}
+        )
 
     def aliases(self) -> dict[str, str]:
         """Returns each alias with the name it stands for."""

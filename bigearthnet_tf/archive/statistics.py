@@ -7,7 +7,7 @@ one's own are of the form that `write` gives them, or hold nothing but `mean` an
 from __future__ import annotations
 
 import math
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field, replace
 from functools import cache
 from pathlib import Path
@@ -50,8 +50,8 @@ class BandStatistics:
     percentile_98: dict[str, float] = field(default_factory=dict)
 
 
-def band_statistics(name: str) -> BandStatistics:
-    """Returns statistics by name, or from a file of one's own.
+def band_statistics(name: str | Mapping[str, Any]) -> BandStatistics:
+    """Returns statistics by name, from a file of one's own, or by value.
 
     Args:
         name: `"v1"`, `"v2_<size>_<mode>"` (sizes 60, 120, 128; modes nearest,
@@ -59,11 +59,14 @@ def band_statistics(name: str) -> BandStatistics:
             `bigearthnet-tf statistics` wrote, or one of the form
             `{"mean": {"B02": ...}, "std": {"B02": ...}}`. Where a file has several
             resamplings, the one to take stands behind it: `"own.json#120_bilinear"`.
+            Or that second form itself.
 
     Raises:
         FileNotFoundError: no such file.
         ValueError: no such name, or the file lacks something; the message says what.
     """
+    if not isinstance(name, str):
+        return _check("statistics", name)
     table = _read_table()
     if name in table:
         return BandStatistics(name=name, **table[name])
@@ -85,6 +88,34 @@ def band_statistics(name: str) -> BandStatistics:
             f"{path}: holds one set of statistics, no {chosen!r}; name the file alone"
         )
     return _check(name, content)
+
+
+def lasting_name(
+    name: str, members: Iterable[str]
+) -> str | dict[str, dict[str, float]]:
+    """Returns what `band_statistics` takes for the same even when a file has changed.
+
+    Args:
+        name: as for `band_statistics`.
+        members: the bands that matter.
+
+    Returns:
+        The name of published statistics, else mean and deviation of these bands.
+
+    Raises:
+        FileNotFoundError: no such file.
+        ValueError: as `band_statistics`; or there are no statistics of a band.
+    """
+    if name in _read_table():
+        return name
+    facts = band_statistics(name)
+    lacking = [band for band in members if band not in facts.mean]
+    if lacking:
+        raise ValueError(f"{name}: has no statistics of {lacking[0]}")
+    return {
+        "mean": {band: facts.mean[band] for band in members},
+        "std": {band: facts.std[band] for band in members},
+    }
 
 
 def write(

@@ -388,4 +388,12 @@ class Config(pydantic.BaseModel):
             raise ValueError("fine_tune with model_file, or weights: give one of them")
         if self.fine_tune_level == 0 and not (self.weights or self.fine_tune):
             raise ValueError("fine_tune_level 0 needs weights: the rest does not learn")
+        if self.fine_tune_level == 2 and (self.weights or self.fine_tune):
+            raise ValueError(
+                "fine_tune_level 2 starts from scratch: leave out weights and "
+                "fine_tune, or take level 1"
+            )
+        for key in ("weights_bands", "weights_head"):
+            if getattr(self, key) != "same" and not (self.weights or self.fine_tune):
+                raise ValueError(f"{key} needs weights: there are none to take")
         return self

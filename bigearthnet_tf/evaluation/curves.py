@@ -15,6 +15,7 @@ from typing import Any, Literal
 import numpy as np
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
+from matplotlib.lines import Line2D
 from matplotlib.ticker import FuncFormatter, MaxNLocator
 from numpy.typing import NDArray
 
@@ -40,6 +41,12 @@ DASHES: tuple[tuple[float, ...], ...] = (
     (6, 1.6, 1.4, 1.6),
     (3, 1.2, 1.2, 1.2, 1.2, 1.2),
 )
+_THROUGHPUT = {
+    "images per second": "images_per_second",
+    "share of time waiting for input": "input_wait_share",
+    "memory, GB": "memory_gb",
+    "memory of the GPU, GB": "gpu_memory_gb",
+}
 _WIDTH = 1.5
 # A curve is smoothed over this share of its points, and has a marker on each if they
 # are no more than these.
@@ -100,12 +107,14 @@ class Panel:
         split: `training` or `validation`.
         measure: name of the scalar.
         smoothed: whether a smooth curve is drawn over the points.
+        from_zero: whether the scale begins at zero.
     """
 
     title: str
     split: str
     measure: str
     smoothed: bool = False
+    from_zero: bool = False
 
 
 def read_runs(folders: Sequence[Path]) -> list[Run]:
@@ -149,17 +158,17 @@ def _read_run(folder: Path, name: str) -> Run:
     return Run(name, folder, points, content)
 
 
-def records_of(run: Run) -> int:
-    """Returns the number of training records, which its checkpoints keep.
+def epochs_per_iteration(run: Run) -> float:
+    """Returns the share of an epoch that an iteration is, which checkpoints tell.
 
     Raises:
-        ValueError: there is no checkpoint that tells.
+        ValueError: there is no checkpoint that does.
     """
     for path in run.folder.glob("checkpoints/*/description.json"):
-        content = files.read_json(path)
-        found = content.get("progress", {}).get("training_records")
-        if found:
-            return int(found)
+        progress = files.read_json(path).get("progress", {})
+        if "training_records" in progress:
+            batch_size = progress["config"]["batch_size"]
+            return float(batch_size / progress["training_records"])
     raise ValueError(
         f"{run.folder}: no checkpoint says how many training records there were; "
         "draw against iterations instead"
@@ -220,10 +229,8 @@ def panels(runs: Sequence[Run], metrics: Sequence[str]) -> dict[str, list[Panel]
             Panel("norm of the weights", "training", "weight_norm"),
         ],
         "throughput": [
-            Panel("images per second", "training", "images_per_second", True),
-            Panel("share of time waiting for input", "training", "input_wait_share"),
-            Panel("memory, GB", "training", "memory_gb"),
-            Panel("memory of the GPU, GB", "training", "gpu_memory_gb"),
+            Panel(title, "training", measure, smoothed=True, from_zero=True)
+            for title, measure in _THROUGHPUT.items()
         ],
     }
     filled = {
@@ -272,9 +279,9 @@ def draw(
         draw_panel(axes, runs, panel, axis)
     for axes in grid[len(drawn) :]:
         axes.set_axis_off()
-    _share_heights(grid, drawn)
+    share_scales(grid, drawn)
     lines = [
-        grid[0].plot([], [], label=run.name, **style(number))[0]
+        Line2D([], [], label=run.name, **style(number))
         for number, run in enumerate(runs)
     ]
     longest = max(len(run.name) for run in runs)
@@ -289,17 +296,18 @@ def draw(
     return figure
 
 
-def _share_heights(grid: Iterable[Axes], drawn: Sequence[Panel]) -> None:
-    """Gives panels of one measure one scale: training beside validation."""
-    for measure in dict.fromkeys(panel.measure for panel in drawn):
-        alike = [
-            axes
-            for axes, panel in zip(grid, drawn, strict=False)
-            if panel.measure == measure
-        ]
-        for axes in alike[1:]:
-            axes.sharey(alike[0])
-            alike[0].autoscale_view(scalex=False)
+def share_scales(grid: Iterable[Axes], drawn: Sequence[Panel]) -> None:
+    """Gives the panels of one measure one scale: training beside validation."""
+    by_measure: dict[str, list[Axes]] = {}
+    for axes, panel in zip(grid, drawn, strict=False):
+        by_measure.setdefault(panel.measure, []).append(axes)
+    for alike in by_measure.values():
+        if any(axes.get_yscale() == "log" for axes in alike):
+            for axes in alike:
+                axes.set_yscale("log")
+        limits = np.array([axes.get_ylim() for axes in alike])
+        for axes in alike:
+            axes.set_ylim(limits.min(), limits.max())
 
 
 def draw_panel(axes: Axes, runs: Sequence[Run], panel: Panel, axis: Axis) -> None:
@@ -311,10 +319,11 @@ def draw_panel(axes: Axes, runs: Sequence[Run], panel: Panel, axis: Axis) -> Non
             continue
         x, y = series.T
         if axis == "epoch":
-            x = x * run.config["batch_size"] / records_of(run)
+            x = x * epochs_per_iteration(run)
         look = style(number)
         if panel.smoothed and len(y) > _MARKED_POINTS:
-            axes.plot(x, y, color=look["color"], linewidth=0.5, alpha=0.3)
+            # Below the smooth curves of all runs.
+            axes.plot(x, y, color=look["color"], linewidth=0.5, alpha=0.3, zorder=1.5)
             y = smooth(y)
         elif len(y) <= _MARKED_POINTS:
             look |= {"marker": "o", "markersize": 2.8}
@@ -322,13 +331,16 @@ def draw_panel(axes: Axes, runs: Sequence[Run], panel: Panel, axis: Axis) -> Non
         smallest, largest = min(smallest, y.min()), max(largest, y.max())
     if panel.measure.endswith("loss") and largest > _LOGARITHMIC * smallest > 0:
         axes.set_yscale("log")
-    if panel.measure == "input_wait_share":
-        axes.set_ylim(0, 1)
+    if panel.from_zero:
+        # Noise of a tenth is not to look like trouble.
+        axes.set_ylim(0, 1 if panel.measure.endswith("_share") else 1.1 * largest)
     axes.set_title(panel.title, fontsize=9, color=pictures.INK, loc="left")
     axes.set_xlabel(axis, fontsize=8, color=pictures.INK)
     axes.set_xlim(left=0)
     axes.xaxis.set_major_locator(MaxNLocator(5, steps=[1, 2, 5, 10]))
     axes.xaxis.set_major_formatter(FuncFormatter(lambda value, _: f"{value:,g}"))
+    if largest >= 1000 and axes.get_yscale() == "linear":
+        axes.yaxis.set_major_formatter(FuncFormatter(lambda value, _: f"{value:,.0f}"))
     axes.grid(color=pictures.LIGHT, linewidth=0.6)
     axes.spines[["top", "right"]].set_visible(False)
     axes.spines[["left", "bottom"]].set_color(pictures.GREY)
@@ -349,13 +361,13 @@ def style(number: int) -> dict[str, Any]:
 def smooth(values: NDArray[np.float64]) -> NDArray[np.float64]:
     """Returns the mean of the points around each, a thirtieth of all of them.
 
-    Towards the ends there are fewer, as many on both sides.
+    At the ends it is that of the points that there are.
     """
     reach = int(len(values) * _SMOOTHED_SHARE / 2)
     sums = np.concatenate([[0.0], np.cumsum(values)])
     places = np.arange(len(values))
-    reaches = np.minimum(reach, np.minimum(places, places[::-1]))
-    ends, begins = places + reaches + 1, places - reaches
+    begins = np.maximum(places - reach, 0)
+    ends = np.minimum(places + reach + 1, len(values))
     return (sums[ends] - sums[begins]) / (ends - begins)
 
 

@@ -21,7 +21,7 @@ from bigearthnet_tf.evaluation import curves, page
 from bigearthnet_tf.evaluation.curves import Axis, Panel, Run
 
 # Iteration and value.
-Point = np.ndarray | tuple[float, float]
+Point = Sequence[float] | np.ndarray
 
 _TITLES = {
     "losses": "Losses",
@@ -36,6 +36,10 @@ _VARIABLES = {
     pictures.GREY: "var(--soft)",
     pictures.LIGHT: "var(--line)",
 }
+_NOTE = (
+    '<p class="note">Where a training has many points, the thin line is the points and '
+    "the thick one their mean over a thirtieth of the course.</p>"
+)
 _STYLE = """\
 .key { list-style: none; margin: 0 0 1rem; padding: 0; }
 .key li { display: grid; grid-template-columns: 44px 1fr; gap: 0 .8rem;
@@ -47,7 +51,7 @@ _STYLE = """\
 .panels svg { display: block; width: 100%; height: auto; }
 td:nth-child(2) { font-weight: 400; }
 td.best { font-weight: 700; }
-td small { color: var(--soft); }
+td small { color: var(--soft); font-weight: 400; white-space: nowrap; }
 .note { color: var(--soft); font-size: .9rem; max-width: 46rem; }
 """
 
@@ -75,11 +79,11 @@ def write(
     title = runs[0].name if len(runs) == 1 else f"{len(runs)} runs"
     sections = [
         _key(runs),
+        page.section("Results", _results(runs, metrics)),
         *(
             page.section(_TITLES[name], _panels(runs, of, axis))
             for name, of in drawn.items()
         ),
-        page.section("Results", _results(runs, metrics)),
         page.section("What differs in the configs", _differences(runs)),
     ]
     files.write_text(path, page.render(f"Training of {title}", sections, _STYLE))
@@ -96,7 +100,7 @@ def _key(runs: Sequence[Run]) -> str:
             f"<li>{_sample(number)}<b>{html.escape(run.name)}</b>"
             f"<small>{html.escape(' · '.join(facts))}</small></li>\n"
         )
-    return f'<ul class="key">\n{"".join(items)}</ul>'
+    return f'<ul class="key">\n{"".join(items)}</ul>\n{_NOTE}'
 
 
 def _sample(number: int) -> str:
@@ -113,23 +117,16 @@ def _sample(number: int) -> str:
 
 def _panels(runs: Sequence[Run], drawn: Sequence[Panel], axis: Axis) -> str:
     """Returns the panels side by side, as many as there is room for."""
+    figures = [Figure(figsize=_PANEL, layout="constrained") for _ in drawn]
+    places = [figure.subplots() for figure in figures]
+    for axes, panel in zip(places, drawn, strict=True):
+        curves.draw_panel(axes, runs, panel, axis)
+    curves.share_scales(places, drawn)
     found = "".join(
-        f"<figure>{_svg(_draw(runs, panel, axis), panel.title)}</figure>\n"
-        for panel in drawn
+        f"<figure>{_svg(figure, panel.title)}</figure>\n"
+        for figure, panel in zip(figures, drawn, strict=True)
     )
-    note = ""
-    if any(panel.smoothed for panel in drawn):
-        note = (
-            '<p class="note">Where there are many points, the thin line is the points '
-            "and the thick one their mean over a thirtieth of the course.</p>\n"
-        )
-    return f'<div class="panels">\n{found}</div>\n{note}'
-
-
-def _draw(runs: Sequence[Run], panel: Panel, axis: Axis) -> Figure:
-    figure = Figure(figsize=_PANEL, layout="constrained")
-    curves.draw_panel(figure.subplots(), runs, panel, axis)
-    return figure
+    return f'<div class="panels">\n{found}</div>\n'
 
 
 def _svg(figure: Figure, title: str) -> str:
@@ -175,7 +172,7 @@ def _results(runs: Sequence[Run], metrics: Sequence[str]) -> str:
         ("gpu_memory_gb", "largest", np.max),
     ):
         series = [run.series("training", measure)[:, 1] for run in runs]
-        values = [(np.nan, reduce(of)) if len(of) else None for of in series]
+        values = [(np.nan, float(reduce(of))) if len(of) else None for of in series]
         if any(len(of) for of in series):
             lines.append(_line(f"{measure}, {what}", values))
     return page.table(["", *(run.name for run in runs)], lines)
@@ -209,7 +206,9 @@ def _line(
 
 
 def _number(value: float) -> str:
-    return f"{value:,.0f}" if abs(value) >= 1000 else f"{value:.4g}"
+    if abs(value) >= 1000:
+        return f"{value:,.0f}"
+    return f"{value:.4f}" if abs(value) >= 0.001 else f"{value:.3g}"
 
 
 def _differences(runs: Sequence[Run]) -> str:

@@ -206,7 +206,7 @@ class RandomBandDrop(Augmentation):
 
     Each with probability `rate`, drawn over the bands of all tensors of a list. Where
     that would take all bands, one of them stays, each as likely as the others. What
-    stays is not enlarged as dropout does: the bands of a patch are not summed up.
+    stays is not scaled up, other than in dropout.
 
     Args:
         rate: at least 0 and below 1.

@@ -116,9 +116,11 @@ def assemble(
         x = keras.layers.Identity(name="features")(x)
         x = _hidden_layers(x, head_dims, drop_rate)
         if drop_rate:
-            x = layers.Dropout(drop_rate, name="dropout")(x)
+            x = layers.Dropout(drop_rate, name=f"{published.HEAD}_dropout")(x)
         head = entry.head(x.shape[-1])
-        logits = keras.layers.Dense(num_labels, dtype="float32", name="head", **head)
+        logits = keras.layers.Dense(
+            num_labels, dtype="float32", name=published.HEAD, **head
+        )
         return keras.Model(inputs, logits(x), name=entry.keras_name)
 
 

@@ -39,7 +39,12 @@ def freeze(model: keras.Model, patterns: Sequence[str]) -> None:
 
 
 def freeze_backbone(model: keras.Model) -> None:
-    """Freezes everything before the head."""
+    """Freezes everything before the head.
+
+    To the head belong the last layer, the hidden ones of `head_dims`, the dropout of
+    `drop_rate` before each of them, and what an architecture calls `head_*`: the
+    normalisation of ConvNeXt V2.
+    """
     for layer in model.layers:
         if not layer.name.startswith(HEAD):
             layer.trainable = False

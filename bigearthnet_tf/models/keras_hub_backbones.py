@@ -18,7 +18,7 @@ from typing import Any, Literal
 import keras
 
 from bigearthnet_tf import extras
-from bigearthnet_tf.models import zoo
+from bigearthnet_tf.models import layers, zoo
 
 EXTRA = "keras-hub"
 
@@ -119,6 +119,41 @@ def dinov3(width: int, heads: int, depth: int = 12) -> Backbone:
     )
 
 
+@keras.saving.register_keras_serializable(package=layers.PACKAGE)
+class Nested(keras.layers.Layer):
+    """A network as one layer, which runs as in inference when it is frozen.
+
+    Frozen by itself, it would go on dropping.
+
+    Args:
+        network: functional model.
+        **kwargs: of `keras.layers.Layer`.
+    """
+
+    def __init__(self, network: keras.Model, **kwargs: Any) -> None:
+        super().__init__(**kwargs)
+        self.network = network
+
+    def call(self, inputs: Any, training: bool = False) -> Any:
+        """Returns the network's outputs."""
+        return self.network(inputs, training=bool(training and self.trainable))
+
+    def compute_output_shape(self, input_shape: Any) -> Any:
+        """Returns the shape of the output."""
+        return self.network.compute_output_shape(input_shape)
+
+    def get_config(self) -> dict[str, Any]:
+        """Returns what the layer is built from."""
+        network = keras.saving.serialize_keras_object(self.network)
+        return {**super().get_config(), "network": network}
+
+    @classmethod
+    def from_config(cls, config: dict[str, Any]) -> Nested:
+        """Builds the layer from what `get_config` returned."""
+        network = keras.saving.deserialize_keras_object(config.pop("network"))
+        return cls(network, **config)
+
+
 BACKBONES = {
     "dinov3_small": dinov3(384, 6),
     "dinov3_base": dinov3(768, 12),
@@ -158,8 +193,10 @@ def features(x: Any, name: str, backbone: Backbone, drop_path_rate: float = 0.0)
     if backbone.drop_path:
         arguments[backbone.drop_path] = drop_path_rate
     constructor = getattr(library.models, backbone.constructor)
-    model = constructor(image_shape=tuple(x.shape[1:]), name="backbone", **arguments)
-    x = model({backbone.input_name: x} if backbone.input_name else x)
+    network = constructor(image_shape=tuple(x.shape[1:]), **arguments)
+    x = Nested(network, name="backbone")(
+        {backbone.input_name: x} if backbone.input_name else x
+    )
     if backbone.features == "class_token":
         return x[:, 0]
     return keras.layers.GlobalAveragePooling1D(name="pool")(x)

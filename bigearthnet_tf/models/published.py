@@ -6,6 +6,8 @@ writing and every complaint follow from that.
 
 from __future__ import annotations
 
+import re
+from collections import Counter
 from collections.abc import Callable, Iterable, Mapping
 from typing import Any
 
@@ -23,6 +25,11 @@ HEAD = "head"
 HEAD_HIDDEN = "head_hidden"
 # What torch counts for itself; no weight.
 COUNTER = "num_batches_tracked"
+
+# What Keras calls a variable that has no name.
+_UNNAMED = re.compile(r"variable(_\d+)?")
+# What stands between the parts of a published name.
+_SEPARATOR = re.compile(r"[./]")
 
 # Axes of a Keras kernel in torch's order: (height, width, in, out) becomes (out, in,
 # height, width), a depthwise one (channels, 1, height, width).
@@ -74,8 +81,8 @@ def load(
             whatever the tensors have for them.
 
     Raises:
-        ValueError: a tensor is missing, left over, or of another shape; the message
-            names the first of each.
+        ValueError: a tensor is missing, left over, of another shape, or holds other
+            than finite numbers; the message names the first of each.
     """
     variables = _variables(model, naming)
     named = strip_prefix(model, tensors, naming)
@@ -91,8 +98,9 @@ def load(
             raise ValueError(
                 f"{where}: {name} has shape {list(value.shape)}, expected "
                 f"{list(expected)}: weights of another architecture, or for another "
-                "number of bands or labels"
+                "number of bands or labels or another image size"
             )
+        _check_numbers(value, name, where)
         values[name] = _from_elsewhere(value.reshape(expected), layer, variable, torch)
     for name, (_, variable) in variables.items():
         variable.assign(values[name].reshape(variable.shape))
@@ -128,7 +136,7 @@ def _variables(
     """Returns published name -> (layer, variable) of all that is learnt."""
     found = {}
     for layer in model.layers:
-        names = [variable.name for variable in layer.weights]
+        names = _names_within(layer)
         if len(set(names)) < len(names):
             # Several layers in one, as the backbones of keras-hub.
             names = [f"{number}/{name}" for number, name in enumerate(names)]
@@ -138,6 +146,18 @@ def _variables(
                 called = own_name if ours else naming
                 found[called(layer.name, name)] = layer, variable
     return found
+
+
+def _names_within(layer: keras.layers.Layer) -> list[str]:
+    """Returns the names of a layer's variables.
+
+    Keras calls those that have none `variable_7` and so on, counting all that the
+    process has made; here they are counted within the layer.
+    """
+    return [
+        f"variable{number}" if _UNNAMED.fullmatch(variable.name) else variable.name
+        for number, variable in enumerate(layer.weights)
+    ]
 
 
 def _of_head(name: str, naming: Naming) -> bool:
@@ -151,18 +171,21 @@ def strip_prefix(
 ) -> dict[str, NDArray[Any]]:
     """Returns tensors without the prefix that their names share, if any.
 
+    `fc.weight` also ends `other.fc.weight`: the prefix that fits most names counts.
+
     Args:
         model: that they are for.
         tensors: by their published names; what torch counts is left out.
         naming: of the model's family.
     """
     expected = _variables(model, naming)
-    first = next(iter(expected))
-    # `fc.weight` also ends `other.fc.weight`: the prefix that fits most names counts.
-    prefixes = sorted({n.removesuffix(first) for n in tensors if n.endswith(first)})
-    best = max(
-        prefixes or [""], key=lambda p: sum(p + name in tensors for name in expected)
+    prefixes = Counter(
+        name[:begin]
+        for name in tensors
+        for begin in (0, *(match.end() for match in _SEPARATOR.finditer(name)))
+        if name[begin:] in expected
     )
+    best = max(prefixes, key=lambda p: (prefixes[p], -len(p)), default="")
     return {
         name.removeprefix(best): value
         for name, value in tensors.items()
@@ -182,6 +205,16 @@ def _check_names(named: Tensors, expected: Iterable[str], where: str) -> None:
         raise ValueError(
             f"{where}: {'; '.join(faults)}: weights of another architecture?"
         )
+
+
+def _check_numbers(value: NDArray[Any], name: str, where: str) -> None:
+    # NumPy does not know bfloat16 by itself.
+    if not (np.issubdtype(value.dtype, np.floating) or value.dtype.name == "bfloat16"):
+        raise ValueError(
+            f"{where}: {name} is of type {value.dtype}, expected floating point"
+        )
+    if not np.isfinite(value).all():
+        raise ValueError(f"{where}: {name} has values that are NaN or infinite")
 
 
 def _axes(layer: keras.layers.Layer, variable: Any) -> tuple[int, ...] | None:

@@ -262,6 +262,20 @@ def resnet101(x: Any, *, drop_path_rate: float = 0.0) -> Any:
     return resnet(x, (3, 4, 23, 3), drop_path_rate=drop_path_rate)
 
 
+@zoo.register_model("resnet152", timm=timm_name)
+def resnet152(x: Any, *, drop_path_rate: float = 0.0) -> Any:
+    """ResNet-152 as in timm: 2048 features."""
+    return resnet(x, (3, 8, 36, 3), drop_path_rate=drop_path_rate)
+
+
+@zoo.register_model("resnet18_slim", head=slim_head)
+def resnet18_slim(x: Any, *, drop_path_rate: float = 0.0) -> Any:
+    """ResNet-18 in the form of TF-Slim, which has no such size itself: 512 features."""
+    return resnet(
+        x, (2, 2, 2, 2), form=SLIM, block=BASIC, drop_path_rate=drop_path_rate
+    )
+
+
 @zoo.register_model("resnet50_slim", "ResNet50", head=slim_head, tf1=slim_name)
 def resnet50_slim(x: Any, *, drop_path_rate: float = 0.0) -> Any:
     """ResNet-50 v1 as in TF-Slim: 2048 features."""

@@ -14,13 +14,13 @@ from bigearthnet_tf import files, models
 from bigearthnet_tf.archive import bands as band_facts
 from bigearthnet_tf.archive import labels as label_facts
 from bigearthnet_tf.models import published
-from bigearthnet_tf.tasks import assembly, pretrained, weight_files
+from bigearthnet_tf.tasks import assembly, hub_folder, pretrained, weight_files
 from bigearthnet_tf.tasks.pretrained import OtherBands
 from bigearthnet_tf.tasks.weight_files import Published
 from bigearthnet_tf.training import initial_weights
 
 # Where a classifier of reBEN has the network of timm.
-_HUB_PREFIX = "model.vision_encoder."
+HUB_PREFIX = "model.vision_encoder."
 # Band orders that the reBEN tools expect (from v0.2.0 on).
 _HUB_SETS = ("s1", "s2", "all", "all_full", "rgb")
 
@@ -41,7 +41,8 @@ def from_pretrained(
             TU Berlin TensorFlow models, a `.safetensors` file of timm, or the folder
             of a run or checkpoint.
         model_name: architecture of a `.safetensors` file, which does not say.
-        num_labels: of a new last layer; None keeps the published one.
+        num_labels: of a new head, with `head_dims` of the options; None keeps the
+            published one.
         bands: that the model sees, in its order; None for those of the weights.
         other_bands: how bands begin that the weights do not know: `mean` of the
             others, `zero`, or not at all.
@@ -58,11 +59,13 @@ def from_pretrained(
     """
     weights = _open(str(name), model_name)
     labels = _labels_of(weights, num_labels)
-    known: dict[str, Any] = {
+    known = {
         "image_size": weights.image_size,
         "interpolation": weights.interpolation,
         "statistics": weights.statistics,
+        "head_dims": weights.head_dims if num_labels is None else (),
     }
+    known = {key: value for key, value in known.items() if value is not None}
     model = assembly.build_model(
         weights.model_name,
         len(labels) if num_labels is None else num_labels,
@@ -79,7 +82,9 @@ def from_pretrained(
     return model
 
 
-def export_timm(name: str | Path, out_dir: Path | str) -> Path:
+def export_timm(
+    name: str | Path, out_dir: Path | str, prefix: str = HUB_PREFIX
+) -> Path:
     """Writes weights as `config.json` and `model.safetensors`, as reBEN's hub has them.
 
     Bands are put into the order of the reBEN tools where they have that set of bands,
@@ -87,17 +92,23 @@ def export_timm(name: str | Path, out_dir: Path | str) -> Path:
 
     Args:
         name: whatever `from_pretrained` takes.
-        out_dir: folder to write; it is made.
+        out_dir: folder to write; it is made, or overwritten where it holds an earlier
+            export and nothing else.
+        prefix: of the names of all tensors. The tools of reBEN expect the default,
+            timm itself (`checkpoint_path` of `timm.create_model`) an empty one.
 
     Returns:
         The folder.
 
     Raises:
         FileNotFoundError: nothing there by that name.
-        ValueError: no architecture of timm's, or damaged weights.
+        ValueError: no architecture of timm's, damaged weights, or a folder that holds
+            something else.
         OSError: the folder can't be written to.
     """
-    weights, out_dir = _open(str(name), None), Path(out_dir)
+    out_dir = Path(out_dir)
+    _check_free(out_dir)
+    weights = _open(str(name), None)
     naming = models.get_model(weights.model_name).timm
     if naming is None:
         raise ValueError(
@@ -124,7 +135,7 @@ def export_timm(name: str | Path, out_dir: Path | str) -> Path:
     )
     pretrained.load_into(model, weights, labels)
     tensors = {
-        _HUB_PREFIX + key: value
+        prefix + key: value
         for key, value in published.dump(model, naming, torch=True).items()
     }
     config = {
@@ -135,12 +146,34 @@ def export_timm(name: str | Path, out_dir: Path | str) -> Path:
         # Beyond what the reBEN tools store: they go by the number of channels.
         "bands": list(bands),
         "class_names": list(labels),
+        "statistics": weights.statistics,
+        "interpolation": weights.interpolation,
     }
     out_dir.mkdir(parents=True, exist_ok=True)
     with files.write_atomically(out_dir / "model.safetensors") as temporary:
         safetensors.numpy.save_file(tensors, temporary)
     files.write_text(out_dir / "config.json", json.dumps(config, indent=2) + "\n")
     return out_dir
+
+
+def _check_free(folder: Path) -> None:
+    """Refuses to overwrite anything but an earlier export."""
+    present = {path.name for path in folder.iterdir()} if folder.is_dir() else set()
+    if "checkpoints" in present:
+        raise ValueError(f"{folder}: is the folder of a run; choose another one")
+    if present - {"config.json", "model.safetensors"} or (
+        "config.json" in present and not _is_export(folder / "config.json")
+    ):
+        raise ValueError(
+            f"{folder}: is not empty and holds no earlier export; choose another folder"
+        )
+
+
+def _is_export(path: Path) -> bool:
+    try:
+        return hub_folder.read(path).bands is not None
+    except ValueError:
+        return False
 
 
 def _open(name: str, model_name: str | None) -> Published:

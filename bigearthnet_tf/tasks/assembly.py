@@ -6,7 +6,7 @@ alone.
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 import keras
@@ -47,7 +47,7 @@ def build_model(
     num_labels: int = 19,
     bands: str | Sequence[str] | None = None,
     *,
-    statistics: str = "v2_120_nearest",
+    statistics: str | Mapping[str, Any] = "v2_120_nearest",
     **options: Any,
 ) -> keras.Model:
     """Builds a Keras model that takes band groups as stored and gives logits.
@@ -61,7 +61,8 @@ def build_model(
         num_labels: 19 or 43, or any other number.
         bands: name of a band set or list of bands, in the order that the model
             sees; None for the model's own set, `s2` by default.
-        statistics: means and deviations by name, or a JSON file of them.
+        statistics: means and deviations by name, a JSON file of them, or
+            `{"mean": {"B02": ...}, "std": {"B02": ...}}`.
         **options: `image_size`, `interpolation`, `augmentation`,
             `augmentation_options`, `drop_rate`, `drop_path_rate`, `head_dims`, `seed`,
             and those of the architecture.

@@ -302,7 +302,7 @@ class Classification:
             "bands": list(self.bands),
             "label_type": self.label_type,
             "labels": list(self.labels),
-            "statistics": self.statistics,
+            "statistics": band_statistics.lasting_name(self.statistics, self.bands),
             "interpolation": self.config.interpolation,
             "image_size": self.config.image_size,
         }

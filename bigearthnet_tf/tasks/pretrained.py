@@ -2,16 +2,23 @@
 
 from __future__ import annotations
 
+import logging
 from collections.abc import Sequence
-from typing import Any, Literal
+from typing import Any, Literal, get_args
 
 import keras
 import numpy as np
 from numpy.typing import NDArray
 
 from bigearthnet_tf import models
+from bigearthnet_tf.archive import bands as band_facts
 from bigearthnet_tf.models import published
 from bigearthnet_tf.tasks.weight_files import Published
+
+logger = logging.getLogger(__name__)
+
+# torchvision's and timm's name for it, in files of InceptionV3.
+_AUXILIARY = "AuxLogits."
 
 # How bands start that the published weights do not know.
 OtherBands = Literal["refuse", "mean", "zero"]
@@ -26,6 +33,8 @@ def load_into(
     new_head: bool = False,
 ) -> None:
     """Loads published weights into a model, in its orders of bands and labels.
+
+    An auxiliary head of InceptionV3, which serves its training alone, is left out.
 
     Args:
         model: of `assembly.build_model`.
@@ -54,9 +63,16 @@ def load_into(
             f"{weights.path}: it is not known what the weights of {entry.name!r} are "
             "called there; known for " + ", ".join(_nameable())
         )
-    named = published.strip_prefix(model, weights.tensors, naming)
+    if other_bands not in get_args(OtherBands):
+        raise ValueError(
+            f"expected other_bands of {', '.join(get_args(OtherBands))}, got "
+            f"{other_bands!r}"
+        )
+    named = _without_auxiliary(published.strip_prefix(model, weights.tensors, naming))
     _turn_bands(model, weights, naming, named, other_bands)
-    if not new_head:
+    if new_head:
+        logger.info("%s: the head starts afresh", weights.path)
+    else:
         _turn_labels(weights, naming, named, labels)
     published.load(
         model,
@@ -66,6 +82,14 @@ def load_into(
         where=weights.path,
         without_head=new_head,
     )
+
+
+def _without_auxiliary(named: dict[str, NDArray[Any]]) -> dict[str, NDArray[Any]]:
+    kept = {n: v for n, v in named.items() if not n.startswith(_AUXILIARY)}
+    if len(kept) < len(named):
+        count = len(named) - len(kept)
+        logger.info("left out: %d tensors of the auxiliary head %s*", count, _AUXILIARY)
+    return kept
 
 
 def _nameable() -> list[str]:
@@ -82,23 +106,37 @@ def _turn_bands(
 ) -> None:
     """Puts the slices of each first kernel into the order of the model's bands."""
     stems = _stems(model)
+    seen = [band for stack, _ in stems for band in stack]
     if other_bands == "refuse":
-        _check_bands([band for stack, _ in stems for band in stack], weights)
+        _check_bands(seen, weights)
+    if not set(seen) & set(weights.bands):
+        raise ValueError(
+            f"{weights.path}: weights for the bands {' '.join(weights.bands)}, none of "
+            f"which the model, on {' '.join(seen)}, sees"
+        )
+    if models.get_model(weights.model_name).inputs == "by_resolution":
+        _check_branches(seen, weights)
     for stack, stem in stems:
         # Each of several stacks has the bands of its own resolution.
         one = len(stems) == 1
         given = [band for band in weights.bands if one or band in stack]
-        if stack == given:
-            continue
         name = naming(stem, "kernel")
         axis = 1 if weights.is_torch else 2
         kernel = named.get(name)
+        if kernel is not None and kernel.ndim == 4 and kernel.shape[axis] != len(given):
+            raise ValueError(
+                f"{weights.path}: {name} has shape {list(kernel.shape)}, of "
+                f"{kernel.shape[axis]} bands, expected one of {len(given)}: "
+                f"{' '.join(given)}; for other bands give a folder with config.json"
+            )
+        if stack == given:
+            continue
         if kernel is None and weights.form == "own":
             raise ValueError(
                 f"{weights.path}: the first kernel of {weights.model_name!r} can't be "
                 f"turned to other bands; keep {' '.join(weights.bands)} in this order"
             )
-        if kernel is None or kernel.shape[axis] != len(given):
+        if kernel is None or kernel.ndim != 4:
             continue  # `published.load` says what is wrong with it.
         slices = np.moveaxis(kernel, axis, 0)
         start = slices.mean(axis=0) * (other_bands == "mean")
@@ -118,6 +156,25 @@ def _check_bands(seen: Sequence[str], weights: Published) -> None:
             f"model {' and '.join(filter(None, (also, lacks)))}; choose those bands, "
             "or set weights_bands to mean or zero"
         )
+
+
+def _check_branches(seen: Sequence[str], weights: Published) -> None:
+    """Refuses weights for more or fewer resolutions than the model has branches for."""
+    ours, theirs = (
+        {band_facts.BANDS[band].pixels: band for band in bands}
+        for bands in (seen, weights.bands)
+    )
+    for pixels in sorted({*ours, *theirs}):
+        if pixels not in ours:
+            raise ValueError(
+                f"{weights.path}: has a branch for bands of {pixels} pixels, of which "
+                f"the model sees none; choose one of them too, such as {theirs[pixels]}"
+            )
+        if pixels not in theirs:
+            raise ValueError(
+                f"{weights.path}: has no branch for bands of {pixels} pixels; leave "
+                f"them out: {ours[pixels]}, ..."
+            )
 
 
 def _stems(model: keras.Model) -> list[tuple[list[str], str]]:
@@ -142,10 +199,14 @@ def _turn_labels(
 ) -> None:
     """Puts the outputs of the last layer into the order of the model's labels."""
     if weights.labels is None or set(weights.labels) != set(labels):
-        count = "other things" if weights.labels is None else len(weights.labels)
+        theirs = (
+            "other outputs than labels of BigEarthNet"
+            if weights.labels is None
+            else f"{len(weights.labels)} labels"
+        )
         raise ValueError(
-            f"{weights.path}: weights for {count} labels, but the model has "
-            f"{len(labels)}; choose the label_type that belongs to them, or set "
+            f"{weights.path}: weights for {theirs}, but the model has "
+            f"{len(labels)} labels; choose the label_type that belongs to them, or set "
             "weights_head to new"
         )
     order = [weights.labels.index(label) for label in labels]

@@ -9,8 +9,8 @@ Nothing is unpickled.
 
 from __future__ import annotations
 
-import os
 import re
+import zipfile
 from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
@@ -21,17 +21,10 @@ import safetensors.numpy
 import tensorflow as tf
 from numpy.typing import NDArray
 
-from bigearthnet_tf import extras, files, models
+from bigearthnet_tf import extras, models
 from bigearthnet_tf.archive import bands as band_facts
 from bigearthnet_tf.archive import labels as label_facts
-
-# reBEN's band orders by number of channels: ConfigILM's BENv1 reader for the weights
-# of v0.1.1, its BENv2 reader from v0.2.0 on.
-_HUB_BANDS = {
-    "0.1.1": {2: "ilm_v1_s1", 3: "rgb", 10: "ilm_v1_s2", 12: "ilm_v1_all"},
-    "0.2.0": {2: "s1", 3: "rgb", 10: "s2", 12: "all", 14: "all_full"},
-}
-_HUB_VERSION = re.compile(r"v(\d+\.\d+\.\d+)")
+from bigearthnet_tf.tasks import hub_folder
 
 # The first scope of the variables in the TF project's checkpoints; the model, its first
 # kernel and the bias of its last layer.
@@ -55,6 +48,10 @@ _TF1_BANDS = {2: "s1", 4: "k_branch", 10: "tf_s2", 12: "tf_mm"}
 _TF1_NO_WEIGHT = re.compile(r"/Adam(_\d+)?$|beta\d_power$|global_step$|^save_counter$")
 
 _PICKLES = (".pt", ".pth", ".bin", ".ckpt", ".pkl", ".pickle")
+_PICKLE_ADVICE = (
+    "reading one can run any program, so it is not read; convert it to safetensors "
+    "where you trust it (safetensors.torch.save_file)"
+)
 
 
 @dataclass(frozen=True, eq=False)
@@ -68,9 +65,10 @@ class Published:
         labels: of the last layer, in its order; None if they are not BigEarthNet's.
         tensors: by their published names.
         form: whose names and layout they have: `timm`, `tf1`, or `own`.
-        image_size: pixels a side that they were trained with, as far as is known.
-        interpolation: kernel of the resampling that they were trained with.
-        statistics: that their input is standardised with.
+        image_size: pixels a side that they were trained with; None: not known.
+        interpolation: kernel of the resampling that they were trained with, likewise.
+        statistics: that their input is standardised with, by name or value, likewise.
+        head_dims: units of the hidden layers before the last one.
     """
 
     path: str
@@ -79,9 +77,10 @@ class Published:
     labels: tuple[str, ...] | None
     tensors: Mapping[str, NDArray[Any]]
     form: Literal["timm", "tf1", "own"]
-    image_size: int = 120
-    interpolation: str = "nearest"
-    statistics: str = "v2_120_nearest"
+    image_size: int | None = None
+    interpolation: str | None = None
+    statistics: str | Mapping[str, Any] | None = None
+    head_dims: tuple[int, ...] = ()
 
     @property
     def is_torch(self) -> bool:
@@ -113,7 +112,7 @@ def open_published(name: str, model_name: str | None = None) -> Published:
     """
     path = Path(name)
     if path.is_dir():
-        return _open_hub_folder(path, name)
+        return _open_hub_folder(path, str(path.resolve()))
     if Path(f"{name}.index").is_file():
         return _open_tf1(name)
     if path.is_file():
@@ -136,50 +135,18 @@ def _open_hub_folder(path: Path, name: str) -> Published:
                 f"{expected}: is missing; expected config.json and model.safetensors "
                 "of reBEN's hub family in the folder, or checkpoints of a run"
             )
-    content = files.read_json(config_path)
-    # The hub's library stores the arguments of the model, of which one is the config.
-    content = content.get("config", content)
-    missing = [key for key in ("timm_model_name", "channels") if key not in content]
-    if missing:
-        raise ValueError(
-            f"{config_path}: expected the configuration of a reBEN model, but it has "
-            f"no {missing[0]!r}"
-        )
-    bands = _hub_bands(content, name, path)
+    config = hub_folder.read(config_path)
     return Published(
         path=str(weights_path),
-        model_name=models.get_model(str(content["timm_model_name"])).name,
-        bands=bands,
-        labels=label_facts.ORDERS["S19"] if _classes(content) == 19 else None,
+        model_name=models.get_model(config.timm_model_name).name,
+        bands=config.band_order(name),
+        labels=config.labels,
         tensors=_read_safetensors(weights_path),
         form="timm",
-        image_size=int(content.get("image_size", 120)),
+        image_size=config.image_size,
+        interpolation=config.interpolation,
+        statistics=config.statistics,
     )
-
-
-def _classes(content: Mapping[str, Any]) -> int:
-    return int(content.get("classes", 19))
-
-
-def _hub_bands(content: Mapping[str, Any], name: str, path: Path) -> tuple[str, ...]:
-    """Returns the bands of a hub model in their order, which its version decides."""
-    if "bands" in content:  # written by `serving.hub.export_timm`
-        return band_facts.resolve_bands(content["bands"])
-    found = _HUB_VERSION.search(os.path.basename(name.rstrip("/")))  # noqa: PTH119
-    if found is None:
-        raise ValueError(
-            f"{path}: reBEN's weights of v0.1.1 and v0.2.0 have different band orders, "
-            "and the name of the folder does not say which these are; call it as on "
-            "the hub, such as resnet50-s2-v0.2.0"
-        )
-    version = tuple(map(int, found[1].split(".")))
-    orders = _HUB_BANDS["0.1.1" if version < (0, 2, 0) else "0.2.0"]
-    channels = int(content["channels"])
-    if channels not in orders:
-        raise ValueError(
-            f"{path}: expected {', '.join(map(str, orders))} channels, got {channels}"
-        )
-    return band_facts.resolve_bands(orders[channels])
 
 
 def _open_tf1(prefix: str) -> Published:
@@ -192,7 +159,7 @@ def _open_tf1(prefix: str) -> Published:
             if not _TF1_NO_WEIGHT.search(name)
         ]
         tensors = {name: reader.get_tensor(name) for name in names}
-    except (tf.errors.OpError, RuntimeError, ValueError) as error:
+    except (tf.errors.OpError, IndexError, RuntimeError, ValueError) as error:
         raise ValueError(
             f"{prefix}: the TensorFlow checkpoint is damaged or incomplete "
             f"({str(error).splitlines()[0][:200]}); copy it again"
@@ -224,6 +191,7 @@ def _open_tf1(prefix: str) -> Published:
         labels=label_facts.ORDERS[order] if order else None,
         tensors=tensors,
         form="tf1",
+        image_size=120,
         interpolation="tf1_bicubic",
         statistics="v1",
     )
@@ -231,51 +199,33 @@ def _open_tf1(prefix: str) -> Published:
 
 def _open_file(path: Path, model_name: str | None) -> Published:
     """Opens a `.safetensors` file with timm's names."""
-    if path.suffix in _PICKLES or _is_pickle(path):
-        raise ValueError(
-            f"{path}: is a pickle, which can run any program when it is read; convert "
-            "it to safetensors where you trust it (safetensors.torch.save_file)"
-        )
+    if path.suffix in _PICKLES:
+        raise ValueError(f"{path}: is a pickle by its name; {_PICKLE_ADVICE}")
     if path.suffix != ".safetensors":
+        found = _other_content(path)
         raise ValueError(
             f"{path}: expected a .safetensors file, the prefix of a TensorFlow 1 "
             "checkpoint, a folder of reBEN's hub family, or a run"
+            + (f"; {found}" if found else "")
         )
     if model_name is None:
         raise ValueError(
             f"{path}: does not say of which architecture it is; name the model too"
-        )
-    tensors = _read_safetensors(path)
-    stem = next((t for t in tensors.values() if t.ndim == 4), None)
-    if stem is None or stem.shape[1] != 3:
-        got = "none" if stem is None else f"one of {stem.shape[1]} bands"
-        raise ValueError(
-            f"{path}: expected a first convolution of 3 bands, red, green, blue, got "
-            f"{got}; for other bands give a folder with config.json"
         )
     return Published(
         path=str(path),
         model_name=models.get_model(model_name).name,
         bands=band_facts.resolve_bands("rgb"),
         labels=None,
-        tensors=tensors,
+        tensors=_read_safetensors(path),
         form="timm",
     )
 
 
-def _is_pickle(path: Path) -> bool:
-    with path.open("rb") as file:
-        start = file.read(4)
-    # A pickle of protocol 2 and later, or torch's zip of one.
-    return start[:1] == b"\x80" or start == b"PK\x03\x04"
-
-
 def _read_safetensors(path: Path) -> dict[str, NDArray[Any]]:
-    if _is_pickle(path):
-        raise ValueError(
-            f"{path}: is a pickle by its content, whatever its name; those can run any "
-            "program, so they are not read"
-        )
+    found = _other_content(path)
+    if found:
+        raise ValueError(f"{path}: no safetensors file: {found}")
     try:
         return dict(safetensors.numpy.load_file(path))
     except (safetensors.SafetensorError, KeyError, ValueError) as error:
@@ -285,13 +235,55 @@ def _read_safetensors(path: Path) -> dict[str, NDArray[Any]]:
         ) from error
 
 
+def _other_content(path: Path) -> str | None:
+    """Returns what a file is by its content, where that is known and not wanted."""
+    with path.open("rb") as file:
+        start = file.read(9)
+    # A safetensors file begins with the length of its header, eight bytes that may be
+    # any, and the header with a brace.
+    if start[8:] == b"{":
+        return None
+    if start[:4] == b"PK\x03\x04":
+        if _is_keras(path):
+            return (
+                "it is a saved Keras model; keras.models.load_model opens it, and the "
+                "folder of its run has its weights for other models"
+            )
+        return f"it is a zip, as torch.save makes of a pickle; {_PICKLE_ADVICE}"
+    # The mark of protocol 2 to 5.
+    if start[:1] == b"\x80" and start[1:2] in b"\x02\x03\x04\x05":
+        return f"it is a pickle by its content; {_PICKLE_ADVICE}"
+    return None
+
+
+def _is_keras(path: Path) -> bool:
+    """Tells whether a zip is a model that Keras has saved."""
+    if not zipfile.is_zipfile(path):
+        return False
+    with zipfile.ZipFile(path) as archive:
+        return "model.weights.h5" in archive.namelist()
+
+
 def _is_hub_id(name: str) -> bool:
     return re.fullmatch(r"[\w.-]+/[\w.-]+", name) is not None
 
 
 def _fetch(name: str) -> Path:
-    """Returns the folder that a hub id is downloaded to, once."""
-    hub = extras.load("huggingface_hub", extra="huggingface")
+    """Returns the folder that a hub id is downloaded to, once.
+
+    Raises:
+        OSError: the hub can't be reached, or has no such model.
+        ValueError: the package for it is not installed.
+    """
+    taken = f"{name}: no such folder or file here; taken for a hub id, which"
+    advice = (
+        f"where there is a network, run: hf download {name} --local-dir "
+        f"{name.split('/')[-1]}, and give that folder"
+    )
+    try:
+        hub = extras.load("huggingface_hub", extra="huggingface")
+    except ValueError as error:
+        raise ValueError(f"{taken} can't be fetched ({error}); {advice}") from None
     try:
         return Path(
             hub.snapshot_download(
@@ -300,8 +292,4 @@ def _fetch(name: str) -> Path:
         )
     except Exception as error:
         reason = " ".join(str(error).split())[:200]
-        raise OSError(
-            f"{name}: can't be fetched from the hub ({reason}); where there is a "
-            f"network, run: hf download {name} --local-dir {name.split('/')[-1]}, and "
-            "give that folder"
-        ) from error
+        raise OSError(f"{taken} can't be fetched ({reason}); {advice}") from error

@@ -3,11 +3,8 @@
 from __future__ import annotations
 
 import json
-import logging
 import os
 import socket
-import sys
-import threading
 import time
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
@@ -15,12 +12,9 @@ from dataclasses import dataclass
 
 import tensorflow as tf
 
-from bigearthnet_tf import console
-
-logger = logging.getLogger(__name__)
-
 # SLURM tells tasks apart, but gives them no ports; TensorFlow counts on from here.
 SLURM_PORT = 8888
+_SECONDS_BETWEEN_CALLS = 0.3
 # What TensorFlow raises when the others are gone.
 _LOST = (
     tf.errors.UnavailableError,
@@ -129,60 +123,55 @@ def _from_slurm(environment: Mapping[str, str]) -> Cluster:
 def join(cluster: Cluster, timeout: int) -> tf.distribute.Strategy:
     """Meets the other processes and returns the strategy over all of them.
 
-    Ends the process with one line when they do not come: TensorFlow waits for them
-    in C++, where nothing can be raised.
-
     Args:
         cluster: of several processes.
-        timeout: seconds to wait.
+        timeout: seconds to wait for the others.
+
+    Raises:
+        OSError: the own port is taken, or the others do not come in time.
     """
+    # TensorFlow would wait in C++ for as long as it takes, deaf to signals.
+    _meet(cluster, timeout)
     os.environ["TF_CONFIG"] = json.dumps(
         {
             "cluster": {"worker": cluster.addresses},
             "task": {"type": "worker", "index": cluster.index},
         }
     )
-    met = threading.Event()
-    others = [a for i, a in enumerate(cluster.addresses) if i != cluster.index]
-    watch = threading.Thread(
-        target=_watch_for_others, args=(met, others, timeout), daemon=True
-    )
-    watch.start()
+    return tf.distribute.MultiWorkerMirroredStrategy()
+
+
+def _meet(cluster: Cluster, timeout: int) -> None:
+    """Listens at the own address until all others have answered at theirs."""
+    own = cluster.addresses[cluster.index]
     try:
-        strategy = tf.distribute.MultiWorkerMirroredStrategy()
-    except (tf.errors.OpError, RuntimeError) as error:
-        own = cluster.addresses[cluster.index]
+        listener = socket.create_server(("", _port(own)), backlog=cluster.size)
+    except OSError as error:
         raise OSError(
-            f"can't train as {own} of TF_CONFIG or SLURM: {_first_line(error)}; is "
-            "another process at that port?"
+            f"can't listen at {own}, the address of this process by TF_CONFIG or "
+            f"SLURM ({error.strerror}); is another process using that port?"
         ) from error
-    finally:
-        met.set()
-    return strategy
+    with listener:
+        silent = [address for address in cluster.addresses if address != own]
+        end = time.monotonic() + timeout
+        while silent := [each for each in silent if not _answers(each)]:
+            if time.monotonic() > end:
+                raise OSError(
+                    f"after {timeout} s there is no answer from {', '.join(silent)}; "
+                    "start train.py there with the same config, check the addresses, "
+                    "or raise cluster_timeout"
+                )
+            time.sleep(_SECONDS_BETWEEN_CALLS)
 
 
-def _watch_for_others(met: threading.Event, others: list[str], timeout: int) -> None:
-    """Ends the process if the others can't be met in time."""
-    end = time.monotonic() + timeout
-    if met.wait(2):
-        return
-    logger.info("waiting for %s (up to %d s)", ", ".join(others), timeout)
-    if met.wait(max(0, end - time.monotonic())):
-        return
-    silent = [address for address in others if not _answers(address)]
-    console.complain(
-        f"error: after {timeout} s there is still no answer from "
-        f"{', '.join(silent or others)}; start train.py there with the same config, "
-        "check the addresses, or raise cluster_timeout"
-    )
-    sys.stdout.flush()
-    os._exit(console.FAILED)
+def _port(address: str) -> int:
+    return int(address.rpartition(":")[2])
 
 
 def _answers(address: str) -> bool:
-    host, _, port = address.rpartition(":")
+    host = address.rpartition(":")[0].strip("[]")
     try:
-        with socket.create_connection((host, int(port)), timeout=2):
+        with socket.create_connection((host, _port(address)), timeout=2):
             return True
     except OSError:
         return False
@@ -201,8 +190,8 @@ def working_together(cluster: Cluster) -> Iterator[None]:
         if cluster.size == 1:
             raise
         raise OSError(
-            f"another process of the run is gone ({_first_line(error)}); start all of "
-            "them again, they continue from the last checkpoint"
+            "another process of the run is gone; start all of them again, they "
+            "continue from the last checkpoint"
         ) from error
 
 
@@ -228,7 +217,3 @@ def check_agreement(
             f"the processes of the run stand at different iterations, {iterations}; "
             "out_dir must be a folder that all machines share"
         )
-
-
-def _first_line(error: Exception) -> str:
-    return (str(error).splitlines() or [type(error).__name__])[0][:160]

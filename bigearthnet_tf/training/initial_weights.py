@@ -4,9 +4,11 @@ from __future__ import annotations
 
 import logging
 from pathlib import Path
+from typing import Any
 
 import keras
 import numpy as np
+import pydantic
 
 from bigearthnet_tf import config as configs
 from bigearthnet_tf import files
@@ -19,15 +21,32 @@ from bigearthnet_tf.training.state import State
 
 logger = logging.getLogger(__name__)
 
-# What of a checkpoint's description the weights follow from.
-_MEANING = (
-    "model_name",
-    "bands",
-    "labels",
-    "statistics",
-    "interpolation",
-    "image_size",
-)
+
+class Progress(pydantic.BaseModel):
+    """The config that a checkpoint was made with."""
+
+    config: dict[str, Any]
+
+
+class Meaning(pydantic.BaseModel):
+    """What of a checkpoint's description the weights follow from."""
+
+    model_config = pydantic.ConfigDict(
+        extra="ignore", frozen=True, strict=True, protected_namespaces=()
+    )
+
+    model_name: str
+    bands: list[str]
+    labels: list[str]
+    statistics: str | dict[str, dict[str, float]]
+    interpolation: str
+    image_size: int
+    progress: Progress
+
+    @property
+    def config(self) -> Config:
+        """The config that the checkpoint was made with."""
+        return configs.from_dict(self.progress.config, where="its config")
 
 
 def load(config: Config, task: base.Task, model: keras.Model) -> bool:
@@ -49,6 +68,11 @@ def load(config: Config, task: base.Task, model: keras.Model) -> bool:
     strict = config.weights is None
     if not weight_files.is_published(name):
         if strict:
+            if config.weights_bands != "same" or config.weights_head != "same":
+                raise ValueError(
+                    "weights_bands and weights_head do not go with model_file, which "
+                    "is taken as it is; name it as weights instead"
+                )
             _restore_strictly(task, model, Path(name))
             return True
         weights = read_run(name)
@@ -59,17 +83,42 @@ def load(config: Config, task: base.Task, model: keras.Model) -> bool:
         )
     else:
         weights = weight_files.open_published(name, config.model_name)
+    description = task.describe()
     pretrained.load_into(
         model,
         weights,
-        task.describe()["labels"],
+        description["labels"],
         other_bands="refuse"
         if config.weights_bands == "same"
         else config.weights_bands,
         new_head=config.weights_head == "new",
     )
     logger.info("starting from the weights of %s", weights.path)
+    _warn_of_other_input(weights, description)
     return True
+
+
+def _warn_of_other_input(weights: Published, description: dict[str, Any]) -> None:
+    """Says where the weights were trained on other numbers than they get now."""
+    theirs = {
+        key: value
+        for key in ("statistics", "interpolation", "image_size")
+        if (value := getattr(weights, key)) not in (None, description[key])
+    }
+    if theirs:
+        logger.warning(
+            "%s: trained with %s, this run has %s",
+            weights.path,
+            _list(theirs),
+            _list({key: description[key] for key in theirs}),
+        )
+
+
+def _list(facts: dict[str, Any]) -> str:
+    return ", ".join(
+        f"{key} {value if isinstance(value, str | int) else 'of its own'}"
+        for key, value in facts.items()
+    )
 
 
 def _restore_strictly(task: base.Task, model: keras.Model, path: Path) -> None:
@@ -93,9 +142,9 @@ def read_run(name: str, which: str = "best") -> Published:
     model, path, meaning = restore_run(name, which)
     return Published(
         path=str(path),
-        model_name=meaning["model_name"],
-        bands=tuple(meaning["bands"]),
-        labels=tuple(meaning["labels"]),
+        model_name=meaning.model_name,
+        bands=tuple(meaning.bands),
+        labels=tuple(meaning.labels),
         tensors={
             name: np.asarray(value)
             for name, value in published.dump(
@@ -103,40 +152,39 @@ def read_run(name: str, which: str = "best") -> Published:
             ).items()
         },
         form="own",
-        image_size=meaning["image_size"],
-        interpolation=meaning["interpolation"],
-        statistics=meaning["statistics"],
+        image_size=meaning.image_size,
+        interpolation=meaning.interpolation,
+        statistics=meaning.statistics,
+        head_dims=tuple(meaning.config.head_dims),
     )
 
 
-def restore_run(name: str, which: str) -> tuple[keras.Model, Path, dict]:
-    """Builds the model of a run from what its folder says, and loads a checkpoint.
+def restore_run(name: str, which: str) -> tuple[keras.Model, Path, Meaning]:
+    """Builds the model of a run from what a checkpoint says, and loads that.
 
     Args:
         name: the folder of a run, or of one of its checkpoints.
         which: `best` or `last`, for a run.
 
     Returns:
-        The model, the folder of the checkpoint, and what the weights mean
-        (`Task.describe`).
+        The model, the folder of the checkpoint, and what the weights mean.
 
     Raises:
-        FileNotFoundError: there is no checkpoint or no config.
+        FileNotFoundError: there is no checkpoint.
         ValueError: it is damaged.
     """
     path = Path(name)
     if (path / "checkpoints").is_dir():
         path = checkpoints.CheckpointFolder(path / "checkpoints", {}).find(which)
-    meaning = files.read_json(path / "description.json")
-    config = configs.load(path.parents[1] / "config.json")
-    meaning = {key: meaning[key] for key in _MEANING}
+    meaning = files.read_checked(path / "description.json", Meaning)
+    config = meaning.config
     model = assembly.build_model(
-        meaning["model_name"],
-        len(meaning["labels"]),
-        meaning["bands"],
-        statistics=meaning["statistics"],
-        image_size=meaning["image_size"],
-        interpolation=meaning["interpolation"],
+        meaning.model_name,
+        len(meaning.labels),
+        meaning.bands,
+        statistics=meaning.statistics,
+        image_size=meaning.image_size,
+        interpolation=meaning.interpolation,
         augmentation=tuple(config.augmentation),
         augmentation_options=assembly.augmentation_options(config),
         drop_rate=config.drop_rate,
@@ -144,6 +192,5 @@ def restore_run(name: str, which: str) -> tuple[keras.Model, Path, dict]:
         head_dims=config.head_dims,
         seed=config.seed,
     )
-    folder = checkpoints.CheckpointFolder(path.parent, meaning)
-    folder.restore(State(model), path)
+    checkpoints.CheckpointFolder(path.parent, {}).restore(State(model), path)
     return model, path, meaning

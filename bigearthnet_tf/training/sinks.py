@@ -2,19 +2,17 @@
 
 from __future__ import annotations
 
-import io
 import logging
 import re
 import secrets
 from collections.abc import Iterator, Mapping
-from contextlib import suppress
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 import tensorflow as tf
 from numpy.typing import ArrayLike
-from PIL import Image
+from tensorboard.backend.event_processing.event_file_loader import RawEventFileLoader
 
 from bigearthnet_tf import extras, files
 from bigearthnet_tf.config import Config
@@ -89,12 +87,12 @@ class TensorBoard(Sink):
     def per_class(
         self, name: str, iteration: int, metrics: Mapping[str, Mapping[str, float]]
     ) -> None:
-        """Writes a card for each label, under a heading for each metric."""
+        """Writes a card for each label, under headings that stand last."""
         self._write_scalars(
             name,
             iteration,
             {
-                f"{metric}_by_label/{label}": value
+                f"single_label_{metric}/{label}": value
                 for metric, values in metrics.items()
                 for label, value in values.items()
             },
@@ -167,9 +165,8 @@ def _forget_beyond(folder: Path, iteration: int) -> None:
 
 def _events(path: Path) -> Iterator[tuple[int, bytes]]:
     """Yields step and serialised form of each event; half of one ends the file."""
-    with suppress(tf.errors.DataLossError):
-        for record in tf.data.TFRecordDataset(str(path)).as_numpy_iterator():
-            yield tf.compat.v1.Event.FromString(record).step, record
+    for event in RawEventFileLoader(str(path)).Load():
+        yield tf.compat.v1.Event.FromString(event).step, event
 
 
 class WeightsAndBiases(Sink):
@@ -231,8 +228,8 @@ class WeightsAndBiases(Sink):
 
     def picture(self, name: str, iteration: int, caption: str, png: bytes) -> None:
         """Adds a picture."""
-        image = self._wandb.Image(Image.open(io.BytesIO(png)))
-        self._log(name, iteration, {caption: image})
+        pixels = tf.io.decode_png(png, channels=3).numpy()
+        self._log(name, iteration, {caption: self._wandb.Image(pixels)})
 
     def histograms(
         self, name: str, iteration: int, values: Mapping[str, ArrayLike]

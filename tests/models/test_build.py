@@ -114,7 +114,7 @@ def test_the_head_may_have_hidden_layers(tmp_path):
         "head_hidden1",
         "head_hidden2_dropout",
         "head_hidden2",
-        "dropout",
+        "head_dropout",
         "head",
     ]
     features = keras.Model(model.input, model.get_layer("features").output)

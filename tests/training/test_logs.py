@@ -146,7 +146,7 @@ def test_labels_have_curves_in_tensorboard_alone(tmp_path):
     log.write_per_class("validation", 7, {"average_precision": names, "f1": names})
     log.close()
     assert read_tensorboard(tmp_path / "logs" / "validation") == {
-        f"{metric}_by_label/{name}": [(7, value)]
+        f"single_label_{metric}/{name}": [(7, value)]
         for metric in ("average_precision", "f1")
         for name, value in names.items()
     }

@@ -1,0 +1,150 @@
+"""What a model of reBEN's hub family says of itself: `config.json` beside its weights.
+
+The reBEN tools store the architecture and the number of channels; which bands these are
+follows from the version in the name of the folder. We store more: bands, labels and the
+statistics and resampling of the input.
+"""
+
+from __future__ import annotations
+
+import os
+import re
+from pathlib import Path
+from typing import Any
+
+import pydantic
+from pydantic import Field
+
+from bigearthnet_tf import files
+from bigearthnet_tf.archive import bands as band_facts
+from bigearthnet_tf.archive import labels as label_facts
+from bigearthnet_tf.archive import statistics as band_statistics
+from bigearthnet_tf.registry import nearest_names
+from bigearthnet_tf.resampling import KERNELS
+
+# reBEN's band orders by number of channels: ConfigILM's BENv1 reader for the weights
+# of v0.1.1, its BENv2 reader from v0.2.0 on.
+_BANDS = {
+    "0.1.1": {2: "ilm_v1_s1", 3: "rgb", 10: "ilm_v1_s2", 12: "ilm_v1_all"},
+    "0.2.0": {2: "s1", 3: "rgb", 10: "s2", 12: "all", 14: "all_full"},
+}
+_VERSION = re.compile(r"v(\d+\.\d+\.\d+)")
+
+
+class HubConfig(pydantic.BaseModel):
+    """The keys that matter here; the others of the reBEN tools are passed over.
+
+    Attributes:
+        timm_model_name: architecture.
+        channels: number of bands.
+        classes: number of labels.
+        image_size: pixels a side.
+        bands: in the network's order; None in reBEN's own folders.
+        class_names: labels in the order of the outputs; likewise.
+        statistics: that the input is standardised with, by name or value.
+        interpolation: kernel of the resampling.
+    """
+
+    model_config = pydantic.ConfigDict(
+        extra="ignore", frozen=True, strict=True, protected_namespaces=()
+    )
+
+    timm_model_name: str
+    channels: int = Field(gt=0)
+    classes: int = Field(19, gt=0)
+    image_size: int = Field(120, gt=0)
+    bands: list[str] | None = None
+    class_names: list[str] | None = None
+    statistics: str | dict[str, dict[str, float]] = "v2_120_nearest"
+    interpolation: str = "nearest"
+
+    @pydantic.model_validator(mode="before")
+    @classmethod
+    def _unwrap(cls, content: Any) -> Any:
+        # The hub's library stores the arguments of the model, of which one is this.
+        return content.get("config", content) if isinstance(content, dict) else content
+
+    @pydantic.field_validator("bands")
+    @classmethod
+    def _check_bands(cls, bands: list[str] | None) -> list[str] | None:
+        return bands and list(band_facts.resolve_bands(bands))
+
+    @pydantic.field_validator("class_names")
+    @classmethod
+    def _check_labels(cls, names: list[str] | None) -> list[str] | None:
+        known = [set(order) for order in label_facts.ORDERS.values()]
+        if names is None or (set(names) in known and len(set(names)) == len(names)):
+            return names
+        every = {label for labels in known for label in labels}
+        for name in names:
+            if name not in every:
+                raise ValueError(
+                    f"unknown label {name!r} ({nearest_names(name, every)})"
+                )
+        raise ValueError("expected all 19 or all 43 labels, each once")
+
+    @pydantic.field_validator("statistics")
+    @classmethod
+    def _check_statistics(cls, statistics: Any) -> Any:
+        band_statistics.band_statistics(statistics)
+        return statistics
+
+    @pydantic.field_validator("interpolation")
+    @classmethod
+    def _check_interpolation(cls, interpolation: str) -> str:
+        return KERNELS.resolve(interpolation)
+
+    @pydantic.model_validator(mode="after")
+    def _belong_together(self) -> HubConfig:
+        for key, members, count in (
+            ("channels", self.bands, self.channels),
+            ("classes", self.class_names, self.classes),
+        ):
+            if members is not None and len(members) != count:
+                raise ValueError(f"{key} is {count}, but {len(members)} are named")
+        return self
+
+    @property
+    def labels(self) -> tuple[str, ...] | None:
+        """Labels in the order of the outputs; None where that is not known."""
+        if self.class_names is not None:
+            return tuple(self.class_names)
+        return label_facts.ORDERS["S19"] if self.classes == 19 else None
+
+    def band_order(self, name: str) -> tuple[str, ...]:
+        """Returns the bands in the network's order.
+
+        Args:
+            name: of the folder or on the hub, whose version decides where the file
+                does not say.
+
+        Raises:
+            ValueError: no version in the name, or no set of so many bands.
+        """
+        if self.bands is not None:
+            return tuple(self.bands)
+        found = _VERSION.search(os.path.basename(name.rstrip("/")))  # noqa: PTH119
+        if found is None:
+            raise ValueError(
+                f"{name}: reBEN's weights of v0.1.1 and v0.2.0 have different band "
+                "orders, and the name of the folder does not say which these are; "
+                "call it as on the hub, such as resnet50-s2-v0.2.0"
+            )
+        version = tuple(map(int, found[1].split(".")))
+        orders = _BANDS["0.1.1" if version < (0, 2, 0) else "0.2.0"]
+        if self.channels not in orders:
+            raise ValueError(
+                f"{name}: expected {', '.join(map(str, orders))} channels, got "
+                f"{self.channels}"
+            )
+        return band_facts.resolve_bands(orders[self.channels])
+
+
+def read(path: Path) -> HubConfig:
+    """Reads the `config.json` of a folder of reBEN's hub family.
+
+    Raises:
+        FileNotFoundError: no such file.
+        ValueError: not JSON, or a key is missing or wrong; the message names it.
+    """
+    return files.read_checked(path, HubConfig)
