@@ -5,7 +5,11 @@ from __future__ import annotations
 import importlib.metadata
 import platform
 import sys
+from collections.abc import Iterator
+from contextlib import contextmanager, suppress
 from pathlib import Path
+
+import filelock
 
 import bigearthnet_tf
 from bigearthnet_tf import config as configs
@@ -33,6 +37,36 @@ def out_dir(config: configs.Config, test_run: bool = False) -> Path:
     return Path(config.out_dir + (TEST_RUN_SUFFIX if test_run else ""))
 
 
+@contextmanager
+def held(folder: Path) -> Iterator[None]:
+    """Keeps other processes from training in a folder meanwhile.
+
+    The lock goes with the process, however that ends.
+
+    Raises:
+        OSError: another process is at work there, or the folder can't be made.
+    """
+    try:
+        folder.mkdir(parents=True, exist_ok=True)
+        lock = filelock.FileLock(folder / ".lock", timeout=0)
+        lock.acquire()
+    except filelock.Timeout:
+        raise OSError(
+            f"{folder}: another train.py is at work there; wait for it, or choose "
+            "another out_dir"
+        ) from None
+    except OSError as error:
+        raise _unwritable(folder, error) from error
+    try:
+        yield
+    finally:
+        lock.release()
+        Path(lock.lock_file).unlink(missing_ok=True)
+        # A run that could not begin leaves nothing.
+        with suppress(OSError):
+            folder.rmdir()
+
+
 def open_run(folder: Path, config: configs.Config) -> None:
     """Makes the folder of a run and notes its config and environment in it.
 
@@ -43,10 +77,14 @@ def open_run(folder: Path, config: configs.Config) -> None:
         configs.save(config, folder / "config.json")
         files.write_json(folder / "environment.json", _environment())
     except OSError as error:
-        raise OSError(
-            f"{folder}: can't be written to ({error.strerror}); choose another out_dir "
-            "or change its permissions"
-        ) from error
+        raise _unwritable(folder, error) from error
+
+
+def _unwritable(folder: Path, error: OSError) -> OSError:
+    return OSError(
+        f"{folder}: can't be written to ({error.strerror}); choose another out_dir "
+        "or change its permissions"
+    )
 
 
 def _environment() -> dict[str, str]:

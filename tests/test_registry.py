@@ -36,6 +36,19 @@ def test_unknown_names_are_answered_with_the_nearest(registry):
         registry.get("xyz")
 
 
+def test_patterns_find_aliases_and_any_capitals(registry):
+    registry.add("k_branch", 4, ["K-BranchCNN"])
+    assert registry.names("k-branch*") == ["k_branch"]
+    assert registry.names("VGG*") == ["vgg16"]
+    assert registry.names("RESNET50") == ["resnet50", "resnet50_slim"]
+
+
+def test_a_part_of_longer_names_is_answered_with_these():
+    known = ["keras_hub/swin_base", "keras_hub/swin_tiny", "vgg16"]
+    expected = "did you mean 'keras_hub/swin_base' or 'keras_hub/swin_tiny'?"
+    assert nearest_names("Swin", known) == expected
+
+
 def test_names_that_differ_in_capitals_are_all_offered():
     offered = nearest_names("resnet5O", ["resnet50", "ResNet50"])
     assert offered == "did you mean 'resnet50' or 'ResNet50'?"

@@ -26,17 +26,16 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 def run(arguments: argparse.Namespace) -> None:
     """Runs the command."""
     console.load_tensorflow()
-    from bigearthnet_tf import models
+    from bigearthnet_tf import models, registry
     from bigearthnet_tf.models import complexity
     from bigearthnet_tf.tasks import assembly
 
     if arguments.summary is None:
         names = models.list_models(arguments.pattern)
         if not names:
-            raise ValueError(
-                f"no model is called {arguments.pattern!r}; 'bigearthnet-tf models' "
-                "lists all of them"
-            )
+            every = [*models.list_models(), *models.zoo.MODELS.aliases()]
+            near = registry.nearest_names(arguments.pattern.strip("*?"), every)
+            raise ValueError(f"no model is called {arguments.pattern!r}: {near}")
         print("\n".join(names))
         return
     name = models.get_model(arguments.summary).name

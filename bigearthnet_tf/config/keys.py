@@ -218,7 +218,7 @@ class Config(pydantic.BaseModel):
         0.05, ge=0, lt=1, description="of `asymmetric`: shift of the negatives"
     )
     drop_rate: float = Field(
-        0.0, ge=0, lt=1, description="dropout before the last layer"
+        0.0, ge=0, lt=1, description="dropout before the last layer and each hidden one"
     )
     drop_path_rate: float = Field(
         0.0, ge=0, lt=1, description="stochastic depth of the deepest block"
@@ -253,8 +253,9 @@ class Config(pydantic.BaseModel):
     )
     fine_tune_level: Literal[0, 1, 2] = Field(
         1,
-        description="0: only the head learns, the rest runs as in inference; 1: all "
-        "learns, from the weights; 2: all learns, from scratch",
+        description="0: only the head learns (last layer, hidden ones, their dropout), "
+        "the rest runs as in inference; 1: all learns, from the weights; 2: all learns, "
+        "from scratch, without weights",
     )
     freeze: list[str] = Field(
         [], description="layers that do not learn, by name with wildcards: `stem*`"

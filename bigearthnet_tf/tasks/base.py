@@ -58,8 +58,8 @@ class Task(Protocol):
     def metric_names(self) -> list[str]:
         """Returns the names of all metrics, before there are any outputs."""
 
-    def per_class(self, outputs: dict[str, np.ndarray]) -> dict[str, dict[str, float]]:
-        """Returns metrics by their names, and by the labels or classes of each."""
+    def per_class(self, metrics: dict[str, float]) -> dict[str, dict[str, float]]:
+        """Returns those of `metrics` that are of single classes, by both names."""
 
     def samples(self, count: int) -> Any:
         """Returns some examples of the validation split for `watch` to show."""

@@ -223,12 +223,11 @@ class Classification:
         loss = float(outputs["losses"].astype(np.float64).mean())
         return {f"{self.config.loss}_loss": loss, **report}
 
-    def per_class(self, outputs: dict[str, np.ndarray]) -> dict[str, dict[str, float]]:
+    def per_class(self, metrics: dict[str, float]) -> dict[str, dict[str, float]]:
         """Returns average precision and F1 of a split, each by the labels' names."""
-        report = metrics.multi_label_report(outputs["labels"], outputs["scores"])
         stems = {"average_precision": "average_precision", "f1": "macro_f1_score"}
         return {
-            metric: {n: report[f"{stem}_class{j}"] for j, n in enumerate(self.labels)}
+            metric: {n: metrics[f"{stem}_class{j}"] for j, n in enumerate(self.labels)}
             for metric, stem in stems.items()
         }
 

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import functools
 import logging
 from collections.abc import Iterator
 from pathlib import Path
@@ -32,6 +31,7 @@ from bigearthnet_tf.training.interruption import Interruption
 from bigearthnet_tf.training.schedule import Schedule, total_iterations
 from bigearthnet_tf.training.state import State
 from bigearthnet_tf.training.steps import Steps
+from bigearthnet_tf.training.validation import NotFinite, Validator
 from bigearthnet_tf.training.window import Window
 
 logger = logging.getLogger(__name__)
@@ -191,8 +191,13 @@ class Trainer:
         self.log = logs.RunLog.silent()
         if self.processes.is_chief:
             self.log = logs.RunLog(self.out_dir, iteration, self.config)
-        self._scorer = scoring.Scorer(
-            self.task, self._state.model, self.strategy, self.processes
+        self._validator = Validator(
+            self.config,
+            self.task,
+            self._state,
+            self.strategy,
+            self.processes,
+            self.max_batches,
         )
         with (
             self.interruption.heeded(),
@@ -209,6 +214,11 @@ class Trainer:
                 self.checkpoints.wait()
                 # Nobody leaves before the last file is written.
                 cluster.check_agreement(self.strategy, self.processes, last)
+            except NotFinite as error:
+                raise ValueError(
+                    f"{error}; no checkpoint was made of it ({self._last_good()}); "
+                    "lower learning_rate or look for broken patches"
+                ) from error
             finally:
                 self.profile.close()
                 self.log.close()
@@ -306,22 +316,10 @@ class Trainer:
     def _validate(self, iteration: int, bar: console.tqdm) -> None:
         self._validation_due = False
         try:
-            with self._state.averaged():
-                outputs = self._scorer.score(
-                    "val",
-                    self.config.batch_size,
-                    self.max_batches,
-                    self.interruption,
-                )
+            metrics = self._validator.validate(iteration, self.log, self.interruption)
         except scoring.Stopped:
             self._validation_due = True
             self._leave(iteration)
-        for name, values in outputs.items():
-            if not np.isfinite(values).all():
-                self._stop_unfit(f"one of the validation {name}", iteration)
-        metrics = self.task.metrics(outputs)
-        self.log.write("validation", iteration, logs.overall(metrics))
-        self._picture(iteration, outputs)
         monitor = self.config.monitor
         value = metrics[monitor]
         console.say(bar, f"iteration {iteration}: validation {monitor} {value:.4f}")
@@ -329,25 +327,6 @@ class Trainer:
         if self.schedule.may_save(iteration) and self._is_best(value):
             self._best = checkpoints.Best(iteration, monitor, value)
             self._save(iteration)
-
-    def _picture(self, iteration: int, outputs: dict[str, np.ndarray]) -> None:
-        """Writes what a validation looks like to TensorBoard."""
-        if not self.processes.is_chief:
-            return
-        task, log = self.task, self.log
-        log.write_per_class("validation", iteration, task.per_class(outputs))
-        log.write_histograms("validation", iteration, task.histograms(outputs))
-        if self._samples is not None:
-            figures = task.watch(outputs, self._samples)
-            log.write_figures("validation", iteration, figures)
-
-    @functools.cached_property
-    def _samples(self) -> Any:
-        """Validation examples that are shown every time; None for none."""
-        count = min(self.config.sample_images, self.task.num_records("val"))
-        if self.max_batches is not None:
-            count = min(count, self.max_batches * self.config.batch_size)
-        return self.task.samples(count) if count else None
 
     def _is_best(self, value: float) -> bool:
         best = self._best
@@ -388,20 +367,16 @@ class Trainer:
         # A finite loss can still have given an infinite update.
         for variable in self._state.model.trainable_variables:
             if not tf.reduce_all(tf.math.is_finite(variable.value)):
-                self._stop_unfit(f"weight {variable.path}", iteration)
+                raise NotFinite(f"weight {variable.path}", iteration)
 
     def _check_finite(self, losses: np.ndarray, iteration: int) -> None:
         if not np.isfinite(losses).all():
             first = int(np.flatnonzero(~np.isfinite(losses))[0])
-            self._stop_unfit("the loss", iteration - len(losses) + first + 1)
+            raise NotFinite("the loss", iteration - len(losses) + first + 1)
 
-    def _stop_unfit(self, what: str, iteration: int) -> None:
+    def _last_good(self) -> str:
         self.checkpoints.wait()
         saved = self.checkpoints.iterations()
-        good = "none was made before"
-        if saved:
-            good = f"the last good one is {self.checkpoints.path(saved[-1])}"
-        raise ValueError(
-            f"{what} is no longer finite at iteration {iteration}; no checkpoint was "
-            f"made of it ({good}); lower learning_rate or look for broken patches"
-        )
+        if not saved:
+            return "none was made before"
+        return f"the last good one is {self.checkpoints.path(saved[-1])}"

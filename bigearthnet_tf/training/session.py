@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import shutil
 from collections.abc import Callable
 from dataclasses import dataclass
@@ -130,25 +131,27 @@ def train(
         test_run: a handful of steps only, from scratch.
         profile: iterations to profile for TensorBoard.
     """
-    is_chief = session.processes.is_chief
-    if test_run and is_chief:
-        shutil.rmtree(out_dir, ignore_errors=True)
-    trainer = loop.Trainer(
-        session.config,
-        session.task,
-        session.strategy,
-        out_dir,
-        test_run,
-        session.processes,
-        profile,
-    )
-    xla = strategy.compiles(session.config, session.strategy)
-    trainer.start(model, optimizer, xla)
-    if not is_chief:
-        return trainer.train()
-    # Only a run that can begin leaves its config in the folder.
-    runs.open_run(out_dir, session.config)
-    with emissions.track(out_dir, session.config):
+    with contextlib.ExitStack() as held:
+        if session.processes.is_chief:
+            if test_run:
+                shutil.rmtree(out_dir, ignore_errors=True)
+            held.enter_context(runs.held(out_dir))
+        trainer = loop.Trainer(
+            session.config,
+            session.task,
+            session.strategy,
+            out_dir,
+            test_run,
+            session.processes,
+            profile,
+        )
+        trainer.start(
+            model, optimizer, strategy.compiles(session.config, session.strategy)
+        )
+        if session.processes.is_chief:
+            # Only a run that can begin leaves its config in the folder.
+            runs.open_run(out_dir, session.config)
+            held.enter_context(emissions.track(out_dir, session.config))
         return trainer.train()
 
 

@@ -75,7 +75,7 @@ def test_the_normalisation_of_convnexts_head_learns():
 )
 @pytest.mark.filterwarnings("ignore:Layer .attn. .of type WindowAttention")
 def test_a_nested_backbone_of_keras_hub_drops_until_it_is_frozen():
-    model = networks.build("keras_hub/swin_tiny", 3, pixels=32, drop_path_rate=RATE)
+    model = networks.build("keras_hub/swin_tiny", 3, pixels=64, drop_path_rate=RATE)
     assert models.get_model("keras_hub/swin_tiny").keras_name == model.name
     one, other = outputs(model, "features", training=True)
     assert not np.array_equal(one, other)

@@ -139,14 +139,39 @@ PUBLISHED = (
 )
 
 
-@pytest.mark.parametrize("name", PUBLISHED)
-def test_full_sizes_have_timms_names_and_shapes(shared, name):
+def few_numbers(shapes) -> dict[str, np.ndarray]:
+    """Tensors that repeat their own few numbers: VGG's would take half a gigabyte."""
+    rng = np.random.default_rng(0)
+    return {
+        key: np.broadcast_to(rng.random(shape[-1:], "float32"), shape)
+        for key, shape in shapes.items()
+    }
+
+
+# Those with more than 30 million parameters take seconds and half a gigabyte.
+@pytest.mark.parametrize(
+    "name",
+    [
+        pytest.param(
+            name,
+            marks=[pytest.mark.slow] * (name not in ("resnet50", "mobilevit_s")),
+        )
+        for name in PUBLISHED
+    ],
+)
+def test_full_sizes_load_what_timm_has(shared, name):
     path = shared / "reference" / "timm" / "full_size_shapes.json"
     known = json.loads(path.read_text())
     assert known.keys() == set(PUBLISHED)
-    written = published.dump(full_model(name), models.get_model(name).timm, torch=True)
-    shapes = {key: list(value.shape) for key, value in written.items()}
-    assert shapes == known[name]["state_dict_10_bands"]
+    shapes = known[name]["state_dict_10_bands"]
+    tensors = few_numbers(shapes)
+    model, naming = full_model(name), models.get_model(name).timm
+    published.load(model, tensors, naming, torch=True, where="file")
+    written = published.dump(model, naming, torch=True)
+    assert {key: list(value.shape) for key, value in written.items()} == shapes
+    for key, value in written.items():
+        if not key.endswith(published.COUNTER):
+            np.testing.assert_array_equal(value, tensors[key])
 
 
 TF1 = {
@@ -167,12 +192,7 @@ def test_every_model_of_the_tf_project_has_its_names():
 def test_full_sizes_load_what_the_tf_project_published(shared, name):
     path = shared / "reference" / "slim" / "variables.json"
     shapes = json.loads(path.read_text())[TF1[name]]
-    rng = np.random.default_rng(0)
-    # Every tensor repeats its own few numbers: VGG's would take half a gigabyte.
-    tensors = {
-        key: np.broadcast_to(rng.random(shape[-1:], "float32"), shape)
-        for key, shape in shapes.items()
-    }
+    tensors = few_numbers(shapes)
     model = full_model(name)
     naming = models.get_model(name).tf1
     published.load(model, tensors, naming, torch=False, where="checkpoint")
@@ -222,6 +242,16 @@ def test_a_prefix_that_all_names_share_is_taken_off(model, tensors, prefix):
     np.testing.assert_array_equal(after["conv1.weight"], tensors["conv1.weight"] + 1)
 
 
+def test_the_tensor_that_is_missing_is_named_whichever_it_is(model, tensors):
+    """Also where it is the first one, or one whose name ends others."""
+    for prefix in ("", "model.vision_encoder."):
+        for missing in ("conv1.weight", "bn1.weight", "fc.bias", "fc.weight"):
+            changed = {prefix + n: v for n, v in tensors.items() if n != missing}
+            message = f"^file: 1 tensors missing, the first is {missing}: weights of"
+            with pytest.raises(ValueError, match=message):
+                load(model, changed)
+
+
 def test_faults_are_named_and_nothing_is_assigned(model, tensors):
     before = [v.numpy() for v in model.variables]
     for change, message in (
@@ -229,7 +259,15 @@ def test_faults_are_named_and_nothing_is_assigned(model, tensors):
         (lambda t: t.update(other=np.zeros(3)), "1 tensors left over, .*other"),
         (
             lambda t: t.update({"fc.weight": np.zeros((43, 64))}),
-            r"fc.weight has shape \[43, 64\], expected \[19, 64\]",
+            r"fc.weight has shape \[43, 64\], expected \[19, 64\].*or another image",
+        ),
+        (
+            lambda t: t.update({"fc.bias": np.ones(19, "int32")}),
+            "fc.bias is of type int32, expected floating point",
+        ),
+        (
+            lambda t: t["fc.bias"].put(3, np.nan),
+            "fc.bias has values that are NaN or infinite",
         ),
     ):
         changed = {name: value + 1 for name, value in tensors.items()}

@@ -185,7 +185,7 @@ def test_damaged_and_dangerous_files(tmp_path):
     with pytest.raises(ValueError, match="damaged, cut short"):
         hub.from_pretrained(folder)
     weights.write_bytes(b"PK\x03\x04" + content)
-    with pytest.raises(ValueError, match="a zip, as torch.save makes of a pickle"):
+    with pytest.raises(ValueError, match=r"a zip, as torch\.save makes of a pickle"):
         hub.from_pretrained(folder)
     for protocol in range(2, 6):
         weights.write_bytes(pickle.dumps([1.0] * 9, protocol))
@@ -239,8 +239,11 @@ def test_other_bands_and_labels_are_refused_by_name(tmp_path):
 
 def test_a_hub_id_without_the_package_or_a_network(monkeypatch):
     name = "BIFOLD-BigEarthNetv2-0/resnet50-s2-v0.2.0"
+    taken = f"^{name}: no such folder or file here; taken for a hub id, which can't be "
+    advice = f"hf download {name} --local-dir resnet50-s2-v0.2.0, and give that folder$"
     monkeypatch.setitem(sys.modules, "huggingface_hub", None)
-    with pytest.raises(ValueError, match=r"bigearthnet-tf\[huggingface\]"):
+    message = rf"{taken}.*bigearthnet-tf\[huggingface\].*{advice}"
+    with pytest.raises(ValueError, match=message):
         hub.from_pretrained(name)
 
     class NoNetwork:
@@ -249,8 +252,18 @@ def test_a_hub_id_without_the_package_or_a_network(monkeypatch):
             raise ConnectionError("no\nnetwork")
 
     monkeypatch.setitem(sys.modules, "huggingface_hub", NoNetwork)
-    with pytest.raises(OSError, match=r"\(no network\).*hf download .*v0.2.0"):
+    with pytest.raises(OSError, match=rf"{taken}.*\(no network\).*{advice}"):
         hub.from_pretrained(name)
+
+
+def test_a_saved_keras_model_is_called_so(tmp_path):
+    path = tmp_path / "model.keras"
+    randomised().save(path)
+    renamed = path.with_suffix(".safetensors")
+    renamed.write_bytes(path.read_bytes())
+    for name in (path, renamed):
+        with pytest.raises(ValueError, match=r"saved Keras model; keras.models.load_m"):
+            hub.from_pretrained(name, "resnet_test", num_labels=19)
 
 
 def test_a_safetensors_file_needs_a_name_and_three_bands(tmp_path):
@@ -258,5 +271,7 @@ def test_a_safetensors_file_needs_a_name_and_three_bands(tmp_path):
     safetensors.save_file({"conv1.weight": np.ones((4, 10, 7, 7), "f")}, path)
     with pytest.raises(ValueError, match="name the model too"):
         hub.from_pretrained(path)
-    with pytest.raises(ValueError, match=r"\[4, 10, 7, 7\], of 10 bands, expected one of 3: B04 B03 B02"):
+    with pytest.raises(
+        ValueError, match=r"of 10 bands, expected one of 3: B04 B03 B02"
+    ):
         hub.from_pretrained(path, "resnet50", num_labels=19)

@@ -79,10 +79,8 @@ def test_the_auxiliary_head_of_inception_is_left_out(tmp_path, caplog):
 
 def test_weights_of_another_image_size_say_so(tmp_path):
     path, _ = imagenet_file(tmp_path, "vit_test", 64)
-    with pytest.raises(ValueError, match="pos_embed has shape.*another image size"):
-        hub.from_pretrained(
-            path, "vit_test", num_labels=19, bands="rgb", image_size=32
-        )
+    with pytest.raises(ValueError, match=r"pos_embed has shape.*other image size"):
+        hub.from_pretrained(path, "vit_test", num_labels=19, bands="rgb", image_size=32)
 
 
 def test_bands_that_nothing_is_known_of(tmp_path):
@@ -95,21 +93,21 @@ def test_bands_that_nothing_is_known_of(tmp_path):
         hub.from_pretrained(path, "resnet_test", other_bands="avg", **options)
 
 
-@pytest.mark.parametrize("padding", range(0, 256, 8))
-def test_the_length_of_a_header_makes_no_pickle(tmp_path, padding):
-    """Its low byte is the file's first; 0x80 is a pickle's too."""
-    tensors = {"conv1.weight": np.ones((8, 3, 7, 7), "float32")}
+def test_the_length_of_a_header_makes_no_pickle(tmp_path):
+    """It comes first in the file: 640 bytes begin like a pickle of protocol 2."""
     path = tmp_path / "resnet_test.safetensors"
-    safetensors.save_file(tensors, path, metadata={"padding": "x" * padding})
-    with pytest.raises(ValueError, match="tensors missing, the first is bn1.bias"):
-        hub.from_pretrained(path, "resnet_test", num_labels=19, bands="rgb")
-
-
-def test_one_of_those_lengths_begins_like_a_pickle(tmp_path):
-    starts = set()
-    for padding in range(0, 256, 8):
-        path = tmp_path / "x.safetensors"
-        tensors = {"conv1.weight": np.ones((8, 3, 7, 7), "float32")}
+    tensors = {"conv1.weight": np.ones((8, 3, 7, 7), "float32")}
+    like_pickles = 0
+    for padding in range(0, 1600, 8):
         safetensors.save_file(tensors, path, metadata={"padding": "x" * padding})
-        starts.add(path.read_bytes()[0])
-    assert 0x80 in starts
+        if path.read_bytes()[:2] in (
+            b"\x80\x02",
+            b"\x80\x03",
+            b"\x80\x04",
+            b"\x80\x05",
+        ):
+            like_pickles += 1
+            # It is read: only the tensors are not those of the model.
+            with pytest.raises(ValueError, match=r"missing, the first is bn1\.bias"):
+                hub.from_pretrained(path, "resnet_test", num_labels=19, bands="rgb")
+    assert like_pickles

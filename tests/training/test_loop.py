@@ -22,14 +22,14 @@ class Line:
     def metric_names(self):
         return ["mse_loss", "x_class3"]
 
-    def per_class(self, outputs):
+    def per_class(self, metrics):
         return {}
 
     def samples(self, count):
         return count
 
     def watch(self, outputs, samples):
-        assert samples == 5
+        assert samples in (None, 5)
         return {}
 
     def histograms(self, outputs):
