@@ -254,8 +254,7 @@ class Config(pydantic.BaseModel):
     fine_tune_level: Literal[0, 1, 2] = Field(
         1,
         description="0: only the head learns (last layer, hidden ones, their dropout), "
-        "the rest runs as in inference; 1: all learns, from the weights; 2: all learns, "
-        "from scratch, without weights",
+        "the rest runs as in inference; 1: all, from the weights; 2: all, from scratch",
     )
     freeze: list[str] = Field(
         [], description="layers that do not learn, by name with wildcards: `stem*`"
@@ -363,7 +362,8 @@ class Config(pydantic.BaseModel):
         8,
         ge=0,
         le=64,
-        description="validation patches shown in TensorBoard with labels and scores",
+        description="validation patches shown in TensorBoard with labels and scores; "
+        "0: no pictures, which take most of a second each time",
     )
     wandb_project: str | None = Field(
         None,

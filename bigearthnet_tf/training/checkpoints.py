@@ -17,7 +17,7 @@ import logging
 import os
 import re
 import shutil
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from concurrent.futures import Future, ThreadPoolExecutor
 from dataclasses import asdict, dataclass
 from pathlib import Path
@@ -30,6 +30,9 @@ from bigearthnet_tf import files
 from bigearthnet_tf.training.state import State
 
 logger = logging.getLogger(__name__)
+
+# (description, folder): raises ValueError for one that can't be continued.
+Check = Callable[[dict[str, Any], Path], None]
 
 _FOLDER = re.compile(r"iteration-(\d+)$")
 _DESCRIPTION = "description.json"
@@ -211,13 +214,16 @@ class CheckpointFolder:
             return self.path(best.iteration)
         return self.path(iterations[-1])
 
-    def restore(self, state: State, path: Path) -> dict[str, Any]:
+    def restore(
+        self, state: State, path: Path, check: Check | None = None
+    ) -> dict[str, Any]:
         """Loads a checkpoint into a state of the same task.
 
         Args:
             state: what is overwritten; with no optimizer, the weights alone, which
                 are the averaged ones where the run has averages.
             path: folder of the checkpoint.
+            check: looks at its description before anything is loaded.
 
         Returns:
             Its description: `iteration`, `best`, `progress`, ...
@@ -229,6 +235,8 @@ class CheckpointFolder:
         """
         content = read_description(path)
         _compare(content, self.description, path)
+        if check is not None:
+            check(content, path)
         if content["shapes"] != state.shapes():
             raise ValueError(
                 f"{path}: its weights have other shapes than the model "
@@ -243,10 +251,16 @@ class CheckpointFolder:
             raise _damaged(path, error) from error
         return content
 
-    def restore_newest(self, state: State) -> tuple[Path, dict[str, Any]] | None:
+    def restore_newest(
+        self, state: State, check: Check | None = None
+    ) -> tuple[Path, dict[str, Any]] | None:
         """Loads the newest checkpoint that is not damaged.
 
         A damaged one is named in the log and left where it is.
+
+        Args:
+            state: as for `restore`.
+            check: likewise.
 
         Returns:
             Its folder and description; None where there is no checkpoint at all.
@@ -259,7 +273,7 @@ class CheckpointFolder:
         for iteration in reversed(self.iterations()):
             path = self.path(iteration)
             try:
-                return path, self.restore(state, path)
+                return path, self.restore(state, path, check)
             except DamagedCheckpoint as error:
                 logger.warning("%s", error)
                 damaged = error

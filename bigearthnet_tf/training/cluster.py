@@ -113,8 +113,10 @@ def _from_slurm(environment: Mapping[str, str]) -> Cluster:
             f"cluster 'slurm': {', '.join(missing)} is not set; start the tasks with "
             "srun, or choose cluster 'auto' or 'none'"
         )
+    # It pairs tasks with GPUs, of which it must believe that there are enough.
+    tasks = int(environment["SLURM_STEP_NUM_TASKS"])
     resolver = tf.distribute.cluster_resolver.SlurmClusterResolver(
-        port_base=SLURM_PORT, auto_set_gpu=False
+        port_base=SLURM_PORT, gpus_per_node=tasks, gpus_per_task=1, auto_set_gpu=False
     )
     addresses = tuple(resolver.cluster_spec().as_dict()["worker"])
     return Cluster(addresses, resolver.get_task_info()[1])

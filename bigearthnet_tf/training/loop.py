@@ -148,20 +148,13 @@ class Trainer:
 
     def _restore(self) -> int:
         """Decides where to begin: this run's checkpoint, given weights, scratch."""
-        found = self.checkpoints.restore_newest(self._state)
+        found = self.checkpoints.restore_newest(self._state, self._check_config)
         if found is None:
             if not initial_weights.load(self.config, self.task, self._state.model):
                 logger.info("starting from scratch, seed %d", self.config.seed)
             return 0
         path, content = found
         progress = content["progress"]
-        resume.check(
-            progress["config"],
-            self.config,
-            progress["training_records"],
-            self.schedule.num_records,
-            path,
-        )
         if content["best"]:
             self._best = checkpoints.Best(**content["best"])
         self.stopping = self.stopping.restored(progress["early_stopping"])
@@ -169,6 +162,11 @@ class Trainer:
         self._validation_due = progress["validation_due"]
         logger.info("continuing from %s", path)
         return int(content["iteration"])
+
+    def _check_config(self, description: dict[str, Any], path: Path) -> None:
+        progress, records = description["progress"], self.schedule.num_records
+        then = progress["training_records"]
+        resume.check(progress["config"], self.config, then, records, path)
 
     def train(self) -> int:
         """Runs all iterations that are still to do, after `start`.
@@ -306,9 +304,10 @@ class Trainer:
             "images_per_second": speed.iterations
             * self.config.batch_size
             / speed.seconds,
-            "input_wait_share": min(1.0, speed.waited / speed.seconds),
             **usage.memory(),
         }
+        if self._steps.is_timed:
+            scalars["input_wait_share"] = min(1.0, speed.waited / speed.seconds)
         self.log.write("training", iteration, scalars)
         self._window = Window()
         speed.restart()

@@ -76,14 +76,15 @@ class Validator:
             per_class, histograms = self.task.per_class, self.task.histograms
             log.write_per_class("validation", iteration, per_class(metrics))
             log.write_histograms("validation", iteration, histograms(outputs))
-            figures = self.task.watch(outputs, self._samples)
-            log.write_figures("validation", iteration, figures)
+            if self.config.sample_images:
+                figures = self.task.watch(outputs, self._samples)
+                log.write_figures("validation", iteration, figures)
         return metrics
 
     @functools.cached_property
     def _samples(self) -> Any:
-        """Examples that are shown every time; None for none."""
+        """Examples that are shown every time."""
         count = min(self.config.sample_images, self.task.num_records("val"))
         if self.max_batches is not None:
             count = min(count, self.max_batches * self.config.batch_size)
-        return self.task.samples(count) if count else None
+        return self.task.samples(count)

@@ -3,6 +3,7 @@
 import importlib.util
 import json
 import logging
+import subprocess
 import sys
 from dataclasses import dataclass
 from pathlib import Path
@@ -72,6 +73,18 @@ def archive_v2(tmp_path_factory) -> Path:
     return sample.write_archive(out, 16, version="v2", seed=1, workers=1)
 
 
+@pytest.fixture(scope="session")
+def records(archive_v2, tmp_path_factory):
+    out = tmp_path_factory.mktemp("records")
+    command = [
+        sys.executable, ROOT / "prep_splits.py", "-r", archive_v2 / "BigEarthNet-S2",
+        "-s", archive_v2 / "BigEarthNet-S1", "-o", out, "--workers", "2",
+        "--metadata", archive_v2 / "metadata.parquet", "--shard-size-mb", "1",
+    ]  # fmt: skip
+    subprocess.run(command, check=True, cwd=ROOT)
+    return out
+
+
 @pytest.fixture
 def write_config(tmp_path):
     """Writes a config of a tiny run; returns its path."""
@@ -84,6 +97,7 @@ def write_config(tmp_path):
             "nb_epoch": 2,
             "learning_rate": 0.01,
             "devices": "cpu",
+            "sample_images": 0,
             "out_dir": str(tmp_path / "run"),
             **{
                 f"{key}_tf_record_files": [str(records / f"{split}-*.tfrecord")]

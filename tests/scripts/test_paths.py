@@ -2,9 +2,6 @@
 
 import csv
 import json
-import subprocess
-import sys
-import time
 from pathlib import Path
 
 import numpy as np
@@ -15,18 +12,6 @@ from bigearthnet_tf.records import reader
 from bigearthnet_tf.training import logs
 
 ROOT = Path(__file__).parents[2]
-
-
-@pytest.fixture(scope="module")
-def records(archive_v2, tmp_path_factory):
-    out = tmp_path_factory.mktemp("records")
-    command = [
-        sys.executable, ROOT / "prep_splits.py", "-r", archive_v2 / "BigEarthNet-S2",
-        "-s", archive_v2 / "BigEarthNet-S1", "-o", out, "--workers", "2",
-        "--metadata", archive_v2 / "metadata.parquet", "--shard-size-mb", "1",
-    ]  # fmt: skip
-    subprocess.run(command, check=True, cwd=ROOT)
-    return out
 
 
 def test_from_archive_to_report(call, records, write_config, tmp_path):
@@ -117,31 +102,6 @@ def iterations(run):
 
 
 @pytest.mark.slow
-@pytest.mark.parametrize("model", ["short_cnn", "resnet_test"])
-def test_two_replicas_and_one_device_give_the_same_weights(
-    records, write_config, tmp_path, model
-):
-    """20 iterations, the same global batch, no dropout; in fresh processes."""
-    for name, devices in (("one", "cpu"), ("two", "cpu:2")):
-        config = write_config(
-            records,
-            model_name=model,
-            image_size=32,
-            devices=devices,
-            nb_epoch=10,
-            learning_rate=1e-3,
-            out_dir=str(tmp_path / name),
-        )
-        command = [sys.executable, ROOT / "train.py", config]
-        done = subprocess.run(command, cwd=ROOT, capture_output=True, text=True)
-        assert done.returncode == 0, done.stderr
-        assert f"over {1 if name == 'one' else 2} replica(s)" in done.stdout
-    one, two = (last_weights(tmp_path / name) for name in ("one", "two"))
-    assert iterations(tmp_path / "one")[-1][1] >= 20
-    for name in one:
-        np.testing.assert_allclose(one[name], two[name], rtol=0, atol=1e-5)
-
-
 def test_the_rate_is_the_configs_after_a_restart_too(
     call, records, write_config, tmp_path
 ):
@@ -153,18 +113,6 @@ def test_the_rate_is_the_configs_after_a_restart_too(
     for name in kernels:
         np.testing.assert_allclose(before[name], after[name], atol=1e-9)
     assert logs.read_history(tmp_path / "run")[-2]["learning_rate"] < 1e-11
-
-
-@pytest.mark.parametrize("keys", [{"batch_size": 2}, {"seed": 7}])
-def test_another_order_of_data_is_no_continuation(
-    call, records, write_config, tmp_path, keys
-):
-    assert call("train", write_config(records, nb_epoch=1)).status == 0
-    before = (tmp_path / "run" / "config.json").read_bytes()
-    outcome = call("train", write_config(records, **keys))
-    assert outcome.status == 1
-    assert f"can't be continued with {next(iter(keys))}" in outcome.complaint
-    assert (tmp_path / "run" / "config.json").read_bytes() == before
 
 
 def test_a_test_run_has_a_folder_of_its_own(call, records, write_config, tmp_path):
@@ -202,49 +150,3 @@ def test_fine_tuning_starts_from_the_weights_of_another_run(
 def test_expected_sizes_are_compared_with_the_files(call, records, write_config):
     outcome = call("train", write_config(records, training_size=269695), "--test-run")
     assert "the config expects 269695 records, the files hold" in outcome.out
-
-
-@pytest.mark.slow
-def test_killed_at_any_moment_a_run_ends_with_the_same_weights(
-    records, write_config, tmp_path
-):
-    """SIGKILL three times, wherever the run is; dropout and augmentation are on."""
-
-    def start(name):
-        config = write_config(
-            records,
-            nb_epoch=40,
-            drop_rate=0.3,
-            augmentation=["flips", "quarter_turns"],
-            shuffle_buffer_size=5,
-            save_checkpoint_per_iteration=7,
-            keep_checkpoints=2,
-            out_dir=str(tmp_path / name),
-        )
-        return subprocess.Popen([sys.executable, ROOT / "train.py", config], cwd=ROOT)
-
-    assert start("whole").wait() == 0
-    folder = tmp_path / "killed" / "checkpoints"
-    for iteration in (14, 28, 42):
-        process = start("killed")
-        wait_for(folder, iteration, process)
-        process.kill()
-        process.wait()
-    assert newest(folder) < 80 == newest(tmp_path / "whole" / "checkpoints")
-    assert start("killed").wait() == 0
-    whole, killed = (last_weights(tmp_path / name) for name in ("whole", "killed"))
-    for name in whole:
-        np.testing.assert_array_equal(whole[name], killed[name])
-
-
-def newest(folder) -> int:
-    found = [int(p.name.split("-")[1]) for p in folder.glob("iteration-*")]
-    return max(found, default=0)
-
-
-def wait_for(folder, iteration, process, seconds=120):
-    deadline = time.monotonic() + seconds
-    while newest(folder) < iteration:
-        assert process.poll() is None, "the run ended before it could be killed"
-        assert time.monotonic() < deadline
-        time.sleep(0.01)

@@ -1,0 +1,27 @@
+"""What tests read from the folder of a run."""
+
+from pathlib import Path
+
+import numpy as np
+import tensorflow as tf
+
+ROOT = Path(__file__).parents[2]
+
+
+def newest(run: Path) -> int:
+    """The iteration of the newest checkpoint, 0 for none."""
+    found = (run / "checkpoints").glob("iteration-*")
+    return max((int(path.name.split("-")[1]) for path in found), default=0)
+
+
+def tensors(run: Path) -> dict[str, np.ndarray]:
+    """All tensors of the newest checkpoint, by group and number.
+
+    The rest of a name counts how many optimisers a process has made.
+    """
+    path = run / "checkpoints" / f"iteration-{newest(run)}" / "state"
+    saved = tf.train.load_checkpoint(str(path))
+    return {
+        "/".join(name.split("/")[:2]): saved.get_tensor(name)
+        for name in sorted(saved.get_variable_to_shape_map())
+    }

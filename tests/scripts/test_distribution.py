@@ -1,0 +1,202 @@
+"""One device, several replicas, several processes: the same run."""
+
+import json
+import os
+import signal
+import socket
+import subprocess
+import sys
+import time
+
+import numpy as np
+import pytest
+from run_files import ROOT, newest, tensors
+
+from bigearthnet_tf.training import logs
+
+# Weights of one device and of two replicas differ by the order in which float32 numbers
+# are added up: over 20 iterations of SGD by 1e-6 times their size at most.
+ROUNDING = 2e-6
+SGD = {"optimizer": "sgd", "learning_rate": 0.05, "image_size": 32, "nb_epoch": 10}
+
+
+def free_ports(count: int) -> list[int]:
+    sockets = [socket.create_server(("", 0)) for _ in range(count)]
+    ports = [each.getsockname()[1] for each in sockets]
+    for each in sockets:
+        each.close()
+    return ports
+
+
+def start(config, tf_config=None) -> subprocess.Popen:
+    environment = {key: v for key, v in os.environ.items() if key != "TF_CONFIG"}
+    if tf_config:
+        environment["TF_CONFIG"] = json.dumps(tf_config)
+    return subprocess.Popen(
+        [sys.executable, ROOT / "train.py", config],
+        cwd=ROOT,
+        env=environment,
+        stdout=subprocess.PIPE,
+        stderr=subprocess.PIPE,
+        text=True,
+    )
+
+
+def start_together(config, count=2) -> list[subprocess.Popen]:
+    addresses = [f"localhost:{port}" for port in free_ports(count)]
+    return [
+        start(
+            config,
+            {
+                "cluster": {"worker": addresses},
+                "task": {"type": "worker", "index": index},
+            },
+        )
+        for index in range(count)
+    ]
+
+
+def finish(*processes) -> list[str]:
+    """Waits for all of them; returns what they said."""
+    said = []
+    for process in processes:
+        out, err = process.communicate(timeout=300)
+        assert process.returncode == 0, out + err
+        said.append(out)
+    return said
+
+
+def curve(run) -> list[tuple]:
+    return [
+        (p["split"], p["iteration"], p["sigmoid_cross_entropy_loss"])
+        for p in logs.read_history(run)
+    ]
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("model", ["short_cnn", "resnet_test"])
+def test_one_device_two_replicas_and_two_processes_give_the_same_weights(
+    records, write_config, tmp_path, model
+):
+    """The global batch is the same, and BatchNorm sees all of it."""
+
+    def config(name, **keys):
+        content = {**SGD, "model_name": model, "out_dir": str(tmp_path / name)}
+        return write_config(records, **content | keys)
+
+    (said,) = finish(start(config("one")))
+    assert "over 1 replica(s)" in said
+    (said,) = finish(start(config("two", devices="cpu:2")))
+    assert "over 2 replica(s)" in said
+    chief, other = finish(*start_together(config("processes")))
+    assert "over 2 replica(s)" in chief
+    assert other == ""
+
+    runs = {name: tensors(tmp_path / name) for name in ("one", "two", "processes")}
+    assert newest(tmp_path / "one") == 20
+    for name, value in runs["one"].items():
+        size = np.abs(value.astype(np.float64)).max(initial=1e-3)
+        difference = np.abs(runs["two"][name].astype(np.float64) - value).max(initial=0)
+        assert difference <= ROUNDING * size, name
+        np.testing.assert_array_equal(runs["two"][name], runs["processes"][name])
+    assert curve(tmp_path / "two") == curve(tmp_path / "processes")
+    for alone, together in zip(
+        curve(tmp_path / "one"), curve(tmp_path / "two"), strict=True
+    ):
+        assert alone[:2] == together[:2]
+        assert alone[2] == pytest.approx(together[2], rel=1e-6)
+
+
+def test_metrics_are_the_same_on_any_number_of_replicas(
+    call, records, write_config, tmp_path
+):
+    """Three test records in batches of four: every part but one is filled up."""
+    assert call("train", write_config(records, nb_epoch=1)).status == 0
+    found = {}
+    for devices in ("cpu", "cpu:2", "cpu:4"):
+        config = write_config(records, devices=devices)
+        done = subprocess.run(
+            [sys.executable, ROOT / "eval.py", config],
+            cwd=ROOT,
+            capture_output=True,
+            text=True,
+            check=False,
+        )
+        assert done.returncode == 0, done.stderr
+        result = json.loads((tmp_path / "run" / "eval_result.json").read_text())
+        # The loss is a mean of float32 numbers; everything else counts and ranks.
+        loss = result.pop("sigmoid_cross_entropy_loss")
+        found[devices] = result
+        assert loss == pytest.approx(found.setdefault("loss", loss), rel=1e-6)
+    assert found["cpu"] == found["cpu:2"] == found["cpu:4"]
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("lost", [0, 1])
+def test_a_lost_process_ends_the_others_and_the_run_goes_on(
+    records, write_config, tmp_path, lost
+):
+    keys = SGD | {
+        "nb_epoch": 100,
+        "save_checkpoint_per_iteration": 10,
+        "validate_per_iteration": 100,
+    }
+    config = write_config(records, **keys)
+    run, processes = tmp_path / "run", start_together(config)
+    wait_for(lambda: newest(run) >= 20, processes)
+    processes[lost].kill()
+    _, complaint = processes[1 - lost].communicate(timeout=120)
+    assert processes[1 - lost].returncode == 1
+    assert complaint.strip().splitlines()[-1] == (
+        "error: another process of the run is gone; start all of them again, they "
+        "continue from the last checkpoint"
+    )
+    processes[lost].communicate()
+    chief, _ = finish(*start_together(write_config(records, **keys)))
+    assert "continuing from" in chief
+    assert newest(run) == 200
+
+    finish(start(write_config(records, **keys, devices="cpu:2", out_dir=f"{run}2")))
+    for name, value in tensors(tmp_path / "run2").items():
+        np.testing.assert_array_equal(value, tensors(run)[name])
+
+
+@pytest.mark.slow
+def test_a_signal_to_one_process_ends_all_of_them_in_good_order(
+    records, write_config, tmp_path
+):
+    config = write_config(
+        records, **SGD | {"nb_epoch": 400, "validate_per_iteration": 300}
+    )
+    run, processes = tmp_path / "run", start_together(config)
+    wait_for(lambda: len(logs.read_history(run)) > 3, processes)
+    processes[1].send_signal(signal.SIGTERM)
+    for process in processes:
+        _, complaint = process.communicate(timeout=60)
+        assert process.returncode == 143
+        assert f": saved {run}/checkpoints/iteration-{newest(run)};" in complaint
+
+
+def wait_for(condition, processes, seconds=120):
+    deadline = time.monotonic() + seconds
+    while not condition():
+        for process in processes:
+            assert process.poll() is None, process.communicate()
+        assert time.monotonic() < deadline
+        time.sleep(0.01)
+
+
+def test_processes_that_do_not_come(records, write_config):
+    config = write_config(records, cluster_timeout=1)
+    own, other = free_ports(2)
+    addresses = [f"localhost:{own}", f"localhost:{other}"]
+    process = start(
+        config,
+        {"cluster": {"worker": addresses}, "task": {"type": "worker", "index": 0}},
+    )
+    _, complaint = process.communicate(timeout=100)
+    assert process.returncode == 1
+    assert complaint == (
+        f"error: after 1 s there is no answer from localhost:{other}; start train.py "
+        "there with the same config, check the addresses, or raise cluster_timeout\n"
+    )

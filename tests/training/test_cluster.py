@@ -1,0 +1,99 @@
+import json
+import socket
+
+import pytest
+
+from bigearthnet_tf.training import cluster
+from bigearthnet_tf.training.cluster import Cluster
+
+
+def tf_config(jobs, kind="worker", index=0) -> dict[str, str]:
+    content = {"cluster": jobs, "task": {"type": kind, "index": index}}
+    return {"TF_CONFIG": json.dumps(content)}
+
+
+WORKERS = {"worker": ["a:1", "b:2", "c:3"]}
+
+
+@pytest.mark.parametrize(
+    ("environment", "expected"),
+    [
+        ({}, Cluster()),
+        (tf_config(WORKERS, index=2), Cluster(("a:1", "b:2", "c:3"), 2)),
+        (tf_config({"worker": ["a:1"]}), Cluster()),
+        (
+            tf_config({"chief": ["z:9"], **WORKERS}, "worker", 1),
+            Cluster(("z:9", "a:1", "b:2", "c:3"), 2),
+        ),
+        (
+            tf_config({"chief": ["z:9"], **WORKERS}, "chief"),
+            Cluster(("z:9", "a:1", "b:2", "c:3"), 0),
+        ),
+    ],
+)
+def test_tf_config(environment, expected):
+    found = cluster.find_cluster("auto", environment)
+    assert found == expected
+    assert found.is_chief == (expected.index == 0)
+    assert cluster.find_cluster("none", environment) == Cluster()
+
+
+@pytest.mark.parametrize(
+    ("environment", "message"),
+    [
+        ({"TF_CONFIG": "{"}, r"expected \{.*JSONDecodeError"),
+        ({"TF_CONFIG": "[1]"}, "does not read so"),
+        ({"TF_CONFIG": '{"cluster": {"worker": 5}, "task": {}}'}, "KeyError: 'index'"),
+        (tf_config({"worker": 5}), "does not read so"),
+        (tf_config(WORKERS, "ps"), "'ps' takes no part"),
+        (tf_config(WORKERS, index=3), r"index 3, but the cluster has 3 worker\(s\)"),
+        (tf_config(WORKERS, index=-1), "index -1"),
+        (tf_config(WORKERS, "chief"), r"has 0 chief\(s\)"),
+        (tf_config({"worker": ["a:1", "b"]}), "expected host:port, got 'b'"),
+        (tf_config({"worker": ["a:1", "b:x"]}), "expected host:port, got 'b:x'"),
+        (tf_config({"worker": ["a:1", "a:1"]}), "comes twice"),
+    ],
+)
+def test_malformed_tf_config(environment, message):
+    with pytest.raises(ValueError, match=f"TF_CONFIG: .*{message}"):
+        cluster.find_cluster("auto", environment)
+
+
+def test_slurm(monkeypatch):
+    environment = {
+        "SLURM_PROCID": "2",
+        "SLURM_STEP_NUM_TASKS": "3",
+        "SLURM_STEP_NODELIST": "n[1-2]",
+        "SLURM_STEP_TASKS_PER_NODE": "2,1",
+    }
+    for key, value in environment.items():
+        monkeypatch.setenv(key, value)
+    port = cluster.SLURM_PORT
+    assert cluster.find_cluster("slurm") == Cluster(
+        (f"n1:{port}", f"n1:{port + 1}", f"n2:{port}"), 2
+    )
+
+
+def test_no_slurm():
+    with pytest.raises(ValueError, match=r"SLURM_PROCID, .* is not set; start .* srun"):
+        cluster.find_cluster("slurm", {})
+
+
+def test_the_own_port_is_taken():
+    with socket.create_server(("", 0)) as server:
+        own = f"localhost:{server.getsockname()[1]}"
+        with pytest.raises(OSError, match=f"can't listen at {own}.*another process"):
+            cluster.join(Cluster((own, "localhost:1"), 0), timeout=1)
+
+
+def test_a_lost_process_is_told_only_where_there_are_several():
+    import tensorflow as tf
+
+    error = tf.errors.UnavailableError(None, None, "Connection reset by peer")
+    with (
+        pytest.raises(OSError, match="another process of the run is gone"),
+        cluster.working_together(Cluster(("a:1", "b:2"), 0)),
+    ):
+        raise error
+    with pytest.raises(tf.errors.UnavailableError), cluster.working_together(Cluster()):
+        raise error
