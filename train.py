@@ -28,14 +28,15 @@ def main() -> None:
 
     # From here on TensorFlow is needed, which takes seconds to import.
     console.load_tensorflow()
-    from bigearthnet_tf.training import session
+    from bigearthnet_tf.training import cluster, session
 
     run = session.open_session(config)
     session.describe(run, logger.info)
-    model, optimizer = session.build(run)
-    iteration = session.train(
-        run, model, optimizer, out_dir, arguments.test_run, arguments.profile
-    )
+    with cluster.working_together(run.processes):
+        model, optimizer = session.build(run)
+        iteration = session.train(
+            run, model, optimizer, out_dir, arguments.test_run, arguments.profile
+        )
 
     logger.info("%s: trained to iteration %d", out_dir, iteration)
     arguments.set += [f"out_dir={out_dir}"] if arguments.test_run else []

@@ -60,8 +60,9 @@ def held(folder: Path) -> Iterator[None]:
     try:
         yield
     finally:
-        lock.release()
+        # In this order nobody can take the lock of a file that is about to vanish.
         Path(lock.lock_file).unlink(missing_ok=True)
+        lock.release()
         # A run that could not begin leaves nothing.
         with suppress(OSError):
             folder.rmdir()

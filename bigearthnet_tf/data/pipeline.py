@@ -110,6 +110,7 @@ def load_dataset(
         ValueError: damaged or foreign files, bands or labels they do not hold, a
             worker that can't be, or batches that do not divide among them.
     """
+    index, count = worker
     return batches(
         reader.open_records(files),
         batch_size,
@@ -121,7 +122,7 @@ def load_dataset(
         drop_remainder=drop_remainder,
         pad=pad,
         start_iteration=start_iteration,
-        share=Share(*worker),
+        share=Share(index, count),
     )
 
 

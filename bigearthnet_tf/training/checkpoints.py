@@ -19,6 +19,7 @@ import re
 import shutil
 from collections.abc import Callable, Mapping
 from concurrent.futures import Future, ThreadPoolExecutor
+from contextlib import suppress
 from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
@@ -130,6 +131,15 @@ class CheckpointFolder:
         self._pending = job
         return self.path(iteration)
 
+    def check(self) -> None:
+        """Raises what went wrong in the background, without waiting.
+
+        Raises:
+            OSError: a checkpoint can't be written.
+        """
+        if self._pending is not None and self._pending.done():
+            self.wait()
+
     def wait(self) -> None:
         """Waits until everything is on the disk.
 
@@ -140,6 +150,10 @@ class CheckpointFolder:
         if pending is not None:
             pending.result()
 
+    def close(self) -> None:
+        """Waits for what is being written, also where something else has failed."""
+        self._writer.shutdown()
+
     def _write(
         self,
         iteration: int,
@@ -148,9 +162,11 @@ class CheckpointFolder:
         best: Best | None,
     ) -> None:
         path = self.path(iteration)
-        temporary = self.folder / f".{path.name}.tmp"
+        temporary = _temporary(path)
         try:
-            shutil.rmtree(temporary, ignore_errors=True)
+            # What a killed process left, of any iteration.
+            for left in self.folder.glob(".iteration-*.tmp"):
+                shutil.rmtree(left, ignore_errors=True)
             temporary.mkdir(parents=True)
             with tf.device("/cpu:0"):
                 tf.raw_ops.SaveV2(
@@ -161,10 +177,13 @@ class CheckpointFolder:
                 )
             files.write_json(temporary / _DESCRIPTION, content)
             _flush(temporary)
+            aside = _aside(path)
             if path.exists():
-                shutil.rmtree(path)
+                path.rename(aside)
             temporary.rename(path)
-            self._drop_old(best)
+            _flush(self.folder)
+            shutil.rmtree(aside, ignore_errors=True)
+            self._drop_old(iteration, best)
         except (tf.errors.OpError, OSError) as error:
             shutil.rmtree(temporary, ignore_errors=True)
             reason = " ".join(str(error).split())[:200]
@@ -246,9 +265,10 @@ class CheckpointFolder:
         try:
             saved = tf.train.load_checkpoint(str(path / "state"))
             names = saved.get_variable_to_shape_map()
-            state.assign({name: saved.get_tensor(name) for name in state.wanted(names)})
+            tensors = {name: saved.get_tensor(name) for name in state.wanted(names)}
         except _READ_ERRORS as error:
             raise _damaged(path, error) from error
+        state.assign(tensors)
         return content
 
     def restore_newest(
@@ -269,6 +289,7 @@ class CheckpointFolder:
             DamagedCheckpoint: all of them are.
             ValueError: as for `restore`.
         """
+        self._put_back()
         damaged = None
         for iteration in reversed(self.iterations()):
             path = self.path(iteration)
@@ -284,13 +305,25 @@ class CheckpointFolder:
             )
         return None
 
-    def _drop_old(self, best: Best | None) -> None:
+    def _put_back(self) -> None:
+        """Undoes the replacing of a checkpoint in which a process was killed."""
+        for aside in self.folder.glob(".iteration-*.old"):
+            path = self.folder / aside.name.removeprefix(".").removesuffix(".old")
+            if not path.exists():
+                # Another process of the run may have been faster.
+                with suppress(OSError):
+                    aside.rename(path)
+
+    def _drop_old(self, newest: int, best: Best | None) -> None:
         if not self.keep:
             return
-        for iteration in self.iterations()[: -self.keep]:
+        # Those beyond the newest are damaged, or the run would not be here.
+        done = [iteration for iteration in self.iterations() if iteration <= newest]
+        for iteration in done[: -self.keep]:
             lasting = self.keep_every and iteration % self.keep_every == 0
             if not lasting and (best is None or iteration != best.iteration):
-                shutil.rmtree(self.path(iteration))
+                gone = self.path(iteration).rename(_temporary(self.path(iteration)))
+                shutil.rmtree(gone)
 
 
 def read_description(path: Path) -> dict[str, Any]:
@@ -315,9 +348,18 @@ def _damaged(path: Path, error: Exception) -> DamagedCheckpoint:
     )
 
 
+def _aside(path: Path) -> Path:
+    return path.with_name(f".{path.name}.old")
+
+
+def _temporary(path: Path) -> Path:
+    """Returns what a checkpoint is called while it is not whole."""
+    return path.with_name(f".{path.name}.tmp")
+
+
 def _flush(folder: Path) -> None:
     """Hands the files of a folder to the disk, so that a power cut finds them whole."""
-    for path in [*folder.iterdir(), folder]:
+    for path in [*filter(Path.is_file, folder.iterdir()), folder]:
         handle = os.open(path, os.O_RDONLY)
         try:
             os.fsync(handle)

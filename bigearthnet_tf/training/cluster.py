@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import logging
 import os
 import socket
 import time
@@ -12,9 +13,12 @@ from dataclasses import dataclass
 
 import tensorflow as tf
 
+logger = logging.getLogger(__name__)
+
 # SLURM tells tasks apart, but gives them no ports; TensorFlow counts on from here.
 SLURM_PORT = 8888
 _SECONDS_BETWEEN_CALLS = 0.3
+_SECONDS_OF_SILENCE = 3
 # What TensorFlow raises when the others are gone.
 _LOST = (
     tf.errors.UnavailableError,
@@ -155,9 +159,14 @@ def _meet(cluster: Cluster, timeout: int) -> None:
         ) from error
     with listener:
         silent = [address for address in cluster.addresses if address != own]
-        end = time.monotonic() + timeout
+        begun = time.monotonic()
+        told = False
         while silent := [each for each in silent if not _answers(each)]:
-            if time.monotonic() > end:
+            waited = time.monotonic() - begun
+            if waited > _SECONDS_OF_SILENCE and not told:
+                told = True
+                logger.info("waiting for %s (%d s)", ", ".join(silent), timeout)
+            if waited > timeout:
                 raise OSError(
                     f"after {timeout} s there is no answer from {', '.join(silent)}; "
                     "start train.py there with the same config, check the addresses, "
@@ -198,22 +207,37 @@ def working_together(cluster: Cluster) -> Iterator[None]:
 
 
 def check_agreement(
-    strategy: tf.distribute.Strategy, cluster: Cluster, iteration: int
+    strategy: tf.distribute.Strategy,
+    cluster: Cluster,
+    iteration: int,
+    fingerprint: int = 0,
 ) -> None:
-    """Checks that all processes begin at the same iteration, which is a meeting too.
+    """Checks that all processes are at the same iteration, which is a meeting too.
+
+    Args:
+        strategy: over all of them.
+        cluster: the processes.
+        iteration: where this one is.
+        fingerprint: of its config.
 
     Raises:
-        ValueError: they do not.
+        ValueError: they are not, or their configs differ.
     """
     if cluster.size == 1:
         return
 
     @tf.function
     def gathered() -> tf.Tensor:
-        own = strategy.run(lambda: tf.constant([iteration], tf.int64))
+        own = strategy.run(lambda: tf.constant([[iteration, fingerprint]], tf.int64))
         return strategy.gather(own, axis=0)
 
-    iterations = sorted(set(gathered().numpy().tolist()))
+    found = gathered().numpy().T.tolist()
+    iterations, fingerprints = (sorted(set(values)) for values in found)
+    if len(fingerprints) > 1:
+        raise ValueError(
+            "the processes of the run have different configs or options; start all of "
+            "them with the same command"
+        )
     if len(iterations) > 1:
         raise ValueError(
             f"the processes of the run stand at different iterations, {iterations}; "

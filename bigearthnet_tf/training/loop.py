@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import json
 import logging
+import zlib
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
@@ -71,15 +73,10 @@ class Trainer:
         self.config, self.task, self.strategy = config, task, strategy
         self.out_dir, self.processes = out_dir, processes
         self.max_batches = TEST_RUN_BATCHES if test_run else None
-        num_records = task.num_records("train")
-        if not num_records:
-            raise ValueError(
-                "tr_tf_record_files is empty; name the training shards there"
-            )
         total = total_iterations(task, config)
         self.schedule = Schedule(
             total=min(total, TEST_RUN_ITERATIONS) if test_run else total,
-            num_records=num_records,
+            num_records=task.num_records("train"),
             config=config,
             has_validation=task.num_records("val") > 0,
         )
@@ -141,7 +138,9 @@ class Trainer:
         self._best: checkpoints.Best | None = None
         self._saved_at: int | None = None
         self._iteration = self._restore()
-        cluster.check_agreement(self.strategy, self.processes, self._iteration)
+        cluster.check_agreement(
+            self.strategy, self.processes, self._iteration, self._fingerprint()
+        )
         # The rate is the config's, also where a checkpoint remembers another one.
         if self.config.learning_rate_schedule == "constant":
             optimizer.learning_rate = self.config.learning_rate
@@ -162,6 +161,13 @@ class Trainer:
         self._validation_due = progress["validation_due"]
         logger.info("continuing from %s", path)
         return int(content["iteration"])
+
+    def _fingerprint(self) -> int:
+        """Returns a number that all processes must have in common."""
+        own = ("out_dir", "cache", "devices")
+        keys = {k: v for k, v in self.config.model_dump().items() if k not in own}
+        content = json.dumps([keys, self.profile.iterations])
+        return zlib.crc32(content.encode())
 
     def _check_config(self, description: dict[str, Any], path: Path) -> None:
         progress, records = description["progress"], self.schedule.num_records
@@ -199,7 +205,6 @@ class Trainer:
         )
         with (
             self.interruption.heeded(),
-            cluster.working_together(self.processes),
             console.progress(
                 total=self.schedule.total,
                 initial=iteration,
@@ -220,13 +225,15 @@ class Trainer:
             finally:
                 self.profile.close()
                 self.log.close()
+                self.checkpoints.close()
         return last
 
     def _run(self, iteration: int, bar: console.tqdm) -> int:
         """Trains until the end, an early stop, or an interruption."""
         if self._validation_due:
             self._validate(iteration, bar)
-            if self.stopping.is_due:
+            self._save(iteration)  # It is no longer due.
+            if self._ends_early(iteration, bar):
                 return iteration
         last = iteration
         for last in self._advance(iteration, bar):
@@ -234,14 +241,18 @@ class Trainer:
                 self._validate(last, bar)
             if self.schedule.saves(last) or self.stopping.is_due:
                 self._save(last)
-            if self.stopping.is_due:
-                console.say(
-                    bar,
-                    f"iteration {last}: no better {self.stopping.metric} in "
-                    f"{self.stopping.waited} validations; the run ends early",
-                )
+            if self._ends_early(last, bar):
                 break
         return last
+
+    def _ends_early(self, iteration: int, bar: console.tqdm) -> bool:
+        if self.stopping.is_due:
+            console.say(
+                bar,
+                f"iteration {iteration}: no better {self.stopping.metric} in "
+                f"{self.stopping.waited} validations; the run ends early",
+            )
+        return self.stopping.is_due
 
     def _data(self, iteration: int) -> Iterator[Batch]:
         """Returns the endless batches from an iteration on, on their devices."""
@@ -265,6 +276,7 @@ class Trainer:
                 found = self._steps(data, tf.constant(count), asked)
                 taken = {name: value.numpy() for name, value in found.items()}
             iteration += count
+            self.checkpoints.check()
             self._check_finite(taken["loss"], iteration)
             self._window.add(taken["loss"], taken["gradient_norm"])
             speed.waited += float(taken["input_seconds"])
@@ -350,7 +362,6 @@ class Trainer:
 
     def _leave(self, iteration: int) -> None:
         """Saves and ends the run, as a signal asked for."""
-        self._saved_at = None
         self._save(iteration)
         self.checkpoints.wait()
         cluster.check_agreement(self.strategy, self.processes, iteration)

@@ -65,5 +65,12 @@ class Schedule:
 
 
 def total_iterations(task: Task, config: Config) -> int:
-    """Returns the iterations of a whole run."""
-    return math.ceil(task.num_records("train") * config.nb_epoch / config.batch_size)
+    """Returns the iterations of a whole run.
+
+    Raises:
+        ValueError: there are no training records.
+    """
+    num_records = task.num_records("train")
+    if not num_records:
+        raise ValueError("tr_tf_record_files is empty; name the training shards there")
+    return math.ceil(num_records * config.nb_epoch / config.batch_size)

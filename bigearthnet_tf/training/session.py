@@ -131,6 +131,8 @@ def train(
         test_run: a handful of steps only, from scratch.
         profile: iterations to profile for TensorBoard.
     """
+    if test_run and session.processes.size > 1:
+        raise ValueError("--test-run is for one process; add --set cluster=none")
     with contextlib.ExitStack() as held:
         if session.processes.is_chief:
             if test_run:

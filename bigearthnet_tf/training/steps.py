@@ -128,9 +128,10 @@ class Steps:
             if gradients:
                 more = [a + b for a, b in zip(gradients, more, strict=True)]
             gradients = more
+        context = tf.distribute.get_replica_context()
+        changing = self._averaged(changing)
         for variable, value in zip(self._changing, changing, strict=True):
             variable.assign(value)
-        context = tf.distribute.get_replica_context()
         gradients = context.all_reduce(tf.distribute.ReduceOp.SUM, gradients)
         if self.loss_scale:
             gradients = [gradient / scale for gradient in gradients]
@@ -142,6 +143,22 @@ class Steps:
         else:
             self._apply(gradients)
         return loss, norm
+
+    def _averaged(self, changing: list[tf.Tensor]) -> list[tf.Tensor]:
+        """Takes the mean of statistics that every replica has of its own part.
+
+        A checkpoint holds one value of each; what is validated must be that. Random
+        states, whole numbers, are equal anyway.
+        """
+        apart = not self.config.synchronize_batch_norm
+        if self.strategy.num_replicas_in_sync == 1 or not apart:
+            return changing
+        floats = [value for value in changing if value.dtype.is_floating]
+        if not floats:
+            return changing
+        context = tf.distribute.get_replica_context()
+        means = iter(context.all_reduce(tf.distribute.ReduceOp.MEAN, floats))
+        return [next(means) if v.dtype.is_floating else v for v in changing]
 
     def _parts(self, batch: Batch) -> Iterator[Batch]:
         """Cuts a replica's batch into the parts that gradients are accumulated over."""

@@ -42,13 +42,19 @@ def open_strategy(
         )
     if kind == "cpu" and len(indices) > 1:
         _split_cpu(len(indices))
+    _show_only(kind, indices)
     if processes.size > 1:
-        _show_only(kind, indices)
+        if kind == "cpu" and len(indices) > 1:
+            raise ValueError(
+                f"devices {config.devices!r}: processes that train together have one "
+                "CPU each; choose 'cpu'"
+            )
         strategy = cluster.join(processes, config.cluster_timeout)
         if not processes.is_chief:
             console.be_quiet()
         return strategy
-    names = [f"/{kind}:{index}" for index in indices]
+    # Those that are visible are numbered anew.
+    names = [f"/{kind}:{number}" for number in range(len(indices))]
     if len(names) == 1:
         return tf.distribute.OneDeviceStrategy(names[0])
     return tf.distribute.MirroredStrategy(names)
@@ -76,10 +82,11 @@ def _times(count: int, what: str) -> str:
 
 
 def _show_only(kind: str, indices: list[int]) -> None:
-    """Hides the other GPUs: a strategy over processes takes all that are visible."""
+    """Hides the other GPUs, all of whose memory TensorFlow would take."""
     gpus = tf.config.list_physical_devices("GPU")
     chosen = [gpus[index] for index in indices] if kind == "gpu" else []
-    tf.config.set_visible_devices(chosen, "GPU")
+    if chosen != gpus:
+        tf.config.set_visible_devices(chosen, "GPU")
 
 
 def _chosen(devices: str) -> tuple[str, list[int]]:

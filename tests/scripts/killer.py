@@ -60,7 +60,8 @@ def main(config: str, kills: int) -> None:
             break
         os.kill(child, signal.SIGKILL)
         os.waitpid(child, 0)
-        if killed % 2:
+        # What is half written stays half written.
+        if any(folder.glob(".iteration-*.tmp")):
             while_writing += 1
         else:
             at_random += 1

@@ -15,7 +15,7 @@ from run_files import ROOT, newest, tensors
 from bigearthnet_tf.training import logs
 
 # Weights of one device and of two replicas differ by the order in which float32 numbers
-# are added up: over 20 iterations of SGD by 1e-6 times their size at most.
+# are added up: over 20 iterations of SGD by 2e-6 times their size at most.
 ROUNDING = 2e-6
 SGD = {"optimizer": "sgd", "learning_rate": 0.05, "image_size": 32, "nb_epoch": 10}
 

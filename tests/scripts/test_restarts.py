@@ -15,7 +15,7 @@ from run_files import ROOT, newest, tensors
 from bigearthnet_tf.training import logs
 
 EVERYTHING_RANDOM = {
-    "nb_epoch": 40,
+    "nb_epoch": 150,
     "image_size": 32,
     "drop_rate": 0.3,
     "augmentation": ["flips", "quarter_turns", "crops", "band_drop", "noise"],
@@ -25,8 +25,8 @@ EVERYTHING_RANDOM = {
     "learning_rate_schedule": "one_cycle",
     "shuffle_buffer_size": 5,
     "log_per_iteration": 3,
-    "save_checkpoint_per_iteration": 5,
-    "validate_per_iteration": 13,
+    "save_checkpoint_per_iteration": 3,
+    "validate_per_iteration": 40,
     "deterministic": True,
 }
 KILLS = 20
@@ -124,26 +124,31 @@ def test_a_signal_saves_and_ends_the_run(call, records, write_config, tmp_path, 
     assert_equal_runs(tmp_path / "whole", run)
 
 
-def test_a_signal_in_a_validation_has_it_done_on_continuing(
-    call, records, write_config, tmp_path, monkeypatch
+@pytest.mark.parametrize(
+    ("monitor", "which"), [("macro_average_precision", 1), ("label_cardinality", 2)]
+)
+def test_a_signal_in_a_validation_has_it_done_once_on_continuing(
+    call, records, write_config, tmp_path, monkeypatch, monitor, which
 ):
+    """In the first, which is the best so far, and in the last, which is not."""
     from bigearthnet_tf.training import scoring
 
-    keys = {"validate_per_iteration": 2, "nb_epoch": 2}
+    keys = {"validate_per_iteration": 2, "nb_epoch": 2, "monitor": monitor}
     whole = write_config(records, **keys, out_dir=str(tmp_path / "whole"))
     assert call("train", whole).status == 0
     config = write_config(records, **keys)
     score, asked = scoring.Scorer.score, []
 
     def interrupted(self, *arguments):
-        if not asked:
-            asked.append(True)
+        asked.append(True)
+        if len(asked) == which:
             signal.raise_signal(signal.SIGTERM)
         return score(self, *arguments)
 
     monkeypatch.setattr(scoring.Scorer, "score", interrupted)
     stopped = call("train", config)
-    assert (stopped.status, newest(tmp_path / "run")) == (143, 2)
+    assert (stopped.status, newest(tmp_path / "run")) == (143, 2 * which)
+    assert call("train", config).status == 0
     assert call("train", config).status == 0
     assert_equal_runs(tmp_path / "whole", tmp_path / "run")
 

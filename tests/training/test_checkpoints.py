@@ -12,7 +12,7 @@ import numpy as np
 import pytest
 import tensorflow as tf
 
-from bigearthnet_tf import optimization
+from bigearthnet_tf import files, optimization
 from bigearthnet_tf.training import checkpoints
 from bigearthnet_tf.training.state import State
 
@@ -185,6 +185,35 @@ def test_a_damaged_newest_checkpoint_falls_back(tmp_path, name, damage, caplog):
     assert f"{path}: the checkpoint is damaged" in caplog.text
     with pytest.raises(ValueError, match="damaged or incomplete"):
         folder(tmp_path).restore(other, path)
+
+
+def test_a_damaged_checkpoint_does_not_count_among_those_that_are_kept(tmp_path):
+    saved, state = folder(tmp_path, keep=1), make_state()
+    save(saved, state, 50)
+    flip_a_bit(save(folder(tmp_path, keep=0), state, 63) / DATA)
+    assert folder(tmp_path).restore_newest(state)[0].name == "iteration-50"
+    save(saved, state, 60)
+    assert saved.iterations() == [60, 63]
+    assert folder(tmp_path).restore_newest(state)[0].name == "iteration-60"
+
+
+def test_killed_while_one_takes_the_place_of_another(tmp_path):
+    saved, state = folder(tmp_path, keep=1), make_state()
+    path = save(saved, state, 5)
+    path.rename(path.with_name(".iteration-5.old"))
+    assert folder(tmp_path).restore_newest(state)[0] == path
+    save(saved, state, 5)
+    assert [p.name for p in saved.folder.iterdir()] == ["iteration-5"]
+
+
+def test_a_failure_in_the_background_is_told_soon(tmp_path, monkeypatch):
+    saved, state = folder(tmp_path), make_state()
+    monkeypatch.setattr(files, "write_json", lambda *_: (_ for _ in ()).throw(OSError))
+    saved.save(state, 1)
+    saved._writer.submit(int).result()
+    with pytest.raises(OSError, match="could not be written"):
+        saved.check()
+    saved.check()
 
 
 def test_nothing_of_a_damaged_checkpoint_gets_into_the_state(tmp_path):

@@ -19,6 +19,9 @@ def two_gpus(monkeypatch):
         lambda kind: devices if kind == "GPU" else original(kind),
     )
     made = []
+    monkeypatch.setattr(
+        tf.config, "set_visible_devices", lambda shown, _: made.append(shown)
+    )
     monkeypatch.setattr(tf.distribute, "MirroredStrategy", made.append)
     monkeypatch.setattr(tf.distribute, "OneDeviceStrategy", made.append)
     return made
@@ -27,15 +30,16 @@ def two_gpus(monkeypatch):
 @pytest.mark.parametrize(
     ("devices", "chosen"),
     [
-        ("auto", ["/gpu:0", "/gpu:1"]),
-        ("gpu:1", "/gpu:1"),
-        ("gpu:1,0", ["/gpu:0", "/gpu:1"]),
-        ("cpu", "/cpu:0"),
+        ("auto", [["/gpu:0", "/gpu:1"]]),
+        ("gpu:1", [["GPU:1"], "/gpu:0"]),
+        ("gpu:1,0", [["/gpu:0", "/gpu:1"]]),
+        ("cpu", [[], "/cpu:0"]),
     ],
 )
 def test_devices_are_chosen_as_the_config_says(two_gpus, devices, chosen):
+    """GPUs that are not chosen are hidden; the others are numbered anew."""
     open_with(devices=devices)
-    assert two_gpus == [chosen]
+    assert two_gpus == chosen
 
 
 def test_without_gpus_auto_is_the_cpu():
