@@ -2,7 +2,8 @@
 
 Called as `killer.py CONFIG KILLS`. TensorFlow is imported once and the process forked
 for every training, which saves seconds each. Every other time it waits until a
-checkpoint is being written. Prints how often it killed at either kind of moment.
+checkpoint is being written, else it kills at random: after the first checkpoint, or now
+and then in the start-up. Prints how often it left a checkpoint half written, and not.
 """
 
 import json
@@ -51,11 +52,14 @@ def main(config: str, kills: int) -> None:
         if killed == kills:
             status = wait(child, 600)
             break
+        begun = newest(folder)
         if killed % 2:
-            begun = newest(folder)
             status = wait(child, 60, lambda begun=begun: is_writing(folder, begun))
+        elif killed % 8 == 0:
+            status = wait(child, rng.uniform(0.5, 4))
         else:
-            status = wait(child, rng.uniform(3, 8))
+            status = wait(child, 60, lambda begun=begun: newest(folder) > begun)
+            status = wait(child, rng.uniform(0, 0.4)) if status is None else status
         if status is not None:
             break
         os.kill(child, signal.SIGKILL)
