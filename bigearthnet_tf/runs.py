@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import importlib.metadata
 import platform
+import shutil
 import sys
 from collections.abc import Iterator
 from contextlib import contextmanager, suppress
@@ -15,6 +16,7 @@ import bigearthnet_tf
 from bigearthnet_tf import config as configs
 from bigearthnet_tf import files
 
+_LOCK = ".lock"
 TEST_RUN_SUFFIX = "-test-run"
 _NOTED_PACKAGES = ("tensorflow", "keras", "numpy", "rasterio", "imagecodecs")
 
@@ -48,7 +50,7 @@ def held(folder: Path) -> Iterator[None]:
     """
     try:
         folder.mkdir(parents=True, exist_ok=True)
-        lock = filelock.FileLock(folder / ".lock", timeout=0)
+        lock = filelock.FileLock(folder / _LOCK, timeout=0)
         lock.acquire()
     except filelock.Timeout:
         raise OSError(
@@ -66,6 +68,19 @@ def held(folder: Path) -> Iterator[None]:
         # A run that could not begin leaves nothing.
         with suppress(OSError):
             folder.rmdir()
+
+
+def clear(folder: Path) -> None:
+    """Removes what an earlier run left in a folder that this process holds.
+
+    Raises:
+        OSError: something can't be removed.
+    """
+    for path in folder.iterdir():
+        if path.is_dir():
+            shutil.rmtree(path)
+        elif path.name != _LOCK:
+            path.unlink()
 
 
 def open_run(folder: Path, config: configs.Config) -> None:

@@ -26,7 +26,8 @@ class Interruption:
     def heeded(self) -> Iterator[None]:
         """Takes note of the signals for a while instead of ending at once.
 
-        A second one ends the process at once, as it would have without this.
+        A second one ends the process as it would have without this, as soon as
+        TensorFlow gives the word back to Python.
         Only the main thread can take signals; elsewhere nothing changes.
         """
         if threading.current_thread() is not threading.main_thread():

@@ -9,8 +9,8 @@ from bigearthnet_tf import config as configs
 from bigearthnet_tf.config import Config
 
 # They say where things lie, how long the run is, what is watched, and on which devices
-# it runs: nothing that would make another model of it. Devices and the way of compiling
-# change the last digits.
+# it runs: nothing that would make another model of it. Other devices or another way of
+# compiling change the last digits, and what dropout and augmentation draw.
 MAY_CHANGE = frozenset(
     {
         "out_dir",

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import contextlib
-import shutil
 from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
@@ -135,9 +134,9 @@ def train(
         raise ValueError("--test-run is for one process; add --set cluster=none")
     with contextlib.ExitStack() as held:
         if session.processes.is_chief:
-            if test_run:
-                shutil.rmtree(out_dir, ignore_errors=True)
             held.enter_context(runs.held(out_dir))
+            if test_run:
+                runs.clear(out_dir)
         trainer = loop.Trainer(
             session.config,
             session.task,

@@ -107,6 +107,28 @@ def test_one_device_two_replicas_and_two_processes_give_the_same_weights(
         assert alone[2] == pytest.approx(together[2], rel=1e-6)
 
 
+@pytest.mark.slow
+def test_batch_norm_of_each_replica_is_continued_exactly(
+    records, write_config, tmp_path
+):
+    """Its statistics are averaged, so that a checkpoint can hold them."""
+
+    def train(name, epochs):
+        config = write_config(
+            records, devices="cpu:2", image_size=32, synchronize_batch_norm=False,
+            validate_per_iteration=1, nb_epoch=epochs, out_dir=str(tmp_path / name),
+        )  # fmt: skip
+        finish(start(config))
+
+    train("whole", 4)
+    train("twice", 2)
+    train("twice", 4)
+    whole, twice = (tensors(tmp_path / name) for name in ("whole", "twice"))
+    for name, value in whole.items():
+        np.testing.assert_array_equal(value, twice[name], err_msg=name)
+    assert curve(tmp_path / "whole") == curve(tmp_path / "twice")
+
+
 def test_metrics_are_the_same_on_any_number_of_replicas(
     call, records, write_config, tmp_path
 ):
