@@ -1,11 +1,6 @@
 """Augmentations: what comes out, how often, and one stream of numbers a replica."""
 
 import importlib.util
-import os
-import subprocess
-import sys
-import textwrap
-from pathlib import Path
 
 import keras
 import numpy as np
@@ -15,6 +10,7 @@ import scipy.stats
 import tensorflow as tf
 from hypothesis import given, settings
 from hypothesis import strategies as st
+from programs import run_program
 
 from bigearthnet_tf.models import augmentation
 
@@ -337,15 +333,7 @@ TWO_REPLICAS = """
 
 
 def test_replicas_draw_their_own_numbers_and_keep_one_state():
-    # Devices are fixed once TensorFlow has started, hence the second process.
-    done = subprocess.run(
-        [sys.executable, "-c", textwrap.dedent(TWO_REPLICAS)],
-        capture_output=True,
-        text=True,
-        timeout=300,
-        check=False,
-    )
-    assert done.stdout.strip() == "replicas differ", done.stderr[-2000:]
+    assert run_program(TWO_REPLICAS) == "replicas differ"
 
 
 OTHER_BACKEND = """
@@ -382,13 +370,4 @@ def test_other_backends(tmp_path, backend):
     cropped = layer.move(tf.constant(fine), moves)
     stored = tmp_path / "stored.npz"
     np.savez(stored, fine=fine, coarse=coarse, moves=np.stack(moves), cropped=cropped)
-    done = subprocess.run(
-        [sys.executable, "-c", textwrap.dedent(OTHER_BACKEND), backend, str(stored)],
-        env={**os.environ, "KERAS_BACKEND": backend},
-        cwd=Path(__file__).parents[2],
-        capture_output=True,
-        text=True,
-        timeout=300,
-        check=False,
-    )
-    assert done.stdout.strip() == "equal", done.stderr[-2000:]
+    assert run_program(OTHER_BACKEND, backend, stored, backend=backend) == "equal"

@@ -1,13 +1,10 @@
 """Our models on Keras's other backends: the same logits from the same weights."""
 
 import importlib.util
-import os
-import subprocess
-import sys
-from pathlib import Path
 
 import numpy as np
 import pytest
+from programs import run_program
 
 from bigearthnet_tf import models
 
@@ -57,13 +54,8 @@ def test_the_same_logits_on_another_backend(tmp_path, name, backend):
     images = rng.normal(size=(2, 3, 32, 32)).astype("float32")
     np.savez(tmp_path / "weights.npz", *model.get_weights())
     np.save(tmp_path / "images.npy", images)
-    files = ("weights.npz", "images.npy", "logits.npy")
-    subprocess.run(
-        [sys.executable, "-c", PROGRAM, name, *(str(tmp_path / f) for f in files)],
-        check=True,
-        env={**os.environ, "KERAS_BACKEND": backend},
-        cwd=Path(__file__).parents[2],
-    )
+    files = [tmp_path / f for f in ("weights.npz", "images.npy", "logits.npy")]
+    run_program(PROGRAM, name, *files, backend=backend)
     expected = model({"all": images}, training=False).numpy()
     logits = np.load(tmp_path / "logits.npy")
     scale = np.abs(expected).max()

@@ -2,16 +2,13 @@
 
 import importlib.util
 import math
-import os
 import random
-import subprocess
-import sys
-import textwrap
 
 import keras
 import numpy as np
 import pytest
 import tensorflow as tf
+from programs import run_program
 
 from bigearthnet_tf import models, registry
 from bigearthnet_tf.models import layers, zoo
@@ -256,12 +253,4 @@ def test_other_backends_give_the_same_logits(backend, tmp_path):
     model.save(tmp_path / "model.keras")
     np.savez(tmp_path / "data.npz", logits=model(batch()), **batch())
     paths = [str(tmp_path / "data.npz"), str(tmp_path / "model.keras")]
-    done = subprocess.run(
-        [sys.executable, "-c", textwrap.dedent(OTHER_BACKEND), backend, *paths],
-        env={**os.environ, "KERAS_BACKEND": backend},
-        capture_output=True,
-        text=True,
-        timeout=600,
-        check=False,
-    )
-    assert done.stdout.strip() == "equal", done.stderr[-2000:]
+    assert run_program(OTHER_BACKEND, backend, *paths, backend=backend) == "equal"

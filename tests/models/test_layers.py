@@ -1,14 +1,12 @@
 """Shared layers against their Keras parents, and initialisers against their bounds."""
 
 import json
-import subprocess
-import sys
-import textwrap
 
 import keras
 import numpy as np
 import pytest
 import tensorflow as tf
+from programs import run_program
 
 from bigearthnet_tf.models import layers
 
@@ -178,15 +176,7 @@ TWO_REPLICAS = """
 @pytest.fixture(scope="module")
 def replicated() -> dict:
     """What the layers do on two replicas; devices are fixed once TensorFlow runs."""
-    done = subprocess.run(
-        [sys.executable, "-c", textwrap.dedent(TWO_REPLICAS)],
-        capture_output=True,
-        text=True,
-        timeout=300,
-        check=False,
-    )
-    assert done.returncode == 0, done.stderr[-2000:]
-    return json.loads(done.stdout)
+    return json.loads(run_program(TWO_REPLICAS))
 
 
 @pytest.mark.parametrize("synchronized", [False, True])

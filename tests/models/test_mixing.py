@@ -1,11 +1,6 @@
 """Mixup and CutMix against loops over samples and pixels, given what was drawn."""
 
 import importlib.util
-import os
-import subprocess
-import sys
-import textwrap
-from pathlib import Path
 
 import keras
 import numpy as np
@@ -14,6 +9,7 @@ import scipy.stats
 import tensorflow as tf
 from hypothesis import given, settings
 from hypothesis import strategies as st
+from programs import run_program
 
 from bigearthnet_tf.models import mixing
 
@@ -317,15 +313,7 @@ TWO_REPLICAS = """
 
 
 def test_replicas_draw_their_own_numbers_and_keep_one_state():
-    # Devices are fixed once TensorFlow has started, hence the second process.
-    done = subprocess.run(
-        [sys.executable, "-c", textwrap.dedent(TWO_REPLICAS)],
-        capture_output=True,
-        text=True,
-        timeout=300,
-        check=False,
-    )
-    assert done.stdout.strip() == "replicas differ", done.stderr[-2000:]
+    assert run_program(TWO_REPLICAS) == "replicas differ"
 
 
 ON_JAX = """
@@ -357,13 +345,4 @@ ON_JAX = """
 def test_jax():
     if importlib.util.find_spec("jax") is None:
         pytest.skip("jax is not installed")
-    done = subprocess.run(
-        [sys.executable, "-c", textwrap.dedent(ON_JAX)],
-        env={**os.environ, "KERAS_BACKEND": "jax"},
-        cwd=Path(__file__).parents[2],
-        capture_output=True,
-        text=True,
-        timeout=300,
-        check=False,
-    )
-    assert done.stdout.strip() == "mixed", done.stderr[-2000:]
+    assert run_program(ON_JAX, backend="jax") == "mixed"

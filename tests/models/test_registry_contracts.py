@@ -1,14 +1,11 @@
 """What may be relied on with every architecture, chosen from the registry by a rule."""
 
-import subprocess
-import sys
-from pathlib import Path
-
 import keras
 import networks
 import numpy as np
 import pytest
 import tensorflow as tf
+from programs import run_program
 
 from bigearthnet_tf import models
 from bigearthnet_tf.models import preprocessing
@@ -198,10 +195,4 @@ def test_the_registry_builds_nothing_when_imported():
         "found = [x for x in gc.get_objects() if isinstance(x, keras.layers.Layer)]\n"
         "print(len(found), 'keras_hub' in sys.modules)"
     )
-    done = subprocess.run(
-        [sys.executable, "-c", code],
-        cwd=Path(__file__).parents[2],
-        capture_output=True,
-        text=True,
-    )
-    assert done.stdout.split() == ["0", "False"], done.stderr
+    assert run_program(code).split() == ["0", "False"]

@@ -1,12 +1,10 @@
 """Averages, spared variables and clipping where two replicas share the work."""
 
 import json
-import subprocess
-import sys
-import textwrap
 
 import numpy as np
 import pytest
+from programs import run_program
 
 MOMENTUM, DECAY, RATE, STEPS = 0.8, 0.5, 0.1, 7
 START = {"kernel": [[1.0, -2.0], [0.5, 3.0]], "bias": [0.7, -0.3]}
@@ -77,16 +75,7 @@ TWO_REPLICAS = """
 def courses() -> dict:
     """The weights and averages after every step; devices are fixed once a process."""
     facts = {"momentum": MOMENTUM, "decay": DECAY, "rate": RATE, "steps": STEPS}
-    code = textwrap.dedent(TWO_REPLICAS)
-    done = subprocess.run(
-        [sys.executable, "-c", code, json.dumps(START), json.dumps(facts)],
-        capture_output=True,
-        text=True,
-        timeout=300,
-        check=False,
-    )
-    assert done.returncode == 0, done.stderr[-2000:]
-    return json.loads(done.stdout)
+    return json.loads(run_program(TWO_REPLICAS, json.dumps(START), json.dumps(facts)))
 
 
 def of_variable(course, what, index):

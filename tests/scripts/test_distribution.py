@@ -116,7 +116,8 @@ def test_batch_norm_of_each_replica_is_continued_exactly(
     def train(name, epochs):
         config = write_config(
             records, devices="cpu:2", image_size=32, synchronize_batch_norm=False,
-            validate_per_iteration=1, nb_epoch=epochs, out_dir=str(tmp_path / name),
+            log_per_iteration=1, validate_per_iteration=1, nb_epoch=epochs,
+            out_dir=str(tmp_path / name),
         )  # fmt: skip
         finish(start(config))
 
