@@ -14,6 +14,7 @@ COMMANDS = {
     "split": "divide patches into splits, with a report",
     "statistics": "measure means, deviations and percentiles of the bands",
     "inspect": "list, verify, print and draw records",
+    "embed": "write the features of a run for patches",
     "export": "write the weights of a run for other tools",
     "plot": "draw the course of runs",
     "models": "list the architectures",

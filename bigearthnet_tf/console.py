@@ -132,7 +132,7 @@ def run(main: Callable[[], None]) -> NoReturn:
     logging.basicConfig(
         format="%(message)s", level=logging.INFO, stream=sys.stdout, force=True
     )
-    for talkative in ("absl", "tensorflow", "rasterio", "matplotlib"):
+    for talkative in ("absl", "tensorflow", "rasterio", "matplotlib", "faiss"):
         logging.getLogger(talkative).setLevel(logging.ERROR)
     try:
         main()

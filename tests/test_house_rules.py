@@ -50,8 +50,10 @@ ALLOWED = {
     | {
         "tasks",
         "training",
+        "retrieval",
     },
 }
+ALLOWED["retrieval"] = ALLOWED["evaluation"] - {"retrieval"}
 ALLOWED["serving"] = ALLOWED["evaluation"] | {"evaluation"}
 ALLOWED["commands"] = set(ALLOWED) | {""}
 ALLOWED["cli"] = ALLOWED["scripts"] = set(ALLOWED)

@@ -10,6 +10,7 @@ from typing import Any
 import pydantic
 
 from bigearthnet_tf import files, registry
+from bigearthnet_tf.config import older_yaml
 from bigearthnet_tf.config.keys import Config
 
 
@@ -17,7 +18,7 @@ def load(path: Path | str, overrides: Iterable[str] = ()) -> Config:
     """Reads a config over the `base.json` beside it, then applies overrides.
 
     Args:
-        path: the JSON file.
+        path: the JSON file, or a YAML file of the older retrieval system.
         overrides: `key=value` strings; a value is JSON where it parses as such
             (`64`, `true`, `["a"]`), a plain string otherwise.
 
@@ -27,11 +28,16 @@ def load(path: Path | str, overrides: Iterable[str] = ()) -> Config:
             is named), a wrong type, an impossible value, or a bad override.
     """
     path = Path(path)
+    content: dict[str, Any]
     if not path.is_file():
         raise FileNotFoundError(
             f"{path}: no such config; expected a file such as configs/resnet50.json"
         )
-    content: dict[str, Any] = {}
+    if path.suffix in (".yaml", ".yml"):
+        content = older_yaml.read(path)
+        content |= dict(_parse_override(text) for text in overrides)
+        return from_dict(content, where=str(path))
+    content = {}
     base = path.with_name("base.json")
     for source in dict.fromkeys([base, path]):
         if source.is_file():

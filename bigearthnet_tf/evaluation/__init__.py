@@ -6,12 +6,13 @@ from pathlib import Path
 
 import keras
 
-from bigearthnet_tf.evaluation import classification
+from bigearthnet_tf.evaluation import classification, retrieval
 from bigearthnet_tf.registry import Registry
 from bigearthnet_tf.training.session import Session
 
 EVALUATORS: Registry = Registry("evaluator")
 EVALUATORS.add("classification", classification.evaluate)
+EVALUATORS.add("contrastive", retrieval.evaluate)
 
 
 def evaluate(

@@ -30,6 +30,8 @@ MAIN_METRICS = (
     "micro_average_precision",
     "macro_f1_score_class_avg",
     "micro_f1_score",
+    "s1_s2_map@10",
+    "s2_s1_map@10",
 )
 COLOURS = (*pictures.OKABE_ITO[:-1], pictures.INK)
 # Lengths of strokes and gaps in widths of the line. Their number and that of the
@@ -194,7 +196,7 @@ def choose_metrics(runs: Sequence[Run], asked: Sequence[str] = ()) -> list[str]:
             )
     if asked:
         return list(dict.fromkeys(asked))
-    monitors = [str(run.config.get("monitor")) for run in runs]
+    monitors = [run.config.get("monitor") or "" for run in runs]
     wanted = dict.fromkeys([*MAIN_METRICS, *monitors])
     return [name for name in wanted if name in known]
 

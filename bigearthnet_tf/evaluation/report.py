@@ -12,6 +12,7 @@ import html
 import re
 from collections.abc import Mapping, Sequence
 from pathlib import Path
+from types import MappingProxyType
 from typing import Any
 
 import numpy as np
@@ -68,6 +69,8 @@ def write_report(
     baselines: Mapping[str, Mapping[str, float]] | None = None,
     figures: Sequence[tuple[str, plots.Figure]] = (),
     config: Mapping[str, Any] | None = None,
+    headlines: Mapping[str, str] = MappingProxyType(_HEADLINES),
+    more: Sequence[str] = (),
 ) -> None:
     """Writes the page of a run, atomically. Sections without content are left out.
 
@@ -82,18 +85,21 @@ def write_report(
         baselines: name of each baseline to its metrics, shown beside the model's.
         figures: pairs of caption and picture.
         config: the resolved config.
+        headlines: keys of the first table, and their words; others are left out.
+        more: finished sections that come after the figures.
 
     Raises:
         OSError: the file can't be written.
     """
     columns = {"model": metrics, **(baselines or {})}
-    headlines = {key: text for key, text in _HEADLINES.items() if key in metrics}
+    shown = {key: text for key, text in headlines.items() if key in metrics}
     every = {key: key for column in columns.values() for key in column}
     sections = [
         page.definitions(run),
-        page.section("Results", _comparison(headlines, columns, ".4f")),
+        page.section("Results", _comparison(shown, columns, ".4f")),
         page.section("Labels", _label_table(per_class)),
         page.section("Figures", "".join(_figure(*pair) for pair in figures)),
+        *more,
         page.folded("All measures", _comparison(every, columns, ".6g")),
         page.folded("Config", _settings(config or {})),
     ]

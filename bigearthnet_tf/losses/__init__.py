@@ -1,5 +1,6 @@
 """Losses by name, and what is added to them."""
 
+from bigearthnet_tf.losses.contrastive import nt_xent
 from bigearthnet_tf.losses.multi_label import (
     LOSSES,
     Loss,
@@ -15,5 +16,6 @@ __all__ = [
     "Options",
     "build_loss",
     "l2_penalty",
+    "nt_xent",
     "positive_weights",
 ]

@@ -84,47 +84,98 @@ def assemble(
     if drop_path_rate:
         options["drop_path_rate"] = drop_path_rate
     entry.check_options(options)
-    _check(num_labels, groups, band_order, mean, std)
+    check(num_labels, groups, band_order, mean, std)
     if any(units < 1 for units in head_dims):
         raise ValueError(f"expected units of at least 1, got head_dims={head_dims}")
 
-    with _seeded(seed):
-        inputs = {
-            group.name: keras.Input(
-                (len(group.bands), group.pixels, group.pixels),
-                dtype=group.dtype,
-                name=group.name,
-            )
-            for group in groups
-        }
-        planes = [_standardize(inputs[g.name], g, mean, std) for g in groups]
+    with seeded(seed):
+        inputs = make_inputs(groups)
         if entry.inputs == "stacked":
-            planes = [
-                preprocessing.Resample(
-                    image_size, interpolation, name=f"preprocessing_resample_{g.name}"
-                )(x)
-                for x, g in zip(planes, groups, strict=True)
-            ]
-            x = _stack(planes, groups, band_order, "preprocessing_stack")
-            x = _augment(x, augmentation, augmentation_options)
+            x = stack_bands(
+                inputs, groups, band_order, mean, std, image_size, interpolation
+            )
+            x = augment(x, augmentation, augmentation_options)
         else:
+            planes = [_standardize(inputs[g.name], g, mean, std) for g in groups]
             by_pixels = _stack_by_resolution(planes, groups, band_order)
             planes = list(by_pixels.values())
-            changed = _augment(planes, augmentation, augmentation_options)
+            changed = augment(planes, augmentation, augmentation_options)
             x = dict(zip(by_pixels, changed, strict=True))
-        x = _build(entry, x, options)
-        x = keras.layers.Identity(name="features")(x)
-        x = _hidden_layers(x, head_dims, drop_rate)
-        if drop_rate:
-            x = layers.Dropout(drop_rate, name=f"{published.HEAD}_dropout")(x)
-        head = entry.head(x.shape[-1])
-        logits = keras.layers.Dense(
-            num_labels, dtype="float32", name=published.HEAD, **head
+        x = build_features(entry, x, options)
+        logits = add_head(entry, x, num_labels, head_dims, drop_rate)
+        return keras.Model(inputs, logits, name=entry.keras_name)
+
+
+def add_head(
+    entry: zoo.ModelEntry,
+    x: Any,
+    num_labels: int,
+    head_dims: Sequence[int],
+    drop_rate: float,
+) -> Any:
+    """Maps features to logits (batch, num_labels), float32.
+
+    Args:
+        entry: whose last layer is initialised as its publishers do.
+        x: (batch, features).
+        num_labels: number of logits.
+        head_dims: as for `assemble`.
+        drop_rate: likewise.
+    """
+    x = keras.layers.Identity(name="features")(x)
+    x = _hidden_layers(x, head_dims, drop_rate)
+    if drop_rate:
+        x = layers.Dropout(drop_rate, name=f"{published.HEAD}_dropout")(x)
+    head = entry.head(x.shape[-1])
+    return keras.layers.Dense(num_labels, dtype="float32", name=published.HEAD, **head)(
+        x
+    )
+
+
+def make_inputs(groups: Sequence[BandGroup]) -> dict[str, Any]:
+    """Returns the inputs of a model, by the names of the groups."""
+    return {
+        group.name: keras.Input(
+            (len(group.bands), group.pixels, group.pixels),
+            dtype=group.dtype,
+            name=group.name,
         )
-        return keras.Model(inputs, logits(x), name=entry.keras_name)
+        for group in groups
+    }
 
 
-def _build(entry: zoo.ModelEntry, x: Any, options: dict[str, Any]) -> Any:
+def stack_bands(
+    inputs: Mapping[str, Any],
+    groups: Sequence[BandGroup],
+    band_order: Sequence[str],
+    mean: Mapping[str, float],
+    std: Mapping[str, float],
+    image_size: int,
+    interpolation: str,
+    suffix: str = "",
+) -> Any:
+    """Maps band groups to standardised images (batch, pixels, pixels, bands).
+
+    Args:
+        inputs: of `make_inputs`.
+        groups: those that are stacked.
+        band_order: of their bands.
+        mean: as for `assemble`, as are the next three.
+        std: standard deviations.
+        image_size: pixels a side.
+        interpolation: kernel.
+        suffix: of the stacking layer's name.
+    """
+    planes = [
+        preprocessing.Resample(
+            image_size, interpolation, name=f"preprocessing_resample_{g.name}"
+        )(_standardize(inputs[g.name], g, mean, std))
+        for g in groups
+    ]
+    return _stack(planes, groups, band_order, f"preprocessing_stack{suffix}")
+
+
+def build_features(entry: zoo.ModelEntry, x: Any, options: dict[str, Any]) -> Any:
     """Builds an architecture; a map that shrinks to nothing is said in our words."""
     try:
         return entry.build(x, **options)
@@ -137,7 +188,7 @@ def _build(entry: zoo.ModelEntry, x: Any, options: dict[str, Any]) -> Any:
 
 
 @contextmanager
-def _seeded(seed: int) -> Iterator[None]:
+def seeded(seed: int) -> Iterator[None]:
     """Makes everything random that is built inside a function of `seed`.
 
     Keras layers, initialisers and seed generators without a seed of their own draw
@@ -152,7 +203,7 @@ def _seeded(seed: int) -> Iterator[None]:
         random.setstate(state)
 
 
-def _check(
+def check(
     num_labels: int,
     groups: Sequence[BandGroup],
     band_order: Sequence[str],
@@ -228,15 +279,25 @@ def _hidden_layers(x: Any, dims: Sequence[int], drop_rate: float) -> Any:
     return x
 
 
-def _augment(
-    x: Any, names: Sequence[str], options: Mapping[str, Mapping[str, Any]]
+def augment(
+    x: Any,
+    names: Sequence[str],
+    options: Mapping[str, Mapping[str, Any]],
+    suffix: str = "",
 ) -> Any:
-    """Applies augmentations; all tensors of a list get the same ones."""
+    """Applies augmentations; all tensors of a list get the same ones.
+
+    Args:
+        x: images, or a list of them.
+        names: of the augmentations.
+        options: of their layers, by name.
+        suffix: of the layers' names.
+    """
     if len(set(names)) != len(names):
         raise ValueError(f"expected each augmentation once, got {list(names)}")
     for name in (*names, *options):
         augmentations.AUGMENTATIONS.resolve(name)
     for name in names:
         layer = augmentations.AUGMENTATIONS.get(name)
-        x = layer(name=f"augmentation_{name}", **options.get(name, {}))(x)
+        x = layer(name=f"augmentation_{name}{suffix}", **options.get(name, {}))(x)
     return x

@@ -104,10 +104,25 @@ def read_names(source: RecordSource) -> list[str]:
     feature = source.form.name_s2 or source.form.name_s1
     if feature is None:
         return [f"record {i}" for i in range(source.num_records)]
-    spec = {feature: tf.io.FixedLenFeature((), tf.string)}
+    return _read_texts(source, [feature])[feature]
+
+
+def read_partner_names(source: RecordSource) -> list[str]:
+    """Returns the Sentinel-1 names of all records, empty where they have none."""
+    feature = source.form.name_s1
+    if feature is None:
+        return [""] * source.num_records
+    return _read_texts(source, [feature])[feature]
+
+
+def _read_texts(source: RecordSource, features: Sequence[str]) -> dict[str, list[str]]:
+    spec = {name: tf.io.FixedLenFeature((), tf.string, "") for name in features}
     dataset = tf.data.TFRecordDataset(list(source.files)).batch(1024)
-    dataset = dataset.map(lambda batch: tf.io.parse_example(batch, spec)[feature])
-    return [name.decode() for batch in dataset for name in batch.numpy()]
+    found: dict[str, list[str]] = {name: [] for name in features}
+    for batch in dataset.map(lambda rows: tf.io.parse_example(rows, spec)):
+        for name, texts in batch.items():
+            found[name] += [text.decode() for text in texts.numpy()]
+    return found
 
 
 def count_labels(source: RecordSource, label_type: str) -> NDArray[np.int64]:

@@ -1,6 +1,6 @@
 """What a run learns: where data and models meet."""
 
-from bigearthnet_tf.tasks import classification
+from bigearthnet_tf.tasks import classification, contrastive
 from bigearthnet_tf.tasks.base import TASKS, Task
 
-__all__ = ["TASKS", "Task", "classification"]
+__all__ = ["TASKS", "Task", "classification", "contrastive"]

@@ -15,7 +15,7 @@ from bigearthnet_tf import models
 from bigearthnet_tf.archive import bands as band_facts
 from bigearthnet_tf.archive import statistics as band_statistics
 from bigearthnet_tf.config import Config
-from bigearthnet_tf.models import build
+from bigearthnet_tf.models import build, two_branch
 
 
 def model_bands(name: str, bands: str | Sequence[str] | None) -> tuple[str, ...]:
@@ -40,6 +40,88 @@ def augmentation_options(config: Config) -> dict[str, dict[str, float]]:
         "band_drop": {"rate": config.band_drop_rate},
         "noise": {"deviation": config.noise_deviation},
     }
+
+
+def describe_pair(config: Config) -> dict[str, Any]:
+    """Returns what of two encoders a checkpoint must agree on with its model.
+
+    Nothing for a single one, so that checkpoints of those stay as they are.
+    """
+    if config.encoders == "single":
+        return {}
+    keys = [
+        "encoders",
+        "out_channels",
+        "projection_dim",
+        "projection_hidden_dims",
+        "projection_activation",
+    ]
+    # What is learnt from pairs has no layer in which the projections meet.
+    keys += ["learn_temperature"] if config.task == "contrastive" else ["fusion"]
+    return {key: getattr(config, key) for key in keys}
+
+
+def build_configured(
+    config: Config,
+    name: str,
+    num_labels: int,
+    bands: Sequence[str],
+    statistics: str | Mapping[str, Any],
+) -> keras.Model:
+    """Builds the model that a config describes.
+
+    Args:
+        config: of the run: what is learnt, the encoders, the options of all layers.
+        name: architecture.
+        num_labels: of a classification.
+        bands: in the order that the model sees them.
+        statistics: as for `build_model`.
+
+    Returns:
+        A classification gives logits (batch, num_labels), a contrastive model
+        `h_s1`, `h_s2`, `p_s1`, `p_s2`, each (batch, dimensions), all float32.
+
+    Raises:
+        ValueError: as for `build_model`, or a sensor is missing for two encoders.
+    """
+    front: dict[str, Any] = {
+        "image_size": config.image_size,
+        "interpolation": config.interpolation,
+        "augmentation": tuple(config.augmentation),
+        "augmentation_options": augmentation_options(config),
+        "drop_path_rate": config.drop_path_rate,
+        "seed": config.seed,
+    }
+    head: dict[str, Any] = {
+        "drop_rate": config.drop_rate,
+        "head_dims": config.head_dims,
+    }
+    if config.encoders == "single":
+        return build_model(
+            name, num_labels, bands, statistics=statistics, **front, **head
+        )
+    pair: dict[str, Any] = {
+        "encoders": config.encoders,
+        "out_channels": config.out_channels,
+        "projection_dim": config.projection_dim,
+        "projection_hidden_dims": config.projection_hidden_dims,
+        "projection_activation": config.projection_activation,
+        "pair_augmentation": config.pair_augmentation,
+    }
+    names = model_bands(name, bands)
+    facts = band_statistics.band_statistics(statistics)
+    pair |= {
+        "groups": _groups(names),
+        "band_order": names,
+        "mean": facts.mean,
+        "std": facts.std,
+    }
+    if config.task == "contrastive":
+        learnt = config.temperature if config.learn_temperature else None
+        return two_branch.build_two_branch(name, **front, **pair, temperature=learnt)
+    return two_branch.build_two_branch_classifier(
+        name, num_labels=num_labels, fusion=config.fusion, **front, **pair, **head
+    )
 
 
 def build_model(
@@ -72,15 +154,18 @@ def build_model(
     """
     names = model_bands(name, bands)
     facts = band_statistics.band_statistics(statistics)
-    groups = [
+    return build.assemble(
+        name, num_labels, _groups(names), names, facts.mean, facts.std, **options
+    )
+
+
+def _groups(bands: Sequence[str]) -> list[build.BandGroup]:
+    return [
         build.BandGroup(
             name=group,
             bands=members,
             pixels=band_facts.BANDS[members[0]].pixels,
             dtype=band_facts.BANDS[members[0]].dtype,
         )
-        for group, members in band_facts.group_bands(names).items()
+        for group, members in band_facts.group_bands(bands).items()
     ]
-    return build.assemble(
-        name, num_labels, groups, names, facts.mean, facts.std, **options
-    )

@@ -29,6 +29,15 @@ class Task(Protocol):
     random_state: list[keras.Variable]
     """States of random generators beside the model's, once the model is built."""
 
+    default_monitor: str
+    """Validation metric that decides which checkpoint is best, unless one is named."""
+
+    loss_name: str
+    """What logs call the training loss; a validation metric has the same name."""
+
+    needs_whole_batch: bool
+    """Whether the loss of an example depends on the others of the batch."""
+
     def num_records(self, split: str) -> int:
         """Returns the number of records of `train`, `val` or `test`; 0 for none."""
 
@@ -71,6 +80,13 @@ class Task(Protocol):
 
     def histograms(self, outputs: dict[str, np.ndarray]) -> dict[str, np.ndarray]:
         """Returns values of a validation whose distribution tells something."""
+
+    def embedder(self, model: keras.Model) -> keras.Model:
+        """Returns a model from band groups to features by name, (batch, dimensions).
+
+        `h_` is for what an encoder gives, `p_` for projections; `s1`, `s2` or `fused`
+        tells what they are of.
+        """
 
     def summary(self) -> list[str]:
         """Returns lines for the user: model, labels, data."""

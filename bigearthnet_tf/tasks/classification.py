@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import functools
-import logging
 from typing import Any
 
 import keras
@@ -12,23 +11,16 @@ import tensorflow as tf
 from matplotlib.figure import Figure
 
 from bigearthnet_tf import losses, metrics, models
-from bigearthnet_tf.archive import labels as label_facts
 from bigearthnet_tf.archive import statistics as band_statistics
 from bigearthnet_tf.config import Config
-from bigearthnet_tf.data import cache, pipeline
+from bigearthnet_tf.data import pipeline
 from bigearthnet_tf.models import mixing
 from bigearthnet_tf.records import reader
-from bigearthnet_tf.tasks import assembly, base, pictures
-
-logger = logging.getLogger(__name__)
-
-MODALITY_BANDS = {"S1": "s1", "S2": "s2", "MM": "all"}
-
-Batch = tuple[dict[str, tf.Tensor], tf.Tensor, tf.Tensor]
+from bigearthnet_tf.tasks import assembly, base, patches, pictures
 
 
 @base.TASKS.register("classification")
-class Classification:
+class Classification(patches.PatchTask):
     """Learns which labels a patch has.
 
     Args:
@@ -38,21 +30,13 @@ class Classification:
         ValueError: unknown model, band, loss or label type.
     """
 
+    default_monitor = "macro_average_precision"
+    needs_whole_batch = False
+
     def __init__(self, config: Config) -> None:
-        self.config = config
-        self.model_name = models.get_model(config.model_name).name
-        own_bands = models.get_model(config.model_name).bands
-        self.bands = assembly.model_bands(
-            config.model_name,
-            own_bands or MODALITY_BANDS[config.modality]
-            if config.bands is None
-            else config.bands,
-        )
-        self.label_type = label_facts.canonical_label_type(config.label_type)
-        self.labels = label_facts.label_names(self.label_type)
+        super().__init__(config)
+        self.loss_name = f"{config.loss}_loss"
         self._mixing: mixing.Mixing | None = None
-        # Variables beside the model's that a checkpoint must hold.
-        self.random_state: list[keras.Variable] = []
         # Labels are smoothed for training alone, so that the losses of validations and
         # evaluations are those of the records.
         self._loss = self._build_loss(label_smoothing=0.0)
@@ -81,112 +65,14 @@ class Classification:
             counts = reader.count_labels(source, self.label_type)
         return losses.positive_weights(counts, source.num_records)
 
-    def source(self, split: str) -> reader.RecordSource:
-        """Returns the opened records of `train`, `val` or `test`.
-
-        Raises:
-            FileNotFoundError: no such files.
-            ValueError: the config names none, or they can't be read, or lack what the
-                config asks for.
-        """
-        source = self._find(split)
-        if source is None:
-            key = {"train": "tr", "val": "val", "test": "test"}[split]
-            raise ValueError(
-                f"{key}_tf_record_files is empty; name the {split} shards there"
-            )
-        return source
-
-    @functools.lru_cache(maxsize=3)  # noqa: B019 - one task lives as long as the run
-    def _find(self, split: str) -> reader.RecordSource | None:
-        patterns, expected = {
-            "train": (self.config.tr_tf_record_files, self.config.training_size),
-            "val": (self.config.val_tf_record_files, self.config.val_size),
-            "test": (self.config.test_tf_record_files, self.config.test_size),
-        }[split]
-        if not patterns:
-            return None
-        source = reader.open_records(patterns)
-        reader.parser(source, self.bands, self.label_type)
-        if expected not in (None, source.num_records):
-            logger.warning(
-                "%s: the config expects %d records, the files hold %d; going on with "
-                "the files",
-                split,
-                expected,
-                source.num_records,
-            )
-        return source
-
-    def num_records(self, split: str) -> int:
-        """Returns the number of records of a split; 0 for none."""
-        source = self._find(split)
-        return source.num_records if source else 0
-
-    @functools.cached_property
-    def statistics(self) -> str:
-        """Name of the statistics to standardise with."""
-        if self.config.statistics:
-            return self.config.statistics
-        source = self._find("train") or self._find("test")
-        return band_statistics.default_statistics(
-            source.archive_version if source else "v2",
-            self.config.interpolation,
-            self.config.image_size,
-        )
-
-    def training_data(
-        self, start_iteration: int, share: pipeline.Share = pipeline.WHOLE
-    ) -> tf.data.Dataset:
-        """Returns endless shuffled batches of (groups, labels, weights of one)."""
-        config = self.config
-        return pipeline.batches(
-            cache.keep(self.source("train"), config.cache),
-            config.batch_size,
-            self.bands,
-            self.label_type,
-            shuffle_buffer_size=config.shuffle_buffer_size,
-            seed=config.seed,
-            repeat=True,
-            drop_remainder=True,
-            start_iteration=start_iteration,
-            share=share,
-        )
-
-    def scoring_data(
-        self, split: str, share: pipeline.Share = pipeline.WHOLE
-    ) -> tf.data.Dataset:
-        """Returns a split once as (groups, labels, weights), the last batch padded."""
-        # The test split is read once, which copying would be too.
-        where = self.config.cache if split == "val" else ""
-        return pipeline.batches(
-            cache.keep(self.source(split), where),
-            self.config.batch_size,
-            self.bands,
-            self.label_type,
-            pad=True,
-            share=share,
-        )
-
     def build_model(self) -> keras.Model:
         """Builds the architecture with its preprocessing and head, and the mixing.
 
         In the scope of the strategy, as the model's variables need it.
         """
         config = self.config
-        model = assembly.build_model(
-            self.model_name,
-            len(self.labels),
-            self.bands,
-            statistics=self.statistics,
-            image_size=config.image_size,
-            interpolation=config.interpolation,
-            augmentation=tuple(config.augmentation),
-            augmentation_options=assembly.augmentation_options(config),
-            drop_rate=config.drop_rate,
-            drop_path_rate=config.drop_path_rate,
-            head_dims=config.head_dims,
-            seed=config.seed,
+        model = assembly.build_configured(
+            config, self.model_name, len(self.labels), self.bands, self.statistics
         )
         if config.mixup_alpha or config.cutmix_alpha:
             self._mixing = mixing.Mixing(
@@ -221,7 +107,7 @@ class Classification:
         """Returns the loss and every metric of a split."""
         report = metrics.multi_label_report(outputs["labels"], outputs["scores"])
         loss = float(outputs["losses"].astype(np.float64).mean())
-        return {f"{self.config.loss}_loss": loss, **report}
+        return {self.loss_name: loss, **report}
 
     def per_class(self, metrics: dict[str, float]) -> dict[str, dict[str, float]]:
         """Returns average precision and F1 of a split, each by the labels' names."""
@@ -280,6 +166,25 @@ class Classification:
         outputs = {"labels": np.eye(2, count), "scores": np.eye(2, count)}
         return list(self.metrics({**outputs, "losses": np.zeros(2)}))
 
+    def embedder(self, model: keras.Model) -> keras.Model:
+        """Returns a model from band groups to what is before the head, by name.
+
+        Of one encoder `h_s1`, `h_s2` or, for bands of both sensors, `h_fused`; of two
+        `h_s1`, `h_s2` and their projections `p_s1`, `p_s2`.
+        """
+        if self.config.encoders != "single":
+            names = {f"h_{s}": f"h_{s}" for s in ("s1", "s2")}
+            names |= {f"p_{s}": f"projection_{s}" for s in ("s1", "s2")}
+        else:
+            sensors = {name[:2] for name in model.input}
+            kind = "fused" if len(sensors) > 1 else next(iter(sensors))
+            names = {f"h_{kind}": "features"}
+        found = {
+            name: keras.ops.cast(model.get_layer(layer).output, "float32")
+            for name, layer in names.items()
+        }
+        return keras.Model(model.input, found)
+
     def summary(self) -> list[str]:
         """Returns lines for the user: model, labels, data."""
         records = ", ".join(
@@ -304,4 +209,5 @@ class Classification:
             "statistics": band_statistics.lasting_name(self.statistics, self.bands),
             "interpolation": self.config.interpolation,
             "image_size": self.config.image_size,
+            **assembly.describe_pair(self.config),
         }

@@ -178,19 +178,12 @@ def restore_run(name: str, which: str) -> tuple[keras.Model, Path, Meaning]:
         path = checkpoints.CheckpointFolder(path / "checkpoints", {}).find(which)
     meaning = files.read_checked(path / "description.json", Meaning)
     config = meaning.config
-    model = assembly.build_model(
+    model = assembly.build_configured(
+        config,
         meaning.model_name,
         len(meaning.labels),
         meaning.bands,
-        statistics=meaning.statistics,
-        image_size=meaning.image_size,
-        interpolation=meaning.interpolation,
-        augmentation=tuple(config.augmentation),
-        augmentation_options=assembly.augmentation_options(config),
-        drop_rate=config.drop_rate,
-        drop_path_rate=config.drop_path_rate,
-        head_dims=config.head_dims,
-        seed=config.seed,
+        meaning.statistics,
     )
     checkpoints.CheckpointFolder(path.parent, {}).restore(State(model), path)
     return model, path, meaning

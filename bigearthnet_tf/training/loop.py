@@ -80,8 +80,9 @@ class Trainer:
             config=config,
             has_validation=task.num_records("val") > 0,
         )
+        self.monitor = config.monitor or task.default_monitor
         self.stopping = stopping.EarlyStopping(
-            config.early_stopping_metric or config.monitor,
+            config.early_stopping_metric or self.monitor,
             config.early_stopping_patience,
             config.early_stopping_min_delta,
         )
@@ -102,7 +103,7 @@ class Trainer:
             return
         known = self.task.metric_names()
         for key, name in (
-            ("monitor", self.config.monitor),
+            ("monitor", self.monitor),
             ("early_stopping_metric", self.stopping.metric),
         ):
             if name not in known:
@@ -309,7 +310,7 @@ class Trainer:
         rate = self._optimizer.learning_rate
         norm = tf.linalg.global_norm([v.value for v in model.trainable_variables])
         scalars = {
-            f"{self.config.loss}_loss": loss,
+            self.task.loss_name: loss,
             "learning_rate": float(keras.ops.convert_to_numpy(rate)),
             "gradient_norm": gradient_norm,
             "weight_norm": float(norm),
@@ -331,7 +332,7 @@ class Trainer:
         except scoring.Stopped:
             self._validation_due = True
             self._leave(iteration)
-        monitor = self.config.monitor
+        monitor = self.monitor
         value = metrics[monitor]
         console.say(bar, f"iteration {iteration}: validation {monitor} {value:.4f}")
         self.stopping = self.stopping.after(metrics[self.stopping.metric])
@@ -341,7 +342,7 @@ class Trainer:
 
     def _is_best(self, value: float) -> bool:
         best = self._best
-        if best is None or best.metric != self.config.monitor:
+        if best is None or best.metric != self.monitor:
             return True
         return stopping.is_better(best.metric, value, best.value)
 

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable, Iterator
+
 import keras
 import numpy as np
 import tensorflow as tf
@@ -26,6 +28,7 @@ class Scorer:
         model: built in the scope of the strategy.
         strategy: over whose replicas each batch is divided.
         processes: that share the batches.
+        outputs: of the model for a batch, with `weight`; None: those of the task.
     """
 
     def __init__(
@@ -34,6 +37,7 @@ class Scorer:
         model: keras.Model,
         strategy: tf.distribute.Strategy,
         processes: Cluster = Cluster(),  # noqa: B008 - immutable
+        outputs: Callable[[keras.Model, Batch], dict[str, tf.Tensor]] | None = None,
     ) -> None:
         self.task = task
         self.strategy = strategy
@@ -41,7 +45,7 @@ class Scorer:
         self._share = Share(processes.index, processes.size, replicas)
 
         def step(batch: Batch) -> dict[str, tf.Tensor]:
-            return task.outputs(model, batch)
+            return (outputs or task.outputs)(model, batch)
 
         @tf.function
         def gathered_step(batch: Batch) -> dict[str, tf.Tensor]:
@@ -75,6 +79,17 @@ class Scorer:
         Raises:
             Stopped: a signal came.
         """
+        parts = list(self.stream(split, batch_size, max_batches, interruption))
+        return {key: np.concatenate([p[key] for p in parts]) for key in parts[0]}
+
+    def stream(
+        self,
+        split: str,
+        batch_size: int,
+        max_batches: int | None = None,
+        interruption: Interruption | None = None,
+    ) -> Iterator[dict[str, np.ndarray]]:
+        """Yields what `score` returns batch by batch; arguments as there."""
         total = -(-self.task.num_records(split) // batch_size)
         if max_batches is not None:
             total = min(total, max_batches)
@@ -83,18 +98,15 @@ class Scorer:
                 total * self._share.replicas
             )
         )
-        parts: list[dict[str, np.ndarray]] = []
         name = f"scoring {split}"
         bar = console.progress(
             total=total, desc=name, unit="batch", leave=False, disable=None
         )
         with bar, base.reading(split):
             for batch in batches:
-                outputs = self._step(batch)
-                parts.append({key: part.numpy() for key, part in outputs.items()})
+                outputs = {k: v.numpy() for k, v in self._step(batch).items()}
+                present = outputs.pop("weight") > 0
+                yield {key: values[present] for key, values in outputs.items()}
                 bar.update()
                 if interruption and self._share.workers == 1:
                     raise Stopped
-        whole = {key: np.concatenate([p[key] for p in parts]) for key in parts[0]}
-        present = whole.pop("weight") > 0
-        return {key: values[present] for key, values in whole.items()}

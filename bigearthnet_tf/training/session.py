@@ -62,7 +62,7 @@ def describe(session: Session, say: Callable[[str], None]) -> None:
     )
     if session.processes.size > 1:
         say(f"together {', '.join(session.processes.addresses)}")
-    compiled = strategy.compiles(config, session.strategy)
+    compiled = _compiles(session)
     say(
         f"steps    {config.precision}, {'with' if compiled else 'without'} XLA"
         f"{', deterministic' if config.deterministic else ''}"
@@ -146,14 +146,18 @@ def train(
             session.processes,
             profile,
         )
-        trainer.start(
-            model, optimizer, strategy.compiles(session.config, session.strategy)
-        )
+        trainer.start(model, optimizer, _compiles(session))
         if session.processes.is_chief:
             # Only a run that can begin leaves its config in the folder.
             runs.open_run(out_dir, session.config)
             held.enter_context(emissions.track(out_dir, session.config))
         return trainer.train()
+
+
+def _compiles(session: Session) -> bool:
+    return strategy.compiles(
+        session.config, session.strategy, session.task.needs_whole_batch
+    )
 
 
 def load_trained(

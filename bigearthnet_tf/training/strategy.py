@@ -60,13 +60,26 @@ def open_strategy(
     return tf.distribute.MirroredStrategy(names)
 
 
-def compiles(config: Config, strategy: tf.distribute.Strategy) -> bool:
+def compiles(
+    config: Config, strategy: tf.distribute.Strategy, needs_whole_batch: bool = False
+) -> bool:
     """Tells whether the steps are compiled with XLA.
+
+    Args:
+        config: of the run.
+        strategy: the devices.
+        needs_whole_batch: whether the loss of an example depends on all of the batch.
 
     Raises:
         ValueError: the config asks for it where it can't be done.
     """
-    together = strategy.num_replicas_in_sync > 1 and config.synchronize_batch_norm
+    several = strategy.num_replicas_in_sync > 1
+    together = several and (config.synchronize_batch_norm or needs_whole_batch)
+    if config.xla and several and needs_whole_batch:
+        raise ValueError(
+            "xla can't compile a loss over the batches of several devices; set xla to "
+            "null"
+        )
     if config.xla and together:
         raise ValueError(
             "xla can't compile a BatchNorm that is synchronised over several devices; "

@@ -66,23 +66,34 @@ def finish(*processes) -> list[str]:
     return said
 
 
-def curve(run) -> list[tuple]:
-    return [
-        (p["split"], p["iteration"], p["sigmoid_cross_entropy_loss"])
-        for p in logs.read_history(run)
-    ]
+def curve(run, loss="sigmoid_cross_entropy_loss") -> list[tuple]:
+    return [(p["split"], p["iteration"], p[loss]) for p in logs.read_history(run)]
+
+
+CONTRASTIVE = {
+    "task": "contrastive",
+    "encoders": "joint",
+    "modality": "MM",
+    "augmentation": ["flips"],
+    "intra_modal_weight": 0.5,
+}
 
 
 @pytest.mark.slow
-@pytest.mark.parametrize("model", ["short_cnn", "resnet_test"])
+@pytest.mark.parametrize(
+    ("model", "keys"),
+    [("short_cnn", {}), ("resnet_test", {}), ("resnet_test", CONTRASTIVE)],
+    ids=["short_cnn", "resnet", "contrastive"],
+)
 def test_one_device_two_replicas_and_two_processes_give_the_same_weights(
-    records, write_config, tmp_path, model
+    records, write_config, tmp_path, model, keys
 ):
-    """The global batch is the same, and BatchNorm sees all of it."""
+    """The global batch is the same, and BatchNorm and loss see all of it."""
+    loss = "nt_xent_loss" if "task" in keys else "sigmoid_cross_entropy_loss"
 
-    def config(name, **keys):
+    def config(name, **others):
         content = {**SGD, "model_name": model, "out_dir": str(tmp_path / name)}
-        return write_config(records, **content | keys)
+        return write_config(records, **content | keys | others)
 
     (said,) = finish(start(config("one")))
     assert "over 1 replica(s)" in said
@@ -99,10 +110,9 @@ def test_one_device_two_replicas_and_two_processes_give_the_same_weights(
         difference = np.abs(runs["two"][name].astype(np.float64) - value).max(initial=0)
         assert difference <= ROUNDING * size, name
         np.testing.assert_array_equal(runs["two"][name], runs["processes"][name])
-    assert curve(tmp_path / "two") == curve(tmp_path / "processes")
-    for alone, together in zip(
-        curve(tmp_path / "one"), curve(tmp_path / "two"), strict=True
-    ):
+    curves = {name: curve(tmp_path / name, loss) for name in runs}
+    assert curves["two"] == curves["processes"]
+    for alone, together in zip(curves["one"], curves["two"], strict=True):
         assert alone[:2] == together[:2]
         assert alone[2] == pytest.approx(together[2], rel=1e-6)
 

@@ -1,5 +1,7 @@
 """Steps against the same arithmetic by hand, however they are taken."""
 
+import time
+
 import keras
 import numpy as np
 import pytest
@@ -212,4 +214,22 @@ def test_asked_to_stop():
     )
     found = taken(data, tf.constant(1), tf.constant(1.0))
     assert float(found["stop"]) == 1.0
-    assert float(found["input_seconds"]) >= 0
+
+
+def test_the_time_that_the_input_keeps_a_step_waiting():
+    _, taken, _ = take(1)
+
+    def late(*row):
+        time.sleep(0.01)
+        return row
+
+    data = tf.data.Dataset.from_tensor_slices((ROWS, TARGETS)).repeat()
+    data = data.map(
+        lambda x, y: tf.numpy_function(late, [x, y], [tf.float32, tf.float32])
+    ).map(lambda x, y: (tf.ensure_shape(x, (5,)), tf.ensure_shape(y, (2,))))
+    data = iter(
+        taken.strategy.distribute_datasets_from_function(lambda _: data_of(data, 12))
+    )
+    found = taken(data, tf.constant(5), tf.constant(0.0))
+    # Five batches of 12 rows, a hundredth of a second each; some are read ahead.
+    assert 0.2 < float(found["input_seconds"]) < 5

@@ -1,0 +1,184 @@
+"""Configs of the older multi-modal retrieval system, which are YAML."""
+
+from __future__ import annotations
+
+import logging
+from pathlib import Path
+from typing import Any
+
+import yaml
+
+from bigearthnet_tf import registry
+
+logger = logging.getLogger(__name__)
+
+# Keys that system read, with what it called its defaults.
+_DEFAULTS: dict[str, Any] = {
+    "batch_size": 256,
+    "epochs": 30,
+    "projection_dim": 128,
+    "out_channels": 32,
+    "optimizer": "adam",
+    "learning_rate": 1e-4,
+    "weight_decay": 0.0,
+    "scheduler": False,
+    "temperature": 0.1,
+    "n_features": 2048,
+    "start_epoch": 0,
+    "state_dict": "",
+    "name": "test",
+    "logging_params": {},
+}
+_REQUIRED = ("type", "loss_func", "fusion")
+# Keys that it asked for and never read.
+_WITHOUT_EFFECT = (
+    "pretrain",
+    "num_cpu",
+    "scheduler_gamma",
+    "epoch_num",
+    "reload",
+    "summaries",
+    "suffix",
+)
+_DATA = ("train_csv", "val_csv", "test_csv", "bigEarthPthLMDB_S2", "bigEarthPthLMDB_S1")
+_CHOICES = {
+    "type": ("separate", "joint"),
+    "loss_func": ("classification", "contrastive"),
+    "fusion": ("concat", "avg", "max", "sum"),
+    "optimizer": ("adam", "sgd"),
+}
+
+
+def read(path: Path) -> dict[str, Any]:
+    """Returns the keys of our configs that a YAML file stands for.
+
+    A file with our own keys is taken as it is. What the older system fixed in its code
+    comes along: ResNet-50, the ten bands of 10 and 20 m and both polarisations, bicubic
+    resampling, statistics of v1, and a ReLU after the projection.
+
+    Args:
+        path: of the file.
+
+    Raises:
+        ValueError: not YAML, a key comes twice, is unknown, missing or impossible.
+    """
+    content = _parse(path)
+    if not set(content) & {*_REQUIRED, *_DATA}:
+        return content
+    try:
+        return _translate(content)
+    except ValueError as error:
+        raise ValueError(f"{path}: {error}") from None
+
+
+def _parse(path: Path) -> dict[str, Any]:
+    try:
+        content = yaml.load(path.read_text(encoding="utf-8"), Loader=_Loader)
+    except (yaml.YAMLError, UnicodeDecodeError) as error:
+        reason = " ".join(str(error).split())
+        raise ValueError(f"{path}: expected YAML, got {reason}") from None
+    if not isinstance(content, dict):
+        raise ValueError(
+            f"{path}: expected keys and values, got {type(content).__name__}"
+        )
+    return content
+
+
+class _Loader(yaml.SafeLoader):
+    """Plain values only; a key that comes twice is a mistake."""
+
+    def construct_mapping(self, node: Any, deep: bool = False) -> dict[Any, Any]:
+        keys = [self.construct_object(key, deep=True) for key, _ in node.value]
+        for key in keys:
+            if keys.count(key) > 1:
+                raise yaml.YAMLError(f"the key {key!r} twice, {node.start_mark}")
+        return super().construct_mapping(node, deep)
+
+
+def _translate(found: dict[str, Any]) -> dict[str, Any]:
+    known = {*_DEFAULTS, *_REQUIRED, *_WITHOUT_EFFECT, *_DATA}
+    for key in found:
+        if key not in known:
+            near = registry.nearest_names(key, sorted(known))
+            raise ValueError(f"unknown key {key!r} of the older system: {near}")
+    for key in _REQUIRED:
+        if not found.get(key):
+            raise ValueError(
+                f"{key} is missing; expected one of {', '.join(_CHOICES[key])}"
+            )
+    keys = _DEFAULTS | found
+    for key, choices in _CHOICES.items():
+        if keys[key] not in choices:
+            raise ValueError(
+                f"{key}: expected one of {', '.join(choices)}, got {keys[key]!r}"
+            )
+    _check(keys)
+    _tell(found)
+    contrastive = keys["loss_func"] == "contrastive"
+    names = keys["logging_params"] or {}
+    config = {
+        "task": keys["loss_func"],
+        "encoders": keys["type"],
+        "fusion": keys["fusion"],
+        "projection_dim": keys["projection_dim"],
+        "out_channels": keys["out_channels"],
+        "projection_activation": "relu",
+        "batch_size": keys["batch_size"],
+        "nb_epoch": keys["epochs"],
+        "learning_rate": float(keys["learning_rate"]),
+        "learning_rate_schedule": "one_cycle" if keys["scheduler"] else "constant",
+        "optimizer": keys["optimizer"],
+        "momentum": 0.0,
+        "model_name": "resnet50",
+        "modality": "MM",
+        "bands": "all",
+        "label_type": "BigEarthNet-19",
+        "interpolation": "bicubic",
+        "statistics": "v1",
+        "out_dir": "/".join(
+            part.strip("/") if number else part.rstrip("/")
+            for number, part in enumerate(
+                (names.get("save_dir", "logs"), keys["name"], names.get("name", "run"))
+            )
+        ),
+    }
+    return config | ({"temperature": float(keys["temperature"])} if contrastive else {})
+
+
+def _check(keys: dict[str, Any]) -> None:
+    """Raises ValueError for values that can't be carried over."""
+    if keys["loss_func"] == "contrastive" and not keys["temperature"]:
+        raise ValueError(
+            "temperature: expected a number above 0 (0.1, say), got "
+            f"{keys['temperature']!r}"
+        )
+    if keys["n_features"] != 2048:
+        raise ValueError(
+            f"n_features: a ResNet-50 has 2048, got {keys['n_features']!r}"
+        )
+    if keys["start_epoch"]:
+        raise ValueError("start_epoch: leave it at 0; a run continues where it was")
+    if keys["state_dict"]:
+        raise ValueError(
+            "state_dict: checkpoints of the older system are not read; leave it empty"
+        )
+    if keys["weight_decay"]:
+        raise ValueError(
+            f"weight_decay: {keys['weight_decay']!r} was added to the gradients there, "
+            "which no optimizer here does; leave it at 0, and choose `--set "
+            "optimizer=adamw --set weight_decay=...` or `--set l2=...`"
+        )
+
+
+def _tell(found: dict[str, Any]) -> None:
+    """Says what of a file is not used."""
+    useless = [key for key in _WITHOUT_EFFECT if key in found]
+    if useless:
+        logger.warning("without effect, as before: %s", ", ".join(useless))
+    data = [key for key in _DATA if key in found]
+    if data:
+        logger.warning(
+            "%s are not read: prepare records with prep_splits.py and name them by "
+            "--set tr_tf_record_files=... (val_, test_)",
+            ", ".join(data),
+        )

@@ -1,0 +1,390 @@
+"""Evaluation of features by what is found with them, in five directions.
+
+Queries of one sensor search the archive split in the same one, in the other one, and
+both sensors as one. A patch never finds itself in its own sensor; in the other sensor
+its partner, the view of the same ground, is there to be found.
+"""
+
+from __future__ import annotations
+
+import logging
+import sys
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import keras
+import numpy as np
+from numpy.typing import NDArray
+
+from bigearthnet_tf import files, pictures
+from bigearthnet_tf.config import Config
+from bigearthnet_tf.evaluation import report, retrieval_baselines, retrieval_plots
+from bigearthnet_tf.metrics import retrieval as metrics
+from bigearthnet_tf.retrieval import embeddings, search
+from bigearthnet_tf.training import logs
+from bigearthnet_tf.training.session import Session
+
+logger = logging.getLogger(__name__)
+
+DIRECTIONS = (
+    ("s1", "s1"),
+    ("s2", "s2"),
+    ("s1", "s2"),
+    ("s2", "s1"),
+    ("fused", "fused"),
+)
+# What the terminal and the first table show, at the k that is nearest to 10.
+_TITLES = {
+    "map": "mAP",
+    "ndcg": "NDCG",
+    "f1": "F1",
+    "partner_recall": "own partner found",
+}
+_NAMES = {"s1": "S1", "s2": "S2", "fused": "both"}
+
+
+@dataclass(frozen=True)
+class Split:
+    """What is known of the queries or of the archive.
+
+    Attributes:
+        labels: (records, labels).
+        features: by sensor, (records, dimensions).
+    """
+
+    labels: NDArray[np.uint8]
+    features: Mapping[str, NDArray[np.float32]]
+
+
+@dataclass(frozen=True)
+class Found:
+    """Hits of all queries in one direction, and how good they are.
+
+    Attributes:
+        ids: (queries, hits) rows of the archive.
+        distances: (queries, hits).
+        values: every metric of every query.
+    """
+
+    ids: NDArray[np.int64]
+    distances: NDArray[np.float32]
+    values: Mapping[str, NDArray[np.float64]]
+
+
+def evaluate(
+    session: Session, model: keras.Model, iteration: int, out_dir: Path
+) -> list[str]:
+    """Searches the archive split with the query split and writes all results.
+
+    Leaves in the folder of the run: the features in `embeddings/`, `eval_result.json`
+    (flat: `s1_s2_map@10`, ...), `eval_retrieval.csv` (all metrics with 95 % intervals),
+    `eval_per_class.csv`, `eval_hits.npz` (names, rows and distances of all hits),
+    `report.html`, and TensorBoard scalars and pictures in `logs/test`.
+
+    Args:
+        session: config, devices and task.
+        model: with the weights to evaluate.
+        iteration: at which they were saved.
+        out_dir: folder of the run.
+
+    Returns:
+        Lines for the user.
+    """
+    config = session.config
+    stored = {
+        split: embeddings.load(
+            embeddings.embed(session, model, iteration, split, out_dir)[0]
+        )
+        for split in dict.fromkeys((config.query_split, config.archive_split))
+    }
+    queries, archive = (
+        stored[split] for split in (config.query_split, config.archive_split)
+    )
+    same = config.query_split == config.archive_split
+    ks = _known_ks(config, len(archive.labels))
+    query, searched = _take(queries, config), _take(archive, config)
+    found = {
+        direction: look_for(query, searched, direction, ks, config, same)
+        for direction in DIRECTIONS
+        if direction[0] in query.features and direction[1] in searched.features
+    }
+    others = _baselines(session, query, searched, ks, same) if config.baselines else {}
+    results = {name: _means(hits) for name, hits in {"": found, **others}.items()}
+    rows = _rows(found)
+
+    files.write_json(out_dir / "eval_result.json", results[""])
+    if others:
+        theirs = {name: results[name] for name in others}
+        files.write_json(out_dir / "eval_baselines.json", theirs)
+    report.write_per_class_csv(out_dir / "eval_retrieval.csv", rows)
+    per_class = _per_class(found, query.labels, queries.facts.labels, ks)
+    report.write_per_class_csv(out_dir / "eval_per_class.csv", per_class)
+    _save_hits(out_dir / "eval_hits.npz", found, queries, archive)
+    shown = f"iteration {iteration}"
+    searched_for = f"Hits of {config.query_split} among {config.archive_split} patches"
+    figures = [
+        (
+            f"{searched_for}, with 95 % intervals over the queries",
+            retrieval_plots.curves(_series(rows, ks)),
+        ),
+        (f"{searched_for}, by labels", retrieval_plots.per_class(per_class)),
+    ]
+    _write_tensorboard(out_dir, iteration, results[""], figures)
+    columns = {shown: results[""], **{name: results[name] for name in others}}
+    _write_page(out_dir, session, iteration, columns, figures, ks)
+    return _lines(columns, ks, out_dir)
+
+
+def look_for(
+    query: Split,
+    archive: Split,
+    direction: tuple[str, str],
+    ks: Sequence[int],
+    config: Config,
+    same: bool,
+) -> Found:
+    """Searches in one direction.
+
+    Args:
+        query: labels and features.
+        archive: likewise.
+        direction: sensors of query and archive.
+        ks: numbers of hits to measure at.
+        config: `retrieval_metric`.
+        same: whether both are of the same records, in the same order.
+    """
+    asked, kind = query.features[direction[0]], config.retrieval_metric
+    index = search.build(archive.features[direction[1]], metric=kind)
+    own = np.arange(len(asked))
+    exclude = own if same and direction[0] == direction[1] else None
+    hits = index.search(asked, max(ks), exclude=exclude)
+    values = metrics.per_query(
+        query.labels, archive.labels, hits.ids, ks, exclude=exclude
+    )
+    if same and direction[0] != direction[1]:
+        is_own = hits.ids == own[:, None]
+        for k in ks:
+            values[f"partner_recall@{k}"] = is_own[:, :k].any(axis=1).astype(float)
+    return Found(hits.ids, hits.distances, values)
+
+
+def _known_ks(config: Config, archive: int) -> list[int]:
+    """Returns the numbers of hits to measure at, and says which are too large."""
+    beyond = [k for k in config.retrieval_k if k > archive]
+    if beyond:
+        logger.warning(
+            "retrieval_k %s: the archive has %d patches; measured at what there is",
+            ", ".join(map(str, beyond)),
+            archive,
+        )
+    return sorted(set(config.retrieval_k))
+
+
+def _take(stored: embeddings.Embeddings, config: Config) -> Split:
+    features = retrieval_baselines.by_sensor(stored.layers, config)
+    return Split(np.asarray(stored.labels), features)
+
+
+def _means(found: Mapping[tuple[str, str], Found]) -> dict[str, float]:
+    return {
+        f"{'_'.join(direction)}_{name}": float(values.mean())
+        for direction, hits in found.items()
+        for name, values in hits.values.items()
+    }
+
+
+def _rows(found: Mapping[tuple[str, str], Found]) -> list[dict[str, Any]]:
+    """Returns a row for each direction, metric and k, with its interval."""
+    rows = []
+    for (query, archive), hits in found.items():
+        intervals = metrics.confidence(hits.values)
+        for name, values in hits.values.items():
+            metric, _, k = name.partition("@")
+            low, high = intervals[name]
+            rows.append(
+                {
+                    "query": query,
+                    "archive": archive,
+                    "metric": metric,
+                    "k": k,
+                    "mean": float(values.mean()),
+                    "low": low,
+                    "high": high,
+                }
+            )
+    return rows
+
+
+def _series(
+    rows: Sequence[Mapping[str, Any]], ks: Sequence[int]
+) -> dict[str, dict[str, NDArray[np.float64]]]:
+    """Returns metric to direction to (ks, 3): mean and its interval."""
+    series: dict[str, dict[str, list[tuple[float, float, float]]]] = {}
+    for row in rows:
+        if row["metric"] in _TITLES and int(row["k"] or 0) in ks:
+            direction = _arrow(row["query"], row["archive"])
+            points = series.setdefault(row["metric"], {}).setdefault(direction, [])
+            points.append((row["mean"], row["low"], row["high"]))
+    return {
+        metric: {"k": np.array(ks, float)}
+        | {name: np.array(points) for name, points in directions.items()}
+        for metric, directions in series.items()
+    }
+
+
+def _per_class(
+    found: Mapping[tuple[str, str], Found],
+    labels: NDArray[np.uint8],
+    names: Sequence[str],
+    ks: Sequence[int],
+) -> list[dict[str, Any]]:
+    """Returns a row for each label: its queries, and what those find."""
+    k = headline_k(ks)
+    columns = {
+        "_".join(direction): metrics.per_class(hits.values[f"map@{k}"], labels)
+        for direction, hits in found.items()
+    }
+    return [
+        {
+            "label": name,
+            "queries": int(labels[:, j].sum()),
+            **{
+                f"{direction}_map@{k}": "" if values[j] is None else values[j]
+                for direction, values in columns.items()
+            },
+        }
+        for j, name in enumerate(names)
+    ]
+
+
+def headline_k(ks: Sequence[int]) -> int:
+    """Returns the number of hits that headlines are of: 10, or what is nearest."""
+    return min(ks, key=lambda k: (abs(k - 10), k))
+
+
+def _baselines(
+    session: Session, query: Split, archive: Split, ks: Sequence[int], same: bool
+) -> dict[str, dict[tuple[str, str], Found]]:
+    """Searches with what a trained model has to beat."""
+    config = session.config
+    features = {
+        "untrained": retrieval_baselines.untrained(session),
+        "band statistics": retrieval_baselines.band_statistics(session),
+        "random": tuple(
+            retrieval_baselines.noise(len(split.labels), seed)
+            for seed, split in ((1, query), (2, archive))
+        ),
+    }
+    return {
+        name: {
+            direction: look_for(
+                Split(query.labels, asked),
+                Split(archive.labels, searched),
+                direction,
+                ks,
+                config.model_copy(update={"retrieval_metric": "cosine"}),
+                same,
+            )
+            for direction in DIRECTIONS
+            if direction[0] in asked and direction[1] in searched
+        }
+        for name, (asked, searched) in features.items()
+    }
+
+
+def _save_hits(
+    path: Path,
+    found: Mapping[tuple[str, str], Found],
+    queries: embeddings.Embeddings,
+    archive: embeddings.Embeddings,
+) -> None:
+    """Keeps names, rows and distances of all hits."""
+    arrays: dict[str, Any] = {
+        "queries": np.array(queries.names),
+        "archive": np.array(archive.names),
+    }
+    for direction, hits in found.items():
+        arrays[f"{'_'.join(direction)}_ids"] = hits.ids
+        arrays[f"{'_'.join(direction)}_distances"] = hits.distances
+    with files.write_atomically(path) as temporary, temporary.open("wb") as file:
+        np.savez_compressed(file, **arrays)
+
+
+def _write_tensorboard(
+    out_dir: Path,
+    iteration: int,
+    result: Mapping[str, float],
+    figures: Sequence[tuple[str, Any]],
+) -> None:
+    log = logs.RunLog(out_dir)
+    log.write("test", iteration, dict(result))
+    for caption, figure in figures:
+        png = pictures.to_png(figure, dpi=100)
+        log.write_png("test", iteration, f"report/{caption}", png)
+    log.close()
+
+
+def _write_page(
+    out_dir: Path,
+    session: Session,
+    iteration: int,
+    columns: Mapping[str, Mapping[str, float]],
+    figures: Sequence[tuple[str, Any]],
+    ks: Sequence[int],
+) -> None:
+    config = session.config
+    first, k = next(iter(columns)), headline_k(ks)
+    report.write_report(
+        out_dir / "report.html",
+        title=f"Retrieval with {config.model_name}, {config.encoders} encoders",
+        run={
+            "model": config.model_name,
+            "iteration": str(iteration),
+            "queries": config.query_split,
+            "archive": config.archive_split,
+            "features": f"{config.retrieval_layer}, {config.retrieval_metric}",
+            "fusion": config.fusion,
+            "command": " ".join(sys.argv),
+        },
+        metrics=columns[first],
+        baselines={name: v for name, v in columns.items() if name != first},
+        figures=figures,
+        config=config.model_dump(),
+        headlines={
+            f"{query}_{archive}_{metric}@{k}": f"{_arrow(query, archive)} {title}@{k}"
+            for query, archive in DIRECTIONS
+            for metric, title in _TITLES.items()
+        },
+    )
+
+
+def _arrow(query: str, archive: str) -> str:
+    return (
+        _NAMES[query]
+        if query == archive == "fused"
+        else (f"{_NAMES[query]}→{_NAMES[archive]}")
+    )
+
+
+def _lines(
+    columns: Mapping[str, Mapping[str, float]], ks: Sequence[int], out_dir: Path
+) -> list[str]:
+    k = headline_k(ks)
+    lines = []
+    for name, result in columns.items():
+        heads = " ".join(f"{f'{metric}@{k}':>18}" for metric in _TITLES)
+        lines.append(f"{name:16}{heads}")
+        for query, archive in DIRECTIONS:
+            values = [result.get(f"{query}_{archive}_{m}@{k}") for m in _TITLES]
+            if all(value is None for value in values):
+                continue
+            cells = " ".join(
+                f"{'–' if value is None else format(value, '.4f'):>18}"
+                for value in values
+            )
+            lines.append(f"  {_arrow(query, archive):14}{cells}")
+    lines.append(f"report: {out_dir / 'report.html'}")
+    lines.append(f"tables: {out_dir / 'eval_result.json'}, eval_retrieval.csv")
+    return lines

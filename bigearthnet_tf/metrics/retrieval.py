@@ -1,0 +1,339 @@
+"""How good the hits of a search are, by the labels that they share with the query.
+
+For each query with labels Lq, hit i has labels Li and shares s_i = |Lq and Li| of them;
+it is relevant, r_i = 1, if it shares any. R_k is the number of relevant ones up to rank
+k. All sums run over ranks i = 1 to k; whatever would be divided by zero counts as 0.
+
+| name | definition |
+|---|---|
+| `ndcg` | sum (2^s_i - 1) / log2(1 + i), over the same sum for the best order of the archive |
+| `acg` | sum s_i / k |
+| `map` | sum r_i R_i / i, over R_k |
+| `map_total` | the same over min(k, relevant ones in the archive) |
+| `wap` | sum r_i ACG_i, over R_k |
+| `precision` | sum s_i / abs(Li), over k |
+| `recall` | sum s_i / abs(Lq), over k |
+| `f1` | sum 2 s_i / (abs(Li) + abs(Lq)), over k |
+| `precision_binary` | R_k / k |
+| `hit_rate` | 1 if R_k > 0 |
+| `strict_map` | `map` where only the same set of labels is relevant |
+| `jaccard_map` | `map` where half of all labels of both must be shared |
+| `mrr` | 1 / rank of the first relevant hit |
+| `r_precision` | R_k / k at k = the relevant ones in the archive |
+
+`definitions="older"` has those of the system whose successor this is: the ideal order is
+that of the hits alone, `wap` divides by the rank twice, and `precision`, `recall` and
+`f1` (of the two) are those of the hit at rank k, not of all up to it.
+
+If there are fewer hits than k, the value at the last of them stands for it.
+"""  # noqa: E501 - a table
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping, Sequence
+
+import numpy as np
+from numpy.typing import ArrayLike, NDArray
+
+# Queries at once: with 1000 hits each some twenty arrays of 2 MB.
+_BLOCK = 256
+# Label sets are held as bits of one integer.
+_MOST_LABELS = 63
+# Without a k of their own.
+_ONCE = ("mrr", "r_precision")
+
+Values = dict[str, NDArray[np.float64]]
+
+
+def retrieval_report(
+    query_labels: ArrayLike,
+    archive_labels: ArrayLike,
+    ids: ArrayLike,
+    ks: Sequence[int],
+    *,
+    exclude: ArrayLike | None = None,
+    definitions: str = "corrected",
+) -> dict[str, float]:
+    """Returns the mean of every metric over the queries, `map@10` and so on.
+
+    Arguments, memory and errors as for `per_query`. Queries without labels count as 0
+    in all; `queries_without_labels` tells how many there are.
+    """
+    values = per_query(
+        query_labels,
+        archive_labels,
+        ids,
+        ks,
+        exclude=exclude,
+        definitions=definitions,
+    )
+    report = {name: float(v.mean()) for name, v in values.items()}
+    unlabelled = ~np.asarray(query_labels).astype(bool).any(axis=1)
+    return {**report, "queries_without_labels": float(unlabelled.sum())}
+
+
+def per_query(
+    query_labels: ArrayLike,
+    archive_labels: ArrayLike,
+    ids: ArrayLike,
+    ks: Sequence[int],
+    *,
+    exclude: ArrayLike | None = None,
+    definitions: str = "corrected",
+) -> Values:
+    """Returns every metric of each query.
+
+    Memory: 50 MB beside arguments and results, for 1000 hits. Time grows with queries
+    times hits, and with queries times different label sets of the archive.
+
+    Args:
+        query_labels: (queries, labels), true or 1 where a query has a label.
+        archive_labels: (items, labels).
+        ids: (queries, hits) rows of the archive, nearest first; -1 for no hit.
+        ks: ranks to measure at, each at least 1.
+        exclude: (queries,) row of the archive that a query can't find, itself, which
+            the best order leaves out too; -1 for none.
+        definitions: `corrected` or `older`.
+
+    Returns:
+        Metric and rank, such as `map@10`, to (queries,) float64.
+
+    Raises:
+        ValueError: shapes that do not fit, no query, a k below 1, or other definitions.
+    """
+    queries, archive = _bits(query_labels, "query"), _bits(archive_labels, "archive")
+    hits = np.asarray(ids, np.int64)
+    _check(queries, archive, hits, ks, definitions)
+    own = np.full(len(queries), -1) if exclude is None else np.asarray(exclude)
+    sets, counts = np.unique(archive, return_counts=True)
+    parts: list[Values] = []
+    for first in range(0, len(queries), _BLOCK):
+        rows = slice(first, first + _BLOCK)
+        block = _Block(queries[rows], archive, hits[rows])
+        block.count_relevant(sets, counts, own[rows])
+        measure = _corrected if definitions == "corrected" else _older
+        at = {k: min(k, hits.shape[1]) - 1 for k in ks}
+        part = {
+            f"{name}@{k}": curve[:, column]
+            for name, curve in measure(block)
+            for k, column in at.items()
+        }
+        parts.append(part | block.without_k())
+    return {name: np.concatenate([part[name] for part in parts]) for name in parts[0]}
+
+
+def partner_report(
+    ids: ArrayLike, partners: ArrayLike, ks: Sequence[int]
+) -> dict[str, float]:
+    """Returns how often queries find the other sensor's view of themselves.
+
+    Args:
+        ids: (queries, hits) rows of the archive, nearest first.
+        partners: (queries,) row of each query's own patch.
+        ks: ranks.
+
+    Returns:
+        `partner_recall@k`, the share of queries whose partner is among the first k.
+    """
+    found = np.asarray(ids) == np.asarray(partners)[:, None]
+    return {f"partner_recall@{k}": float(found[:, :k].any(1).mean()) for k in ks}
+
+
+def confidence(
+    values: Mapping[str, NDArray[np.float64]],
+    *,
+    level: float = 0.95,
+    rounds: int = 1000,
+    seed: int = 42,
+) -> dict[str, tuple[float, float]]:
+    """Returns bootstrap intervals of the means over queries, by percentiles.
+
+    Memory: 64 rounds times the queries, 8 bytes each.
+
+    Args:
+        values: of `per_query`.
+        level: share of the rounds within the interval.
+        rounds: resamplings of the queries, the same ones for all metrics.
+        seed: of the resampling.
+    """
+    names, rng = list(values), np.random.default_rng(seed)
+    table = np.stack([values[name] for name in names], axis=1)
+    count, means = len(table), []
+    for first in range(0, rounds, 64):
+        size = min(64, rounds - first)
+        chosen = rng.multinomial(count, np.full(count, 1 / count), size)
+        means.append(chosen @ table / count)
+    edges = ((1 - level) / 2, (1 + level) / 2)
+    low, high = np.quantile(np.concatenate(means), edges, axis=0)
+    return {n: (float(a), float(b)) for n, a, b in zip(names, low, high, strict=True)}
+
+
+def per_class(
+    values: NDArray[np.float64], query_labels: ArrayLike
+) -> list[float | None]:
+    """Returns the mean over the queries that have each label; None where none has.
+
+    Args:
+        values: (queries,) of one metric.
+        query_labels: (queries, labels).
+    """
+    has = np.asarray(query_labels).astype(bool)
+    return [float(values[own].mean()) if own.any() else None for own in has.T]
+
+
+class _Block:
+    """What the metrics of some queries are made of.
+
+    Args:
+        queries: (q,) label sets as bits.
+        archive: (n,) likewise.
+        ids: (q, hits).
+    """
+
+    def __init__(
+        self,
+        queries: NDArray[np.int64],
+        archive: NDArray[np.int64],
+        ids: NDArray[np.int64],
+    ) -> None:
+        self.queries, self.archive = queries, archive
+        labels = np.where(ids >= 0, archive[ids], 0)
+        own = queries[:, None]
+        self.shared = np.bitwise_count(own & labels).astype(np.float64)
+        self.sizes = np.bitwise_count(labels).astype(np.float64)
+        self.query_sizes = np.bitwise_count(own).astype(np.float64)
+        self.is_same = (own == labels) & (own != 0)
+        self.ranks = np.arange(1, ids.shape[1] + 1)
+        self.relevant = self.shared > 0
+
+    def count_relevant(
+        self,
+        sets: NDArray[np.int64],
+        counts: NDArray[np.int64],
+        own: NDArray[np.int64],
+    ) -> None:
+        """Finds the best order of the whole archive for each query.
+
+        Args:
+            sets: different label sets of the archive.
+            counts: items with each.
+            own: (q,) items that are left out, -1 for none.
+        """
+        shared = np.bitwise_count(self.queries[:, None] & sets)
+        left_out = np.where(own >= 0, self.archive[own], 0)
+        taken = np.bitwise_count(self.queries & left_out)
+        self.ideal = np.zeros_like(self.shared)
+        self.total = np.zeros(len(self.queries), np.int64)
+        for value in range(1, int(self.query_sizes.max(initial=0)) + 1):
+            at_least = (shared >= value) @ counts - (taken >= value)
+            # So many come before all that share fewer labels.
+            self.ideal += self.ranks <= at_least[:, None]
+            if value == 1:
+                self.total = at_least
+
+    def without_k(self) -> Values:
+        """Returns `mrr` and `r_precision`."""
+        first = self.relevant.argmax(axis=1)
+        found = self.relevant.any(axis=1)
+        depth = np.minimum(self.total, self.relevant.shape[1])
+        hits = np.take_along_axis(
+            self.relevant.cumsum(axis=1), np.maximum(depth - 1, 0)[:, None], 1
+        )[:, 0]
+        return {
+            "mrr": np.where(found, 1 / (first + 1), 0.0),
+            "r_precision": _divide(np.where(depth > 0, hits, 0), depth),
+        }
+
+
+def _corrected(block: _Block) -> Iterator[tuple[str, NDArray[np.float64]]]:
+    """Yields the curves of the metrics over the ranks, (q, hits)."""
+    shared, ranks = block.shared, block.ranks
+    yield "ndcg", _divide(_dcg(block, shared), _dcg(block, block.ideal))
+    acg = shared.cumsum(axis=1) / ranks
+    yield "acg", acg
+    found = block.relevant.cumsum(axis=1)
+    precisions = (block.relevant * found / ranks).cumsum(axis=1)
+    yield "map", _divide(precisions, found)
+    possible = np.minimum(ranks, block.total[:, None])
+    yield "map_total", _divide(precisions, possible)
+    yield "wap", _divide((block.relevant * acg).cumsum(axis=1), found)
+    yield "precision", _divide(shared, block.sizes).cumsum(axis=1) / ranks
+    yield "recall", _divide(shared, block.query_sizes).cumsum(axis=1) / ranks
+    both = block.sizes + block.query_sizes
+    yield "f1", _divide(2 * shared, both).cumsum(axis=1) / ranks
+    yield "precision_binary", found / ranks
+    yield "hit_rate", (found > 0).astype(np.float64)
+    yield "strict_map", _average_precision(block.is_same, ranks)
+    half = shared * 2 >= both - shared
+    yield "jaccard_map", _average_precision(half & block.relevant, ranks)
+
+
+def _older(block: _Block) -> Iterator[tuple[str, NDArray[np.float64]]]:
+    """Yields the curves of the older system's metrics, (q, hits)."""
+    shared, ranks = block.shared, block.ranks
+    best = -np.sort(-shared, axis=1)
+    yield "ndcg", _divide(_dcg(block, shared), _dcg(block, best))
+    acg = shared.cumsum(axis=1) / ranks
+    yield "acg", acg
+    found = block.relevant.cumsum(axis=1)
+    yield "map", _average_precision(block.relevant, ranks)
+    yield "wap", _divide((block.relevant * acg / ranks).cumsum(axis=1), found)
+    precision = _divide(shared, block.sizes)
+    recall = _divide(shared, block.query_sizes)
+    yield "precision", precision
+    yield "recall", recall
+    yield "f1", _divide(2 * precision * recall, precision + recall)
+
+
+def _dcg(block: _Block, shared: NDArray[np.float64]) -> NDArray[np.float64]:
+    return ((2.0**shared - 1) / np.log2(1 + block.ranks)).cumsum(axis=1)
+
+
+def _average_precision(
+    relevant: NDArray[np.bool_], ranks: NDArray[np.int64]
+) -> NDArray[np.float64]:
+    found = relevant.cumsum(axis=1)
+    return _divide((relevant * found / ranks).cumsum(axis=1), found)
+
+
+def _divide(a: NDArray[np.generic], b: NDArray[np.generic]) -> NDArray[np.float64]:
+    """Returns a / b, 0 where b is."""
+    a, b = np.broadcast_arrays(np.asarray(a, np.float64), np.asarray(b, np.float64))
+    return np.divide(a, b, out=np.zeros(a.shape), where=b != 0)
+
+
+def _bits(labels: ArrayLike, whose: str) -> NDArray[np.int64]:
+    """Returns each row of labels as the bits of an integer."""
+    table = np.asarray(labels)
+    if table.ndim != 2 or not 0 < table.shape[1] <= _MOST_LABELS:
+        raise ValueError(
+            f"expected {whose} labels of shape (rows, 1 to {_MOST_LABELS}), got "
+            f"{table.shape}"
+        )
+    return table.astype(bool) @ (1 << np.arange(table.shape[1], dtype=np.int64))
+
+
+def _check(
+    queries: NDArray[np.int64],
+    archive: NDArray[np.int64],
+    ids: NDArray[np.int64],
+    ks: Sequence[int],
+    definitions: str,
+) -> None:
+    if definitions not in ("corrected", "older"):
+        raise ValueError(
+            f"expected definitions corrected or older, got {definitions!r}"
+        )
+    if not len(queries) or not len(archive):
+        raise ValueError("expected at least one query and one item to search in")
+    if ids.ndim != 2 or len(ids) != len(queries) or not ids.shape[1]:
+        raise ValueError(
+            f"expected ids of shape ({len(queries)}, hits), got {ids.shape}"
+        )
+    if ids.max() >= len(archive) or ids.min() < -1:
+        raise ValueError(
+            f"expected ids from -1 to {len(archive) - 1}, got {ids.min()} to "
+            f"{ids.max()}"
+        )
+    if any(k < 1 for k in ks):
+        raise ValueError(f"expected ranks of 1 or more, got {list(ks)}")

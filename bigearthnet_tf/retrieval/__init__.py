@@ -1,0 +1,1 @@
+"""Features of patches, and search among them."""

@@ -1,0 +1,213 @@
+"""Metrics of hits against loops by the definitions, and published values."""
+
+import json
+from pathlib import Path
+
+import numpy as np
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from bigearthnet_tf.metrics import retrieval
+
+REFERENCE = Path(__file__).parents[3] / "shared/reference/self_supervised"
+OLD_NAMES = {"ap": "map"}
+
+
+def loops(query, archive, ids, k, exclude=-1):
+    """The corrected metrics of one query, rank by rank, from sets."""
+    sets = [set(np.flatnonzero(row)) for row in archive]
+    own = set(np.flatnonzero(query))
+    hits = [sets[i] if i >= 0 else set() for i in ids][:k]
+    shared = [len(own & hit) for hit in hits]
+    k = len(hits)
+    others = [len(own & s) for i, s in enumerate(sets) if i != exclude]
+    gain = [(2**s - 1) / np.log2(1 + i) for i, s in enumerate(shared, 1)]
+    pairs = list(zip(shared, hits, strict=True))
+    best = sorted(others, reverse=True)[:k]
+    ideal = sum((2**s - 1) / np.log2(1 + i) for i, s in enumerate(best, 1))
+    found = np.cumsum([s > 0 for s in shared])
+    acg = [sum(shared[:i]) / i for i in range(1, k + 1)]
+    ap = sum(found[i] / (i + 1) for i in range(k) if shared[i])
+    total = sum(s > 0 for s in others)
+
+    def share(a, b):
+        return a / b if b else 0.0
+
+    def precision_of(relevant):
+        seen = np.cumsum(relevant)
+        return share(sum(seen[i] / (i + 1) for i in range(k) if relevant[i]), seen[-1])
+
+    return {
+        "ndcg": share(sum(gain), ideal),
+        "acg": acg[-1],
+        "map": share(ap, found[-1]),
+        "map_total": share(ap, min(k, total)),
+        "wap": share(sum(acg[i] for i in range(k) if shared[i]), found[-1]),
+        "precision": sum(share(s, len(h)) for s, h in pairs) / k,
+        "recall": sum(share(s, len(own)) for s in shared) / k,
+        "f1": sum(share(2 * s, len(h) + len(own)) for s, h in pairs) / k,
+        "precision_binary": found[-1] / k,
+        "hit_rate": float(found[-1] > 0),
+        "strict_map": precision_of([h == own and bool(own) for h in hits]),
+        "jaccard_map": precision_of(
+            [s > 0 and s / len(h | own) >= 0.5 for s, h in pairs]
+        ),
+    }
+
+
+@settings(max_examples=60, deadline=None)
+@given(st.integers(0, 10**6), st.integers(1, 7), st.integers(1, 12), st.booleans())
+def test_every_metric_equals_a_loop_over_sets(seed, queries, items, own):
+    rng = np.random.default_rng(seed)
+    labels = rng.random((items, 5)) < rng.choice([0.1, 0.4])
+    asked = rng.random((queries, 5)) < 0.3
+    ids = np.stack([rng.permutation(items) for _ in range(queries)])
+    ids[rng.random(ids.shape) < 0.1] = -1
+    exclude = rng.integers(0, items, queries) if own else None
+    if own:
+        ids[ids == exclude[:, None]] = -1
+    ks = [1, 3, items, items + 5]
+    found = retrieval.per_query(asked, labels, ids, ks, exclude=exclude)
+    for q in range(queries):
+        for k in ks:
+            out = -1 if exclude is None else exclude[q]
+            expected = loops(asked[q], labels, ids[q], k, out)
+            for name, value in expected.items():
+                assert found[f"{name}@{k}"][q] == pytest.approx(value, abs=1e-12)
+    assert all(np.isfinite(values).all() for values in found.values())
+
+
+def reference():
+    if not REFERENCE.is_dir():
+        pytest.skip("needs shared/reference/self_supervised")
+    expected = json.loads((REFERENCE / "expected.json").read_text())["retrieval"]
+    with np.load(REFERENCE / "cases.npz") as cases:
+        distance = cases["distance"]
+        return expected, cases["labels_query"], cases["labels_archive"], distance
+
+
+@pytest.mark.parametrize(
+    ("definitions", "key"),
+    [("corrected", "corrected"), ("older", "old_definitions_zero_guarded")],
+)
+def test_the_reference_values(definitions, key):
+    expected, queries, archive, distance = reference()
+    ids, ks = np.argsort(distance, axis=1), expected["k"]
+    if definitions == "older":
+        ids = ids[:, :100]
+    report = retrieval.retrieval_report(
+        queries, archive, ids, ks, definitions=definitions
+    )
+    compared = 0
+    for name, values in expected[key].items():
+        ours = OLD_NAMES.get(name, name)
+        np.testing.assert_allclose(
+            [report[f"{ours}@{k}"] for k in ks], values, atol=1e-9, err_msg=name
+        )
+        compared += 1
+    assert compared >= 7
+    if definitions == "corrected":
+        assert report["mrr"] == pytest.approx(expected["mrr"], abs=1e-12)
+        assert report["r_precision"] == pytest.approx(expected["r_precision"])
+
+
+def test_a_vector_worked_out_by_hand():
+    """Shared labels 2, 0, 1, 3 (section 9.2 of the description of the older system)."""
+    query = [[1, 1, 1, 0]]
+    archive = [[1, 1, 0, 0], [0, 0, 0, 1], [1, 0, 0, 0], [1, 1, 1, 0]]
+    ids, ks = [[0, 1, 2, 3]], [1, 2, 3, 4]
+    report = retrieval.retrieval_report(query, archive, ids, ks)
+    older = retrieval.retrieval_report(query, archive, ids, ks, definitions="older")
+    assert [report[f"acg@{k}"] for k in ks] == [2, 1, 1, 1.5]
+    assert [report[f"wap@{k}"] for k in ks] == [2, 2, 1.5, 1.5]
+    found = [older[f"wap@{k}"] for k in ks]
+    assert found == pytest.approx([2, 2, 7 / 6, 0.902777], abs=1e-5)
+
+
+@settings(max_examples=30, deadline=None)
+@given(st.integers(0, 10**6))
+def test_the_best_order_is_perfect_and_the_order_of_queries_does_not_matter(seed):
+    rng = np.random.default_rng(seed)
+    archive = rng.random((20, 6)) < 0.3
+    queries = np.concatenate([np.eye(6, dtype=bool), rng.random((4, 6)) < 0.4])
+    archive[:6] |= np.eye(6, dtype=bool)  # Every label is there.
+    queries[~queries.any(1), 0] = True
+    shared = queries.astype(int) @ archive.T.astype(int)
+    ids = np.argsort(-shared, axis=1, kind="stable")
+    best = retrieval.per_query(queries, archive, ids, [1, 5, 20])
+    for k in (1, 5, 20):
+        np.testing.assert_allclose(best[f"ndcg@{k}"], 1)
+        np.testing.assert_allclose(best[f"map@{k}"], 1)
+    order = rng.permutation(len(queries))
+    turned = retrieval.per_query(queries[order], archive, ids[order], [5])
+    for name, values in turned.items():
+        np.testing.assert_array_equal(values, best[name][order])
+        if not name.startswith(("acg", "wap")):
+            assert (values >= 0).all()
+            assert (values <= 1 + 1e-12).all()
+
+
+def test_blocks_of_queries_do_not_show(monkeypatch):
+    rng = np.random.default_rng(5)
+    queries, archive = rng.random((30, 19)) < 0.2, rng.random((50, 19)) < 0.2
+    ids = np.stack([rng.permutation(50)[:20] for _ in range(30)])
+    whole = retrieval.per_query(queries, archive, ids, [10])
+    monkeypatch.setattr(retrieval, "_BLOCK", 7)
+    for name, values in retrieval.per_query(queries, archive, ids, [10]).items():
+        np.testing.assert_array_equal(values, whole[name])
+
+
+def test_partners():
+    ids = [[3, 0], [1, 2], [0, 1]]
+    report = retrieval.partner_report(ids, [0, 1, 2], [1, 2])
+    assert report == {
+        "partner_recall@1": pytest.approx(1 / 3),
+        "partner_recall@2": pytest.approx(2 / 3),
+    }
+
+
+def test_intervals_are_those_of_the_mean():
+    rng = np.random.default_rng(1)
+    values = {"a": rng.normal(3, 2, 400), "b": np.ones(400)}
+    found = retrieval.confidence(values, rounds=2000)
+    deviation = values["a"].std() / 20
+    low, high = found["a"]
+    assert low == pytest.approx(values["a"].mean() - 1.96 * deviation, abs=0.03)
+    assert high == pytest.approx(values["a"].mean() + 1.96 * deviation, abs=0.03)
+    assert found["b"] == (1.0, 1.0)
+    assert retrieval.confidence(values, rounds=2000) == found
+
+
+def test_means_by_class_leave_out_classes_that_no_query_has():
+    values = np.array([0.0, 1.0, 0.5])
+    labels = [[1, 0, 0], [1, 1, 0], [0, 1, 0]]
+    assert retrieval.per_class(values, labels) == [0.5, 0.75, None]
+
+
+def test_queries_without_labels_are_counted():
+    report = retrieval.retrieval_report([[0, 0], [1, 0]], [[1, 0]], [[0], [0]], [1])
+    assert report["queries_without_labels"] == 1
+    assert report["map@1"] == 0.5
+
+
+@pytest.mark.parametrize(
+    ("change", "reason"),
+    [
+        ({"ids": [[5]]}, "expected ids from -1 to 0"),
+        ({"ids": [0]}, "expected ids of shape"),
+        ({"ks": [0]}, "ranks of 1 or more"),
+        ({"definitions": "new"}, "corrected or older"),
+        ({"query_labels": [1, 0]}, "query labels of shape"),
+        ({"archive_labels": np.zeros((0, 2))}, "at least one"),
+    ],
+)
+def test_what_does_not_fit_is_refused(change, reason):
+    good = {
+        "query_labels": [[1, 0]],
+        "archive_labels": [[1, 0]],
+        "ids": [[0]],
+        "ks": [1],
+    }
+    with pytest.raises(ValueError, match=reason):
+        retrieval.retrieval_report(**good | change)

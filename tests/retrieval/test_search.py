@@ -1,0 +1,196 @@
+"""Search against full matrices, and what approximations miss."""
+
+import json
+from pathlib import Path
+
+import numpy as np
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from bigearthnet_tf.retrieval import exact, search
+
+REFERENCE = Path(__file__).parents[3] / "shared/reference/self_supervised"
+
+
+@pytest.fixture(params=["faiss", "numpy"])
+def library(request, monkeypatch):
+    if request.param == "numpy":
+        monkeypatch.setattr(search, "faiss", lambda: None)
+    else:
+        pytest.importorskip("faiss")
+    return request.param
+
+
+def all_distances(queries, vectors, metric):
+    """(queries, items) float64, by the definitions."""
+    q, v = (np.asarray(x, np.float64) for x in (queries, vectors))
+    if metric == "cosine":
+        q, v = (
+            x / np.maximum(np.linalg.norm(x, axis=1)[:, None], 1e-12) for x in (q, v)
+        )
+        return 1 - q @ v.T
+    if metric == "l2":
+        return ((q[:, None] - v) ** 2).sum(-1)
+    return ((q[:, None] - v) ** 2 / (q[:, None] + v + 1e-10)).sum(-1) / 2
+
+
+@pytest.mark.parametrize("metric", search.METRICS)
+@settings(max_examples=15, deadline=None)
+@given(seed=st.integers(0, 10**6), k=st.integers(1, 50), own=st.booleans())
+def test_hits_are_those_of_the_whole_matrix(metric, seed, k, own):
+    """Each vector comes several times, so that there are ties everywhere."""
+    rng = np.random.default_rng(seed)
+    some = rng.random((9, 4)).astype(np.float32)
+    vectors = some[rng.integers(0, 9, 40)]
+    queries = np.concatenate([vectors[:5], rng.random((3, 4))]).astype(np.float32)
+    exclude = np.array([0, 1, 2, 3, 4, -1, -1, 7]) if own else None
+    hits = search.build(vectors, metric).search(queries, k, exclude)
+    distances = all_distances(queries, vectors, metric)
+    k = min(k, 40)
+    assert hits.ids.shape == hits.distances.shape == (8, k)
+    for row, ids in enumerate(hits.ids):
+        expected = distances[row].copy()
+        if own and exclude[row] >= 0:
+            expected[exclude[row]] = np.inf
+        order = np.lexsort((np.arange(40), np.round(expected, 5)))[:k]
+        order = np.where(np.isfinite(expected[order]), order, -1)
+        np.testing.assert_array_equal(ids, order)
+        there = ids >= 0
+        np.testing.assert_allclose(
+            hits.distances[row][there], expected[ids[there]], atol=1e-5
+        )
+
+
+@pytest.mark.parametrize("metric", ["cosine", "l2"])
+def test_libraries_and_blocks_agree_on_ties(metric, library, monkeypatch):
+    """Hundreds of equal vectors lie across the edges of blocks and of k."""
+    rng = np.random.default_rng(3)
+    some = rng.normal(size=(50, 16)).astype(np.float32)
+    vectors = np.concatenate([some, np.tile(some[:3], (100, 1)), 2 * some, some])
+    vectors = vectors[rng.permutation(len(vectors))]
+    vectors[7] = 0
+    queries = np.concatenate([some[:20], np.zeros((1, 16), np.float32)])
+    index = search.build(vectors, metric)
+    expected = None
+    for items, block in ((65_536, 256), (64, 3), (37, 1)):
+        monkeypatch.setattr(exact, "_ITEMS", items)
+        monkeypatch.setattr(exact, "_QUERIES", block)
+        hits = index.search(queries, 40)
+        if expected is None:
+            expected = hits
+            rounded = np.round(all_distances(queries, vectors, metric), 5)
+            rows = np.broadcast_to(np.arange(len(vectors)), rounded.shape)
+            order = np.lexsort((rows, rounded), axis=1)[:, :40]
+            np.testing.assert_array_equal(hits.ids, order)
+        np.testing.assert_array_equal(hits.ids, expected.ids)
+        np.testing.assert_array_equal(hits.distances, expected.distances)
+    assert np.isfinite(expected.distances).all()
+
+
+def test_chi_square_has_the_reference_values():
+    if not REFERENCE.is_dir():
+        pytest.skip("needs shared/reference/self_supervised")
+    expected = np.array(
+        json.loads((REFERENCE / "expected.json").read_text())["chi_square"]
+    )
+    with np.load(REFERENCE / "cases.npz") as cases:
+        index = exact.ChiSquare(cases["chi_v"].astype(np.float32))
+        for query, row in zip(cases["chi_u"], expected, strict=True):
+            found = index.distances(query.astype(np.float32))
+            np.testing.assert_allclose(found, row, rtol=1e-5)
+
+
+@pytest.mark.parametrize("metric", search.METRICS)
+def test_what_is_added_and_removed(metric, library):
+    rng = np.random.default_rng(4)
+    vectors = rng.random((30, 8)).astype(np.float32)
+    index = search.build(vectors[:20], metric)
+    index.add(vectors[20:])
+    queries = rng.random((5, 8)).astype(np.float32)
+    whole = search.build(vectors, metric).search(queries, 10)
+    found = index.search(queries, 10)
+    np.testing.assert_array_equal(found.ids, whole.ids)
+    index.remove(np.array([0, 3]))
+    assert len(index) == 28
+    left = search.build(np.delete(vectors, [0, 3], 0), metric).search(queries, 10)
+    np.testing.assert_array_equal(index.search(queries, 10).ids, left.ids)
+
+
+@pytest.fixture(scope="module")
+def clustered():
+    pytest.importorskip("faiss")
+    rng = np.random.default_rng(5)
+    centres = rng.normal(size=(200, 32))
+    chosen = rng.integers(0, 200, 12_000)
+    vectors = (centres[chosen] + 0.4 * rng.normal(size=(12_000, 32))).astype(np.float32)
+    return vectors, (vectors[:50] + 0.05 * rng.normal(size=(50, 32))).astype(np.float32)
+
+
+@pytest.mark.parametrize(
+    ("kind", "options", "recall", "most_bytes"),
+    [
+        ("ivf_pq", {"codes": 16}, 0.4, 24),
+        ("hnsw", {}, 0.95, 4 * 32 + 256),
+        ("int8", {}, 0.95, 32),
+        ("binary", {"rerank": 20}, 0.6, 4 + 128),
+        ("binary", {"rerank": 0}, 0.05, 4),
+    ],
+)
+@pytest.mark.parametrize("metric", ["cosine", "l2"])
+def test_approximations_find_most_in_less_memory(
+    clustered, kind, options, recall, most_bytes, metric
+):
+    vectors, queries = clustered
+    whole = search.build(vectors, metric)
+    index = search.build(vectors, metric, kind, **options)
+    found = search.measure(index, whole, queries)
+    assert recall <= found["recall"] <= 1
+    assert found["bytes_per_item"] <= most_bytes
+    assert search.measure(whole, whole, queries)["recall"] == 1
+    exclude = whole.search(queries, 1).ids[:, 0]
+    hits = index.search(queries, 10, exclude)
+    assert not (hits.ids == exclude[:, None]).any()
+    again = search.build(vectors, metric, kind, **options).search(queries, 10, exclude)
+    np.testing.assert_array_equal(hits.ids, again.ids)
+
+
+def test_without_faiss_it_says_so_and_approximations_are_refused(monkeypatch, caplog):
+    import sys
+
+    monkeypatch.setitem(sys.modules, "faiss", None)
+    search.faiss.cache_clear()
+    try:
+        vectors = np.eye(4, dtype=np.float32)
+        assert search.build(vectors).search(vectors, 1).ids[:, 0].tolist() == [
+            0,
+            1,
+            2,
+            3,
+        ]
+        assert "FAISS is not installed" in caplog.text
+        with pytest.raises(ValueError, match=r"bigearthnet-tf\[faiss\]"):
+            search.build(vectors, kind="hnsw")
+    finally:
+        search.faiss.cache_clear()
+
+
+@pytest.mark.parametrize(
+    ("call", "reason"),
+    [
+        (lambda v: search.build(v, "cosin"), "did you mean 'cosine'"),
+        (lambda v: search.build(v, kind="hns"), "hnsw"),
+        (lambda v: search.build(v[:0]), "expected vectors of shape"),
+        (lambda v: search.build(v * np.nan), "finite"),
+        (lambda v: search.build(-v, "chi_square"), "not negative"),
+        (lambda v: search.build(v).search(v[:, :2], 1), "items, 4"),
+        (lambda v: search.build(v).search(v, 0), "k of 1 or more"),
+        (lambda v: search.build(v).search(v, 1, np.array([0])), "for each of 4"),
+        (lambda v: search.build(v, kind="ivf_pq"), "to train with"),
+        (lambda v: search.build(v, "chi_square", "int8"), "exactly only"),
+    ],
+)
+def test_what_can_not_be_searched_is_refused(call, reason):
+    pytest.importorskip("faiss")
+    with pytest.raises(ValueError, match=reason):
+        call(np.eye(4, dtype=np.float32))
