@@ -15,6 +15,7 @@ COMMANDS = {
     "statistics": "measure means, deviations and percentiles of the bands",
     "inspect": "list, verify, print and draw records",
     "embed": "write the features of a run for patches",
+    "retrieve": "find the patches that are most alike a patch",
     "export": "write the weights of a run for other tools",
     "plot": "draw the course of runs",
     "models": "list the architectures",

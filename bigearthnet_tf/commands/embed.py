@@ -40,7 +40,7 @@ def run(arguments: argparse.Namespace) -> None:
     config = configs.load(arguments.config, arguments.set)
     out_dir = runs.out_dir(config)
     console.load_tensorflow()
-    from bigearthnet_tf.retrieval import embeddings
+    from bigearthnet_tf.retrieval import embeddings, stored
     from bigearthnet_tf.training import session
 
     opened = session.open_session(config, alone=True)
@@ -49,7 +49,7 @@ def run(arguments: argparse.Namespace) -> None:
         folder, is_new = embeddings.embed(
             opened, model, iteration, split, out_dir, arguments.out
         )
-        facts = embeddings.load(folder).facts
+        facts = stored.load(folder).facts
         layers = ", ".join(f"{name} ({dims})" for name, dims in facts.layers.items())
         print(
             f"{folder}: {facts.num_records} {split} records, {layers}"

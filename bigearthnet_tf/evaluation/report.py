@@ -71,6 +71,7 @@ def write_report(
     config: Mapping[str, Any] | None = None,
     headlines: Mapping[str, str] = MappingProxyType(_HEADLINES),
     more: Sequence[str] = (),
+    style: str = "",
 ) -> None:
     """Writes the page of a run, atomically. Sections without content are left out.
 
@@ -87,6 +88,7 @@ def write_report(
         config: the resolved config.
         headlines: keys of the first table, and their words; others are left out.
         more: finished sections that come after the figures.
+        style: CSS that they need.
 
     Raises:
         OSError: the file can't be written.
@@ -103,7 +105,7 @@ def write_report(
         page.folded("All measures", _comparison(every, columns, ".6g")),
         page.folded("Config", _settings(config or {})),
     ]
-    files.write_text(path, page.render(title, sections))
+    files.write_text(path, page.render(title, sections, style))
 
 
 def per_class_table(

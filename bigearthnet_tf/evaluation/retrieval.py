@@ -10,7 +10,6 @@ from __future__ import annotations
 import logging
 import sys
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
@@ -20,21 +19,27 @@ from numpy.typing import NDArray
 
 from bigearthnet_tf import files, pictures
 from bigearthnet_tf.config import Config
-from bigearthnet_tf.evaluation import report, retrieval_baselines, retrieval_plots
+from bigearthnet_tf.evaluation import (
+    gallery,
+    report,
+    retrieval_baselines,
+    retrieval_plots,
+)
+from bigearthnet_tf.evaluation.directions import (
+    DIRECTIONS,
+    Found,
+    Split,
+    arrow,
+    look_for,
+    means,
+)
 from bigearthnet_tf.metrics import retrieval as metrics
-from bigearthnet_tf.retrieval import embeddings, search
+from bigearthnet_tf.retrieval import embeddings, stored
 from bigearthnet_tf.training import logs
 from bigearthnet_tf.training.session import Session
 
 logger = logging.getLogger(__name__)
 
-DIRECTIONS = (
-    ("s1", "s1"),
-    ("s2", "s2"),
-    ("s1", "s2"),
-    ("s2", "s1"),
-    ("fused", "fused"),
-)
 # What the terminal and the first table show, at the k that is nearest to 10.
 _TITLES = {
     "map": "mAP",
@@ -42,35 +47,6 @@ _TITLES = {
     "f1": "F1",
     "partner_recall": "own partner found",
 }
-_NAMES = {"s1": "S1", "s2": "S2", "fused": "both"}
-
-
-@dataclass(frozen=True)
-class Split:
-    """What is known of the queries or of the archive.
-
-    Attributes:
-        labels: (records, labels).
-        features: by sensor, (records, dimensions).
-    """
-
-    labels: NDArray[np.uint8]
-    features: Mapping[str, NDArray[np.float32]]
-
-
-@dataclass(frozen=True)
-class Found:
-    """Hits of all queries in one direction, and how good they are.
-
-    Attributes:
-        ids: (queries, hits) rows of the archive.
-        distances: (queries, hits).
-        values: every metric of every query.
-    """
-
-    ids: NDArray[np.int64]
-    distances: NDArray[np.float32]
-    values: Mapping[str, NDArray[np.float64]]
 
 
 def evaluate(
@@ -93,25 +69,27 @@ def evaluate(
         Lines for the user.
     """
     config = session.config
-    stored = {
-        split: embeddings.load(
+    folders = {
+        split: stored.load(
             embeddings.embed(session, model, iteration, split, out_dir)[0]
         )
         for split in dict.fromkeys((config.query_split, config.archive_split))
     }
     queries, archive = (
-        stored[split] for split in (config.query_split, config.archive_split)
+        folders[split] for split in (config.query_split, config.archive_split)
     )
     same = config.query_split == config.archive_split
     ks = _known_ks(config, len(archive.labels))
     query, searched = _take(queries, config), _take(archive, config)
     found = {
-        direction: look_for(query, searched, direction, ks, config, same)
+        direction: look_for(
+            query, searched, direction, ks, config.retrieval_metric, same
+        )
         for direction in DIRECTIONS
         if direction[0] in query.features and direction[1] in searched.features
     }
     others = _baselines(session, query, searched, ks, same) if config.baselines else {}
-    results = {name: _means(hits) for name, hits in {"": found, **others}.items()}
+    results = {name: means(hits) for name, hits in {"": found, **others}.items()}
     rows = _rows(found)
 
     files.write_json(out_dir / "eval_result.json", results[""])
@@ -133,41 +111,9 @@ def evaluate(
     ]
     _write_tensorboard(out_dir, iteration, results[""], figures)
     columns = {shown: results[""], **{name: results[name] for name in others}}
-    _write_page(out_dir, session, iteration, columns, figures, ks)
+    shown_hits = _gallery(found, queries, archive, ks, same)
+    _write_page(out_dir, session, iteration, columns, figures, ks, shown_hits)
     return _lines(columns, ks, out_dir)
-
-
-def look_for(
-    query: Split,
-    archive: Split,
-    direction: tuple[str, str],
-    ks: Sequence[int],
-    config: Config,
-    same: bool,
-) -> Found:
-    """Searches in one direction.
-
-    Args:
-        query: labels and features.
-        archive: likewise.
-        direction: sensors of query and archive.
-        ks: numbers of hits to measure at.
-        config: `retrieval_metric`.
-        same: whether both are of the same records, in the same order.
-    """
-    asked, kind = query.features[direction[0]], config.retrieval_metric
-    index = search.build(archive.features[direction[1]], metric=kind)
-    own = np.arange(len(asked))
-    exclude = own if same and direction[0] == direction[1] else None
-    hits = index.search(asked, max(ks), exclude=exclude)
-    values = metrics.per_query(
-        query.labels, archive.labels, hits.ids, ks, exclude=exclude
-    )
-    if same and direction[0] != direction[1]:
-        is_own = hits.ids == own[:, None]
-        for k in ks:
-            values[f"partner_recall@{k}"] = is_own[:, :k].any(axis=1).astype(float)
-    return Found(hits.ids, hits.distances, values)
 
 
 def _known_ks(config: Config, archive: int) -> list[int]:
@@ -182,17 +128,9 @@ def _known_ks(config: Config, archive: int) -> list[int]:
     return sorted(set(config.retrieval_k))
 
 
-def _take(stored: embeddings.Embeddings, config: Config) -> Split:
-    features = retrieval_baselines.by_sensor(stored.layers, config)
-    return Split(np.asarray(stored.labels), features)
-
-
-def _means(found: Mapping[tuple[str, str], Found]) -> dict[str, float]:
-    return {
-        f"{'_'.join(direction)}_{name}": float(values.mean())
-        for direction, hits in found.items()
-        for name, values in hits.values.items()
-    }
+def _take(whole: stored.Embeddings, config: Config) -> Split:
+    features = retrieval_baselines.by_sensor(whole.layers, config)
+    return Split(np.asarray(whole.labels), features)
 
 
 def _rows(found: Mapping[tuple[str, str], Found]) -> list[dict[str, Any]]:
@@ -224,7 +162,7 @@ def _series(
     series: dict[str, dict[str, list[tuple[float, float, float]]]] = {}
     for row in rows:
         if row["metric"] in _TITLES and int(row["k"] or 0) in ks:
-            direction = _arrow(row["query"], row["archive"])
+            direction = arrow(row["query"], row["archive"])
             points = series.setdefault(row["metric"], {}).setdefault(direction, [])
             points.append((row["mean"], row["low"], row["high"]))
     return {
@@ -268,7 +206,6 @@ def _baselines(
     session: Session, query: Split, archive: Split, ks: Sequence[int], same: bool
 ) -> dict[str, dict[tuple[str, str], Found]]:
     """Searches with what a trained model has to beat."""
-    config = session.config
     features = {
         "untrained": retrieval_baselines.untrained(session),
         "band statistics": retrieval_baselines.band_statistics(session),
@@ -284,7 +221,7 @@ def _baselines(
                 Split(archive.labels, searched),
                 direction,
                 ks,
-                config.model_copy(update={"retrieval_metric": "cosine"}),
+                "cosine",
                 same,
             )
             for direction in DIRECTIONS
@@ -297,8 +234,8 @@ def _baselines(
 def _save_hits(
     path: Path,
     found: Mapping[tuple[str, str], Found],
-    queries: embeddings.Embeddings,
-    archive: embeddings.Embeddings,
+    queries: stored.Embeddings,
+    archive: stored.Embeddings,
 ) -> None:
     """Keeps names, rows and distances of all hits."""
     arrays: dict[str, Any] = {
@@ -310,6 +247,30 @@ def _save_hits(
         arrays[f"{'_'.join(direction)}_distances"] = hits.distances
     with files.write_atomically(path) as temporary, temporary.open("wb") as file:
         np.savez_compressed(file, **arrays)
+
+
+def _gallery(
+    found: Mapping[tuple[str, str], Found],
+    queries: stored.Embeddings,
+    archive: stored.Embeddings,
+    ks: Sequence[int],
+    same: bool,
+) -> list[str]:
+    """Returns sections with queries and hits, across sensors and of both as one."""
+    k = headline_k(ks)
+    return [
+        gallery.section(
+            queries,
+            archive,
+            hits.ids,
+            hits.distances,
+            hits.values[f"ndcg@{k}"],
+            title=f"Hits {arrow(*direction)}, queries by NDCG@{k}",
+            same=same and direction[0] != direction[1],
+        )
+        for direction, hits in found.items()
+        if direction in (("s1", "s2"), ("s2", "s1"), ("fused", "fused"))
+    ]
 
 
 def _write_tensorboard(
@@ -333,6 +294,7 @@ def _write_page(
     columns: Mapping[str, Mapping[str, float]],
     figures: Sequence[tuple[str, Any]],
     ks: Sequence[int],
+    shown_hits: Sequence[str],
 ) -> None:
     config = session.config
     first, k = next(iter(columns)), headline_k(ks)
@@ -352,19 +314,13 @@ def _write_page(
         baselines={name: v for name, v in columns.items() if name != first},
         figures=figures,
         config=config.model_dump(),
+        more=shown_hits,
+        style=gallery.STYLE,
         headlines={
-            f"{query}_{archive}_{metric}@{k}": f"{_arrow(query, archive)} {title}@{k}"
+            f"{query}_{archive}_{metric}@{k}": f"{arrow(query, archive)} {title}@{k}"
             for query, archive in DIRECTIONS
             for metric, title in _TITLES.items()
         },
-    )
-
-
-def _arrow(query: str, archive: str) -> str:
-    return (
-        _NAMES[query]
-        if query == archive == "fused"
-        else (f"{_NAMES[query]}→{_NAMES[archive]}")
     )
 
 
@@ -384,7 +340,7 @@ def _lines(
                 f"{'–' if value is None else format(value, '.4f'):>18}"
                 for value in values
             )
-            lines.append(f"  {_arrow(query, archive):14}{cells}")
+            lines.append(f"  {arrow(query, archive):14}{cells}")
     lines.append(f"report: {out_dir / 'report.html'}")
     lines.append(f"tables: {out_dir / 'eval_result.json'}, eval_retrieval.csv")
     return lines

@@ -11,7 +11,7 @@ from sklearn.preprocessing import StandardScaler
 
 from bigearthnet_tf.config import Config
 from bigearthnet_tf.evaluation import baselines
-from bigearthnet_tf.retrieval import embeddings
+from bigearthnet_tf.retrieval import embeddings, stored
 from bigearthnet_tf.training.session import Session
 
 Features = Mapping[str, NDArray[np.float32]]
@@ -38,14 +38,14 @@ def by_sensor(layers: Features, config: Config) -> dict[str, NDArray[np.float32]
             f"retrieval_layer {layer}: the model has no such features; there are "
             f"{', '.join(layers)}"
         )
-    return {s: embeddings.take(layers, s, layer, config.fusion) for s in found}
+    return {s: stored.take(layers, s, layer, config.fusion) for s in found}
 
 
 def noise(count: int, seed: int) -> Features:
     """Returns features drawn at random: hits in random order."""
     rng = np.random.default_rng(seed)
     shape = (count, _DIMENSIONS)
-    return {s: rng.normal(size=shape).astype(np.float32) for s in embeddings.SENSORS}
+    return {s: rng.normal(size=shape).astype(np.float32) for s in stored.SENSORS}
 
 
 def untrained(session: Session) -> tuple[Features, Features]:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import textwrap
 from collections.abc import Mapping, Sequence
 from typing import Any
 
@@ -31,7 +32,8 @@ def curves(series: Mapping[str, Mapping[str, NDArray[np.float64]]]) -> Figure:
     count = len(series)
     figure = Figure(figsize=(3.4 * count + 0.6, 3.9), layout="constrained")
     panels = figure.subplots(1, count, squeeze=False)[0]
-    names = sorted({n for lines in series.values() for n in lines if n != "k"})
+    # In the order of the directions, as the other picture has them.
+    names = [name for name in next(iter(series.values())) if name != "k"]
     for axes, (metric, lines) in zip(panels, series.items(), strict=True):
         ks = lines["k"]
         for number, name in enumerate(names):
@@ -88,7 +90,9 @@ def per_class(rows: Sequence[Mapping[str, Any]]) -> Figure:
             label=_direction(column),
         )
     axes.set_yticks(
-        places, [f"{row['label']} ({row['queries']:,})" for row in shown], fontsize=8
+        places,
+        [textwrap.fill(f"{row['label']} ({row['queries']:,})", 46) for row in shown],
+        fontsize=8,
     )
     axes.invert_yaxis()
     axes.set_xlim(0, 1)

@@ -12,7 +12,7 @@ from bigearthnet_tf.models import two_branch
 from bigearthnet_tf.tasks import assembly
 
 BANDS = band_facts.resolve_bands("all")
-FAMILIES = ("resnet_test", "convnext_test", "vit_test", "short_cnn", "mobilevit_test")
+FAMILIES = ("resnet_test", "convnext_test", "vit_test")
 
 
 def build(encoders="separate", name="resnet_test", **keys):

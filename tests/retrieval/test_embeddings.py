@@ -14,7 +14,7 @@ import toy
 from bigearthnet_tf import config as configs
 from bigearthnet_tf import files
 from bigearthnet_tf.evaluation import retrieval as evaluation
-from bigearthnet_tf.retrieval import embeddings
+from bigearthnet_tf.retrieval import embeddings, stored
 from bigearthnet_tf.training import session
 
 ROOT = Path(__file__).parents[2]
@@ -72,7 +72,7 @@ def model(built):
 def test_features_are_those_of_the_model(opened, model, tmp_path):
     folder, is_new = embeddings.embed(opened, model, 7, "test", tmp_path / "run")
     assert is_new
-    found = embeddings.load(folder)
+    found = stored.load(folder)
     assert found.facts.iteration == 7
     assert set(found.layers) == {"h_s1", "h_s2", "p_s1", "p_s2"}
     first = 0
@@ -97,7 +97,7 @@ def test_the_batch_size_does_not_matter_and_the_same_one_gives_the_same_bits(
     again, _ = embeddings.embed(opened, model, 0, "test", tmp_path, tmp_path / "b")
     other = open_session(records, tmp_path, batch_size=5)
     third, _ = embeddings.embed(other, model, 0, "test", tmp_path, tmp_path / "c")
-    one, same, five = map(embeddings.load, (folder, again, third))
+    one, same, five = map(stored.load, (folder, again, third))
     for name, values in one.layers.items():
         np.testing.assert_array_equal(values, same.layers[name])
         np.testing.assert_allclose(values, five.layers[name], rtol=1e-4, atol=1e-5)
@@ -121,7 +121,7 @@ def test_what_is_there_is_taken_unless_model_or_records_differ(
 
 
 def test_both_sensors_as_one(opened, model, tmp_path):
-    found = embeddings.load(embeddings.embed(opened, model, 0, "test", tmp_path)[0])
+    found = stored.load(embeddings.embed(opened, model, 0, "test", tmp_path)[0])
     one, two = found.layers["p_s1"], found.layers["p_s2"]
     for fusion, expected in {
         "concat": np.concatenate([one, two], 1),
@@ -149,7 +149,7 @@ def test_classifications_have_features_too(records, tmp_path, keys, layers):
     opened = open_session(records, tmp_path, **keys)
     model = opened.task.build_model()
     folder, _ = embeddings.embed(opened, model, 0, "val", tmp_path)
-    found = embeddings.load(folder)
+    found = stored.load(folder)
     assert set(found.layers) == layers
     with pytest.raises(ValueError, match=r"no features 'p_s1'|expected") as raised:
         found.features("s1", "p") if "p_s1" not in layers else found.features("x")
@@ -159,7 +159,7 @@ def test_classifications_have_features_too(records, tmp_path, keys, layers):
 def test_a_folder_that_is_not_whole_is_refused(opened, model, tmp_path):
     folder, _ = embeddings.embed(opened, model, 0, "test", tmp_path)
     with pytest.raises(FileNotFoundError, match=r"no embeddings\.json"):
-        embeddings.load(tmp_path)
+        stored.load(tmp_path)
     for name, spoil, reason in (
         ("p_s1.npy", lambda p: p.write_bytes(p.read_bytes()[:-8]), "damaged|expected"),
         ("h_s1.npy", lambda p: np.save(p, np.zeros((2, 2), np.float32)), "of shape"),
@@ -170,7 +170,7 @@ def test_a_folder_that_is_not_whole_is_refused(opened, model, tmp_path):
         shutil.copytree(folder, copy)
         spoil(copy / name)
         with pytest.raises(ValueError, match=reason):
-            embeddings.load(copy)
+            stored.load(copy)
 
 
 EMBED_AND_DIE = """
@@ -180,7 +180,7 @@ EMBED_AND_DIE = """
     sys.path[:0] = ["tests", "tests/retrieval"]
     import test_embeddings as t
     from pathlib import Path
-    from bigearthnet_tf.retrieval import embeddings
+    from bigearthnet_tf.retrieval import embeddings, stored
     opened = t.open_session(Path(sys.argv[1]), sys.argv[2])
     model = opened.task.build_model()
     found = embeddings._batches
@@ -208,7 +208,7 @@ def test_killed_half_way_it_starts_clean(opened, model, records, tmp_path):
     folder, is_new = embeddings.embed(opened, model, 0, "test", run)
     assert is_new
     assert [path.name for path in (run / "embeddings").iterdir()] == [folder.name]
-    assert np.isfinite(embeddings.load(folder).layers["p_s1"]).all()
+    assert np.isfinite(stored.load(folder).layers["p_s1"]).all()
 
 
 def test_features_that_are_not_finite_are_not_kept(opened, model, tmp_path):

@@ -18,6 +18,9 @@ class Line:
     fragile = False  # whether a single update ruins the weights
 
     random_state = ()
+    default_monitor = "mse_loss"
+    loss_name = "sigmoid_cross_entropy_loss"
+    needs_whole_batch = False
 
     def metric_names(self):
         return ["mse_loss", "x_class3"]

@@ -1,0 +1,113 @@
+"""Where patches lie, by their names, and hits as GeoJSON."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+from rasterio import warp
+
+from bigearthnet_tf.archive import names as patch_names
+from bigearthnet_tf.archive import spatial
+
+# Corners of a patch from its upper left one, in metres east and south, against the
+# clock as RFC 7946 (section 3.1.6) has outer rings; the ring closes.
+_RING = ((0, 0), (0, 1), (1, 1), (1, 0), (0, 0))
+_EARTH_RADIUS_KM = 6371.0
+
+Ring = Sequence[tuple[float, float]]
+
+
+def footprints(
+    names: Sequence[str], names_s1: Sequence[str]
+) -> list[list[tuple[float, float]] | None]:
+    """Returns the corners of patches as closed rings of longitude and latitude.
+
+    Args:
+        names: of the patches.
+        names_s1: of their Sentinel-1 partners, which say where patches of v1 lie; empty
+            where there are none.
+
+    Returns:
+        Five corners each, in degrees (WGS 84); None where no name tells the place.
+    """
+    parsed = [_with_tile(*pair) for pair in zip(names, names_s1, strict=True)]
+    places = spatial.locate(
+        [found.tile or "" if found else "" for found in parsed],
+        [found.column if found else 0 for found in parsed],
+        [found.row if found else 0 for found in parsed],
+    )
+    rings: list[list[tuple[float, float]] | None] = []
+    for zone, east, north in zip(places.zone, places.east, places.north, strict=True):
+        if zone == spatial.UNKNOWN_ZONE:
+            rings.append(None)
+            continue
+        side = spatial.PATCH_METRES
+        xs = [east + side * x for x, _ in _RING]
+        ys = [north - side * y for _, y in _RING]
+        lon, lat = warp.transform(f"EPSG:{32600 + zone}", "EPSG:4326", xs, ys)
+        rings.append(list(zip(lon, lat, strict=True)))
+    return rings
+
+
+def _with_tile(name: str, name_s1: str) -> patch_names.PatchName | None:
+    for text in (name, name_s1):
+        try:
+            found = patch_names.parse_name(text)
+        except ValueError:
+            continue
+        if found.tile:
+            return found
+    return None
+
+
+def centre(ring: Ring) -> tuple[float, float]:
+    """Returns longitude and latitude of the middle of a ring, in degrees."""
+    lon, lat = np.mean(ring[:4], axis=0)
+    return float(lon), float(lat)
+
+
+def kilometres(
+    one: tuple[float, float], others: Sequence[tuple[float, float]]
+) -> NDArray[np.float64]:
+    """Returns great-circle distances, by the haversine formula on a sphere.
+
+    Args:
+        one: longitude and latitude in degrees.
+        others: likewise.
+    """
+    lon, lat = np.radians(np.asarray(others, np.float64).reshape(-1, 2)).T
+    lon_one, lat_one = np.radians(one)
+    a = (
+        np.sin((lat - lat_one) / 2) ** 2
+        + np.cos(lat) * np.cos(lat_one) * np.sin((lon - lon_one) / 2) ** 2
+    )
+    return 2 * _EARTH_RADIUS_KM * np.arcsin(np.sqrt(np.clip(a, 0, 1)))
+
+
+def geojson(
+    rows: Sequence[dict[str, Any]],
+    rings: Sequence[Sequence[tuple[float, float]] | None],
+) -> dict[str, Any]:
+    """Returns a FeatureCollection (RFC 7946): query and hits with their footprints.
+
+    Args:
+        rows: properties of each.
+        rings: of `footprints`; a patch without a place has no geometry.
+    """
+    features = [
+        {
+            "type": "Feature",
+            "properties": row,
+            "geometry": None
+            if ring is None
+            else {
+                "type": "Polygon",
+                "coordinates": [[[round(x, 7), round(y, 7)] for x, y in ring]],
+            },
+        }
+        for row, ring in zip(rows, rings, strict=True)
+    ]
+    return {"type": "FeatureCollection", "features": features}

@@ -1,0 +1,144 @@
+"""Features and searches from the command line."""
+
+import json
+import subprocess
+import sys
+
+import numpy as np
+import pytest
+
+from bigearthnet_tf.evaluation import gallery
+from bigearthnet_tf.retrieval import stored
+
+KEYS = {
+    "task": "contrastive",
+    "encoders": "joint",
+    "modality": "MM",
+    "image_size": 16,
+    "nb_epoch": 1,
+}
+
+
+@pytest.fixture(scope="module")
+def run(records, tmp_path_factory):
+    """A trained and evaluated run; returns its folder and its config."""
+    folder = tmp_path_factory.mktemp("retrieval")
+    content = {
+        **KEYS,
+        "model_name": "resnet_test",
+        "label_type": "BigEarthNet-19",
+        "batch_size": 4,
+        "devices": "cpu",
+        "sample_images": 2,
+        "out_dir": str(folder / "run"),
+        **{
+            f"{key}_tf_record_files": [str(records / f"{split}-*.tfrecord")]
+            for key, split in (("tr", "train"), ("val", "val"), ("test", "test"))
+        },
+    }
+    config = folder / "config.json"
+    config.write_text(json.dumps(content))
+    for script in ("train.py", "eval.py"):
+        subprocess.run([sys.executable, script, config], check=True)
+    return folder / "run", config
+
+
+@pytest.fixture
+def folder(run):
+    (found,) = (run[0] / "embeddings").glob("test-*")
+    return found
+
+
+def test_a_report_shows_hits(run):
+    page = (run[0] / "report.html").read_text()
+    assert "Hits S1→S2" in page
+    assert page.count("its own partner") > 0
+    assert page.count("data:image/jpeg") > 20
+
+
+def test_features_are_written_once(call, run):
+    outcome = call("bigearthnet-tf", "embed", run[1], "--split", "test", "val")
+    assert outcome.status == 0, outcome.err
+    lines = outcome.out.strip().splitlines()
+    assert lines[0].endswith("was there already")
+    assert "val records, h_s1 (" in lines[1]
+    wrong = call("bigearthnet-tf", "embed", run[1], "--split", "test", "val", "-o", "x")
+    assert wrong.status == 1
+    assert "one split" in wrong.complaint
+
+
+@pytest.mark.parametrize("direction", [("s1", "s2"), ("s2", "s2"), ("fused", "fused")])
+def test_a_patch_finds_what_is_nearest(call, folder, tmp_path, direction):
+    archive = stored.load(folder)
+    path = tmp_path / "hits.geojson"
+    outcome = call(
+        "bigearthnet-tf", "retrieve", folder, "--name", archive.names[1],
+        "--from", direction[0], "--to", direction[1], "-k", "2", "--geojson", path,
+    )  # fmt: skip
+    assert outcome.status == 0, outcome.err
+    found = json.loads(path.read_text())["features"]
+    asked, searched = (archive.features(s).astype(float) for s in direction)
+    asked, searched = (
+        x / np.linalg.norm(x, axis=1, keepdims=True) for x in (asked, searched)
+    )
+    distances = 1 - searched @ asked[1]
+    if direction[0] == direction[1]:
+        distances[1] = np.inf
+    nearest = np.argsort(distances, kind="stable")[:2]
+    names = [f["properties"]["name"] for f in found]
+    assert names == [archive.names[1], *(archive.names[i] for i in nearest)]
+    assert found[1]["properties"]["distance"] == pytest.approx(
+        distances[nearest[0]], abs=1e-6
+    )
+    assert found[1]["geometry"]["type"] == "Polygon"
+
+
+def test_hits_can_be_narrowed_down(call, folder):
+    archive = stored.load(folder)
+    label = archive.facts.labels[int(np.argmax(archive.labels.sum(axis=0)))]
+    outcome = call(
+        "bigearthnet-tf", "retrieve", folder, "--number", "0", "--label", label,
+        "--exclude-within", "0.5", "-k", "100",
+    )  # fmt: skip
+    assert outcome.status == 0, outcome.err
+    assert "there are no more than" in outcome.out
+    for line in outcome.out.splitlines()[2:-2]:
+        assert label in line
+
+
+def test_a_search_loads_no_tensorflow(folder):
+    code = (
+        "import sys; sys.argv = ['x', 'retrieve', sys.argv[1], '--number', '0']\n"
+        "from bigearthnet_tf import cli\ncli.run()\n"
+        "assert not {'tensorflow', 'keras', 'torch'} & set(sys.modules)"
+    )
+    subprocess.run([sys.executable, "-c", code, folder], check=True)
+
+
+@pytest.mark.parametrize(
+    ("arguments", "reason"),
+    [
+        (["--name", "S2A_nowhere"], "no patch 'S2A_nowhere'"),
+        (["--number", "99"], "counted from 0"),
+        (["--number", "0", "-k", "0"], "1 or more"),
+        (["--number", "0", "--label", "Pasture"], "Pastures"),
+        (["--number", "0", "--metric", "chi_square"], "not negative"),
+    ],
+)
+def test_what_can_not_be_searched_for_is_named(call, folder, arguments, reason):
+    outcome = call("bigearthnet-tf", "retrieve", folder, *arguments)
+    assert outcome.status == 1
+    assert reason in outcome.complaint
+
+
+def test_no_folder_of_features(call, tmp_path):
+    outcome = call("bigearthnet-tf", "retrieve", tmp_path, "--number", "0")
+    assert outcome.status == 1
+    assert "no embeddings.json" in outcome.complaint
+
+
+def test_queries_are_chosen_by_their_metric():
+    chosen = gallery.choose(np.array([0.5, 0.9, 0.1, 0.9]), 2)
+    assert chosen["Best"] == [1, 3]
+    assert chosen["Worst"][0] == 2
+    assert len(set(chosen["At random"])) == 2
