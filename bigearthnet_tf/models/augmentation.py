@@ -4,6 +4,10 @@ Each layer takes (batch, height, width, bands), standardised, or a list of such 
 one a resolution; it changes every sample on its own, and hands images on untouched in
 inference. The labels of a patch survive all of them. `mixing` has those that don't
 leave them alone.
+
+What is drawn once a sample is drawn for the whole batch, of which each replica of a
+strategy takes its part: a patch is changed the same on one device and on several. The
+noise of pixels is drawn by each replica for itself.
 """
 
 from __future__ import annotations
@@ -34,7 +38,10 @@ class Augmentation(keras.layers.Layer, abc.ABC):
     def __init__(self, seed: int | None = None, **kwargs: Any) -> None:
         super().__init__(**kwargs)
         self.seed = seed
-        self.seed_generator = layers.ReplicaSeedGenerator(seed)
+        self.seed_generator = self._generator(seed)
+
+    def _generator(self, seed: int | None) -> keras.random.SeedGenerator:
+        return keras.random.SeedGenerator(seed)
 
     def call(self, inputs: Any, training: bool = False) -> Any:
         """Returns the images, in training changed at random."""
@@ -63,12 +70,13 @@ class Movement(Augmentation):
 
     def change(self, images: Sequence[Any]) -> list[Any]:
         """Returns the tensors, each sample moved the same way in all of them."""
-        moves = self.draw(ops.shape(images[0])[0])
+        drawn = self.draw(layers.whole_batch(ops.shape(images[0])[0]))
+        moves = keras.tree.map_structure(layers.own_part, drawn)
         return [self.move(tensor, moves) for tensor in images]
 
     @abc.abstractmethod
     def draw(self, batch: Any) -> Any:
-        """Returns random numbers (..., batch, ...): what happens to each sample."""
+        """Returns tensors (batch, ...) of random numbers: what happens to each."""
 
     @abc.abstractmethod
     def move(self, images: Any, moves: Any) -> Any:
@@ -81,11 +89,11 @@ class RandomFlips(Movement):
     """Flips east to west and north to south, each with probability one half."""
 
     def draw(self, batch: Any) -> Any:
-        """Returns (2, batch, 1, 1, 1) bool: east to west, and north to south."""
+        """Returns two (batch, 1, 1, 1) bool: east to west, and north to south."""
         drawn = keras.random.randint(
             (2, batch, 1, 1, 1), 0, 2, seed=self.seed_generator
         )
-        return drawn == 1
+        return drawn[0] == 1, drawn[1] == 1
 
     def move(self, images: Any, moves: Any) -> Any:
         """Returns the images, each left alone or flipped along one or both axes."""
@@ -231,9 +239,9 @@ class RandomBandDrop(Augmentation):
     def change(self, images: Sequence[Any]) -> list[Any]:
         """Returns the images without the dropped bands."""
         bands = [tensor.shape[-1] for tensor in images]
-        drawn = draws.uniform(
-            (ops.shape(images[0])[0], 1, 1, sum(bands)), self.seed_generator
-        )
+        batch = layers.whole_batch(ops.shape(images[0])[0])
+        drawn = draws.uniform((batch, 1, 1, sum(bands)), self.seed_generator)
+        drawn = layers.own_part(drawn)
         # The largest number stays in any case.
         bound = ops.minimum(self.rate, ops.max(drawn, axis=-1, keepdims=True))
         stays = drawn >= bound
@@ -275,6 +283,10 @@ class RandomNoise(Augmentation):
                 f"{deviation}"
             )
         self.deviation = float(deviation)
+
+    def _generator(self, seed: int | None) -> keras.random.SeedGenerator:
+        # The pixels of the whole batch would be too many to draw on every replica.
+        return layers.ReplicaSeedGenerator(seed)
 
     def change(self, images: Sequence[Any]) -> list[Any]:
         """Returns the images with noise."""

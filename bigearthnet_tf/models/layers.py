@@ -29,15 +29,38 @@ class ReplicaSeedGenerator(keras.random.SeedGenerator):
     def next(self, ordered: bool = True) -> Any:
         """Returns the next seed, (2,), and advances the state."""
         seed = super().next(ordered)
-        if keras.config.backend() != "tensorflow":
+        context = _replica_context()
+        if context is None:
             return seed
-        import tensorflow as tf
+        replica = ops.cast(context.replica_id_in_sync_group, seed.dtype)
+        return seed + ops.stack([replica * REPLICA_STRIDE, ops.zeros_like(replica)])
 
-        context = tf.distribute.get_replica_context()
-        if context is None or context.num_replicas_in_sync == 1:
-            return seed
-        replica = tf.cast(context.replica_id_in_sync_group, seed.dtype)
-        return seed + tf.stack([replica * REPLICA_STRIDE, 0])
+
+def _replica_context() -> Any:
+    """Returns TensorFlow's context of this replica, None where there is but one."""
+    if keras.config.backend() != "tensorflow":
+        return None
+    import tensorflow as tf
+
+    context = tf.distribute.get_replica_context()
+    return context if context and context.num_replicas_in_sync > 1 else None
+
+
+def whole_batch(part: Any) -> Any:
+    """Returns the size of a batch of which each replica has a part of this size."""
+    context = _replica_context()
+    return part * context.num_replicas_in_sync if context else part
+
+
+def own_part(whole: Any) -> Any:
+    """Returns the rows (part, ...) of a tensor (batch, ...) that are this replica's."""
+    context = _replica_context()
+    if context is None:
+        return whole
+    parts = ops.reshape(
+        whole, (context.num_replicas_in_sync, -1, *ops.shape(whole)[1:])
+    )
+    return ops.take(parts, context.replica_id_in_sync_group, axis=0)
 
 
 @keras.saving.register_keras_serializable(package=PACKAGE)
