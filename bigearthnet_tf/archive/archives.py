@@ -270,6 +270,16 @@ def _json_path(folder: Path) -> Path:
     return folder / f"{folder.name}_labels_metadata.json"
 
 
+def read_bands(folder: Path, bands: Sequence[str]) -> dict[str, NDArray[Any]]:
+    """Returns bands of one sensor from the folder of a patch, wherever it lies.
+
+    Raises:
+        FileNotFoundError: no such folder, or a band is missing in it.
+        ValueError: a file is damaged, or of another shape or dtype.
+    """
+    return {name: _read_band(folder, name) for name in bands}
+
+
 def _read_band(folder: Path, band_name: str) -> NDArray[Any]:
     read = partial(geotiff.read_tiff, band_name=band_name)
     return _read_first(read, folder, band_name)

@@ -11,7 +11,6 @@ from __future__ import annotations
 from collections.abc import Sequence
 
 import numpy as np
-from iterstrat.ml_stratifiers import IterativeStratification
 from numpy.typing import NDArray
 
 # Of the seeds of `numpy.random.RandomState`, whose draws iterstrat takes.
@@ -55,6 +54,10 @@ def stratify(
     random.shuffle(order)
     shuffled = multi_hot[order].astype(bool)
     assigned = np.empty(patches, np.intp)
+    # It brings scikit-learn along, which commands that divide nothing should not wait
+    # for.
+    from iterstrat.ml_stratifiers import IterativeStratification
+
     assigned[order] = IterativeStratification(shuffled, np.asarray(ratios), random)
     return assigned
 

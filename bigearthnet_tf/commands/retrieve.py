@@ -1,41 +1,58 @@
-r"""Finds the patches that are most alike a patch, by features that `embed` has written.
+r"""Finds the patches that are most alike a patch.
 
   bigearthnet-tf retrieve runs/x/embeddings/test-0123456789ab --name S2A_..._33_12 \
-      --from s1 --to s2 -k 10 --geojson hits.geojson
+      --from s1 --to s2 -k 10 --geojson hits.geojson --map hits.png
+  bigearthnet-tf retrieve hits/s2 --name S2A_..._33_12
+  bigearthnet-tf retrieve hits/s2 --file-s1 BigEarthNet-S1/S1A_.../S1A_..._33_12
 
-The query is one of the embedded patches, by its Sentinel-2 or Sentinel-1 name or by its
-number; it never finds itself in its own sensor. TensorFlow is not needed for that.
+The archive is a folder of `embed` or an index of `bigearthnet-tf index`. The query is
+one of its patches, by its Sentinel-2 or Sentinel-1 name or by its number, or one of
+--queries, or the GeoTIFFs of any patch; it never finds itself in its own sensor.
+TensorFlow is needed for GeoTIFFs alone.
 """
 
 from __future__ import annotations
 
 import argparse
+from collections.abc import Mapping
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
-from bigearthnet_tf import files, registry
+from bigearthnet_tf import console, files, registry
+
+if TYPE_CHECKING:
+    from bigearthnet_tf.retrieval.queries import Query
+    from bigearthnet_tf.retrieval.search import Index
+    from bigearthnet_tf.retrieval.stored import Items
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
     """Declares the arguments."""
-    parser.add_argument("embeddings", type=Path, help="folder of `embed`: the archive")
-    query = parser.add_mutually_exclusive_group(required=True)
+    parser.add_argument("archive", type=Path, help="folder of `embed`, or an index")
+    query = parser.add_argument_group("the query")
     query.add_argument("--name", help="of the patch to search with")
-    query.add_argument("--number", type=int, help="its number in the records, from 0")
+    query.add_argument("--number", type=int, help="its number in the archive, from 0")
+    query.add_argument("--file-s1", type=Path, metavar="FOLDER", help="its GeoTIFFs")
+    query.add_argument("--file-s2", type=Path, metavar="FOLDER", help="its GeoTIFFs")
+    query.add_argument(
+        "--queries", type=Path, help="folder of `embed` that it is in, not the archive"
+    )
     sensors = ("s1", "s2", "fused")
-    parser.add_argument(
-        "--from", dest="asked", choices=sensors, default="s2", help="its sensor (s2)"
+    query.add_argument(
+        "--from",
+        dest="asked",
+        choices=sensors,
+        help="its sensor (that of its GeoTIFFs or of the index; s2)",
     )
     parser.add_argument(
-        "--to", dest="searched", choices=sensors, help="sensor to search in (the same)"
+        "--to",
+        dest="searched",
+        choices=sensors,
+        help="sensor to search in (that of the query; an index has its own)",
     )
-    parser.add_argument("--layer", choices=("p", "h"), default="p")
-    parser.add_argument(
-        "--fusion", choices=("concat", "avg", "max", "sum"), default="concat"
-    )
-    parser.add_argument(
-        "--metric", choices=("cosine", "l2", "chi_square"), default="cosine"
-    )
+    parser.add_argument("--layer", choices=("p", "h"), help="(p; an index has its own)")
+    parser.add_argument("--fusion", choices=("concat", "avg", "max", "sum"))
+    parser.add_argument("--metric", choices=("cosine", "l2", "chi_square"))
     parser.add_argument("-k", type=int, default=10, help="hits (10)")
     parser.add_argument("--label", help="only hits with this label")
     parser.add_argument(
@@ -45,44 +62,168 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         help="no hits nearer than that to the query",
     )
     parser.add_argument("--geojson", type=Path, help="file to write query and hits to")
+    parser.add_argument("--map", type=Path, help="PNG to draw query and hits to")
 
 
 def run(arguments: argparse.Namespace) -> None:
     """Runs the command."""
-    from bigearthnet_tf.retrieval import places, queries, stored
+    from bigearthnet_tf.retrieval import index_folder, queries
 
     if arguments.k < 1:
         raise ValueError(f"-k: expected 1 or more, got {arguments.k}")
-    archive = stored.load(arguments.embeddings)
-    row = queries.find(archive, arguments.name, arguments.number)
+    ways = (arguments.name, arguments.number, _folders(arguments) or None)
+    if sum(way is not None for way in ways) != 1:
+        raise ValueError(
+            "expected one query: --name, --number, or --file-s1 and --file-s2"
+        )
+    is_index = index_folder.is_index(arguments.archive)
+    index, items, query = (_in_index if is_index else _in_features)(arguments)
+    if arguments.label and arguments.label not in items.label_names:
+        near = registry.nearest_names(arguments.label, items.label_names)
+        raise ValueError(f"--label: unknown label {arguments.label!r}: {near}")
     hits = queries.search_patch(
-        archive,
-        row,
-        (arguments.asked, arguments.searched or arguments.asked),
+        query,
+        index,
+        items,
         arguments.k,
-        layer=arguments.layer,
-        fusion=arguments.fusion,
-        metric=arguments.metric,
-        label=_label(archive, arguments.label),
+        label=arguments.label,
         exclude_within=arguments.exclude_within,
     )
     for line in _table(hits):
         print(line)
     if len(hits) - 1 < arguments.k:
         print(f"there are no more than {len(hits) - 1} that fit")
+    _write(arguments, hits)
+
+
+def _folders(arguments: argparse.Namespace) -> dict[str, Path]:
+    given = {"s1": arguments.file_s1, "s2": arguments.file_s2}
+    return {sensor: folder for sensor, folder in given.items() if folder}
+
+
+def _asked(arguments: argparse.Namespace, otherwise: str) -> str:
+    """Returns the sensor of the query."""
+    given = list(_folders(arguments))
+    if arguments.asked or not given:
+        return str(arguments.asked or otherwise)
+    return "fused" if len(given) == 2 else given[0]
+
+
+def _in_index(arguments: argparse.Namespace) -> tuple[Index, Items, Query]:
+    """Opens an index, and the query in it or elsewhere."""
+    from bigearthnet_tf.retrieval import index_folder
+    from bigearthnet_tf.retrieval.queries import Query
+
+    opened = index_folder.load(arguments.archive)
+    facts, items = opened.facts, opened.items
+    given = {
+        "to": arguments.searched,
+        "layer": arguments.layer,
+        "fusion": arguments.fusion,
+        "metric": arguments.metric,
+    }
+    theirs = {**facts.model_dump(), "to": facts.sensor}
+    for name, value in given.items():
+        if value not in (None, theirs[name]):
+            raise ValueError(
+                f"--{name} {value}: this index is of {theirs[name]}; build another one"
+            )
+    asked = _asked(arguments, facts.sensor)
+    if arguments.name or arguments.number is not None:
+        if not arguments.queries and asked == facts.sensor:
+            row = items.find(arguments.name, arguments.number)
+            query = Query(
+                opened.vectors[row],
+                items.names[row],
+                items.names_s1[row],
+                items.labels_of(row),
+                row,
+            )
+            return opened.index, items, query
+        if not arguments.queries:
+            raise ValueError(
+                f"--from {asked}: the index has {facts.sensor} alone; name the "
+                "features of the query in --queries"
+            )
+    query = _find(arguments, asked, facts.layer, facts.fusion, facts.model_dump())
+    return opened.index, items, _without_itself(query, items, asked == facts.sensor)
+
+
+def _in_features(arguments: argparse.Namespace) -> tuple[Index, Items, Query]:
+    """Builds an exact index of features in memory, and opens the query."""
+    from bigearthnet_tf.retrieval import search, stored
+
+    archive = stored.load(arguments.archive)
+    asked = _asked(arguments, "s2")
+    searched = arguments.searched or asked
+    layer, fusion = arguments.layer or "p", arguments.fusion or "concat"
+    vectors = archive.features(searched, layer, fusion)
+    query = _find(arguments, asked, layer, fusion, archive.facts.model_dump())
+    index = search.build(vectors, arguments.metric or "cosine")
+    items = archive.items
+    return index, items, _without_itself(query, items, asked == searched)
+
+
+def _find(
+    arguments: argparse.Namespace,
+    asked: str,
+    layer: str,
+    fusion: str,
+    facts: Mapping[str, Any],
+) -> Query:
+    """Returns the query from embedded patches or from GeoTIFFs."""
+    from bigearthnet_tf.retrieval import queries, stored
+
+    folders = _folders(arguments)
+    if folders:
+        console.load_tensorflow()
+        from bigearthnet_tf.retrieval import patch_query
+
+        run, model_hash = Path(facts["run"]), facts["model_hash"]
+        layers = patch_query.embed_folders(folders, run, facts["config"], model_hash)
+        vector = stored.take(layers, asked, layer, fusion, "this patch")
+        name_s1 = folders["s1"].name if "s1" in folders else ""
+        name = folders["s2"].name if "s2" in folders else name_s1
+        return queries.Query(vector, name, name_s1)
+    source = stored.load(arguments.queries or arguments.archive)
+    if source.facts.model_hash != facts["model_hash"]:
+        raise ValueError(
+            f"--queries: features of another model than the archive's: expected "
+            f"{facts['model_hash'][:12]}, got {source.facts.model_hash[:12]}"
+        )
+    row = source.items.find(arguments.name, arguments.number)
+    return queries.from_embeddings(source, row, asked, layer, fusion)
+
+
+def _without_itself(query: Query, items: Items, same_sensor: bool) -> Query:
+    """Returns the query, which won't find itself; with labels if the archive has it."""
+    import dataclasses
+
+    names = {name: row for row, name in enumerate(items.names_s1)}
+    names |= {name: row for row, name in enumerate(items.names)}
+    row = names.get(query.name, -1)
+    if row < 0:
+        return query
+    labels = query.labels or items.labels_of(row)
+    return dataclasses.replace(query, labels=labels, own=row if same_sensor else -1)
+
+
+def _write(arguments: argparse.Namespace, hits: list[dict[str, Any]]) -> None:
+    from bigearthnet_tf.retrieval import places
+
+    found = f"query and {len(hits) - 1} hits"
+    if arguments.map:
+        # Matplotlib takes longer to import than a search.
+        from bigearthnet_tf import pictures
+        from bigearthnet_tf.retrieval import hit_map
+
+        picture = hit_map.draw(hits, f"{hits[0]['name']} and its hits")
+        pictures.save_png(picture, arguments.map)
+        print(f"{arguments.map}: {found}")
     if arguments.geojson:
         rings = [hit.pop("ring") for hit in hits]
         files.write_json(arguments.geojson, places.geojson(hits, rings))
-        print(f"{arguments.geojson}: query and {len(hits) - 1} hits")
-
-
-def _label(archive: Any, label: str | None) -> int | None:
-    if label is None:
-        return None
-    if label not in archive.facts.labels:
-        near = registry.nearest_names(label, archive.facts.labels)
-        raise ValueError(f"--label: unknown label {label!r}: {near}")
-    return int(archive.facts.labels.index(label))
+        print(f"{arguments.geojson}: {found}")
 
 
 def _table(hits: list[dict[str, Any]]) -> list[str]:

@@ -82,6 +82,17 @@ def look_for(
     return Found(hits.ids, hits.distances, values)
 
 
+def look_everywhere(
+    query: Split, archive: Split, ks: Sequence[int], metric: str, same: bool
+) -> dict[tuple[str, str], Found]:
+    """Searches in all directions that there are features for; see `look_for`."""
+    return {
+        direction: look_for(query, archive, direction, ks, metric, same)
+        for direction in DIRECTIONS
+        if direction[0] in query.features and direction[1] in archive.features
+    }
+
+
 def means(found: Mapping[tuple[str, str], Found]) -> dict[str, float]:
     """Returns the mean of every metric over the queries, `s1_s2_map@10` and so on."""
     return {

@@ -21,6 +21,7 @@ from bigearthnet_tf import files, pictures
 from bigearthnet_tf.config import Config
 from bigearthnet_tf.evaluation import (
     gallery,
+    projector,
     report,
     retrieval_baselines,
     retrieval_plots,
@@ -30,7 +31,7 @@ from bigearthnet_tf.evaluation.directions import (
     Found,
     Split,
     arrow,
-    look_for,
+    look_everywhere,
     means,
 )
 from bigearthnet_tf.metrics import retrieval as metrics
@@ -57,7 +58,8 @@ def evaluate(
     Leaves in the folder of the run: the features in `embeddings/`, `eval_result.json`
     (flat: `s1_s2_map@10`, ...), `eval_retrieval.csv` (all metrics with 95 % intervals),
     `eval_per_class.csv`, `eval_hits.npz` (names, rows and distances of all hits),
-    `report.html`, and TensorBoard scalars and pictures in `logs/test`.
+    `report.html`, and for TensorBoard scalars and pictures in `logs/test` and the
+    queries' features for its projector.
 
     Args:
         session: config, devices and task.
@@ -79,15 +81,9 @@ def evaluate(
         folders[split] for split in (config.query_split, config.archive_split)
     )
     same = config.query_split == config.archive_split
-    ks = _known_ks(config, len(archive.labels))
-    query, searched = _take(queries, config), _take(archive, config)
-    found = {
-        direction: look_for(
-            query, searched, direction, ks, config.retrieval_metric, same
-        )
-        for direction in DIRECTIONS
-        if direction[0] in query.features and direction[1] in searched.features
-    }
+    ks = known_ks(config, len(archive.labels))
+    query, searched = take_split(queries, config), take_split(archive, config)
+    found = look_everywhere(query, searched, ks, config.retrieval_metric, same)
     others = _baselines(session, query, searched, ks, same) if config.baselines else {}
     results = {name: means(hits) for name, hits in {"": found, **others}.items()}
     rows = _rows(found)
@@ -110,13 +106,14 @@ def evaluate(
         (f"{searched_for}, by labels", retrieval_plots.per_class(per_class)),
     ]
     _write_tensorboard(out_dir, iteration, results[""], figures)
+    projector.write(out_dir / "logs" / "test", queries, config.retrieval_layer)
     columns = {shown: results[""], **{name: results[name] for name in others}}
     shown_hits = _gallery(found, queries, archive, ks, same)
     _write_page(out_dir, session, iteration, columns, figures, ks, shown_hits)
     return _lines(columns, ks, out_dir)
 
 
-def _known_ks(config: Config, archive: int) -> list[int]:
+def known_ks(config: Config, archive: int) -> list[int]:
     """Returns the numbers of hits to measure at, and says which are too large."""
     beyond = [k for k in config.retrieval_k if k > archive]
     if beyond:
@@ -128,7 +125,8 @@ def _known_ks(config: Config, archive: int) -> list[int]:
     return sorted(set(config.retrieval_k))
 
 
-def _take(whole: stored.Embeddings, config: Config) -> Split:
+def take_split(whole: stored.Embeddings, config: Config) -> Split:
+    """Returns what a config searches with: its layer, and its fusion of both."""
     features = retrieval_baselines.by_sensor(whole.layers, config)
     return Split(np.asarray(whole.labels), features)
 
@@ -215,18 +213,13 @@ def _baselines(
         ),
     }
     return {
-        name: {
-            direction: look_for(
-                Split(query.labels, asked),
-                Split(archive.labels, searched),
-                direction,
-                ks,
-                "cosine",
-                same,
-            )
-            for direction in DIRECTIONS
-            if direction[0] in asked and direction[1] in searched
-        }
+        name: look_everywhere(
+            Split(query.labels, asked),
+            Split(archive.labels, searched),
+            ks,
+            "cosine",
+            same,
+        )
         for name, (asked, searched) in features.items()
     }
 

@@ -6,6 +6,7 @@ product, the cosine and the Euclidean distance give the same order.
 
 from __future__ import annotations
 
+from pathlib import Path
 from types import ModuleType
 from typing import Any
 
@@ -51,6 +52,10 @@ class Approximate:
             found = 1 - found
         return first_k(ids, found, k, exclude)
 
+    def save(self, path: Path | str) -> None:
+        """Writes what FAISS has of it."""
+        _faiss().write_index(self.index, str(path))
+
 
 class Binary:
     """Signs of all dimensions as bits, compared by how many differ.
@@ -59,23 +64,20 @@ class Binary:
     are kept.
 
     Args:
-        vectors: (items, dimensions).
         metric: `cosine` or `l2`.
-        rerank: candidates for each hit that are compared again; 0: none are, and the
-            vectors are not kept. Distances are then shares of differing bits.
+        index: of FAISS, filled with the bits.
+        vectors: (items, dimensions), in memory or on disk.
+        rerank: candidates for each hit that are compared again; 0: none are. Distances
+            are then shares of differing bits.
     """
 
     kind = "binary"
 
-    def __init__(self, vectors: Vectors, metric: str, rerank: int = 10) -> None:
-        faiss = _faiss()
-        self.metric, self.rerank = metric, rerank
+    def __init__(
+        self, metric: str, index: Any, vectors: Vectors, rerank: int = 10
+    ) -> None:
+        self.metric, self.index, self.rerank = metric, index, rerank
         self.dimensions = vectors.shape[1]
-        if metric == "cosine":
-            vectors = search.unit(vectors)
-        codes = np.packbits(vectors > 0, axis=1)
-        self.index = faiss.IndexBinaryFlat(8 * codes.shape[1])
-        self.index.add(codes)
         self.vectors = vectors if rerank else None
 
     def __len__(self) -> int:
@@ -100,6 +102,48 @@ class Binary:
             distances = _compare(self.vectors, queries, ids, self.metric)
         return first_k(ids, distances, k, exclude)
 
+    def save(self, path: Path | str) -> None:
+        """Writes the bits."""
+        _faiss().write_index_binary(self.index, str(path))
+
+
+def restore(
+    path: Path | str,
+    kind: str,
+    metric: str,
+    vectors: Vectors,
+    bytes_per_item: float,
+    **options: Any,
+) -> search.Index:
+    """Returns an index from the file that its `save` has written.
+
+    Args:
+        path: of the file.
+        kind: of the index.
+        metric: it was built with.
+        vectors: (items, dimensions) on disk; touched by `binary` alone.
+        bytes_per_item: as it said.
+        **options: it was built with.
+
+    Raises:
+        ValueError: FAISS is not installed, can't read the file, or finds another number
+            of vectors in it.
+    """
+    faiss = _faiss()
+    read = faiss.read_index_binary if kind == "binary" else faiss.read_index
+    try:
+        index = read(str(path))
+    except RuntimeError as error:
+        raise ValueError(f"{path}: damaged or missing; build it again") from error
+    if index.ntotal != len(vectors):
+        raise ValueError(
+            f"{path}: expected {len(vectors)} vectors, got {index.ntotal}; build the "
+            "index again"
+        )
+    if kind == "binary":
+        return Binary(metric, index, vectors, **options)
+    return Approximate(kind, metric, index, bytes_per_item)
+
 
 def first_k(ids: Ids, distances: Vectors, k: int, exclude: Ids | None) -> Hits:
     """Returns the nearest k of candidates, ties by row, without the excluded."""
@@ -118,7 +162,7 @@ def _compare(vectors: Vectors, queries: Vectors, ids: Ids, metric: str) -> Vecto
     for row, (query, near) in enumerate(zip(queries, ids, strict=True)):
         candidates = vectors[near]
         if metric == "cosine":
-            found[row] = 1 - candidates @ query
+            found[row] = 1 - search.unit(candidates) @ query
         else:
             found[row] = ((candidates - query) ** 2).sum(axis=1)
     return found
@@ -223,5 +267,8 @@ def build_int8(vectors: Vectors, metric: str) -> Approximate:
 @search.KINDS.register("binary")
 def build_binary(vectors: Vectors, metric: str, rerank: int = 10) -> Binary:
     """Returns sign bits; see `Binary`."""
-    _prepare(vectors, metric, "binary")
-    return Binary(vectors, metric, rerank)
+    faiss, *_ = _prepare(vectors, metric, "binary")
+    codes = np.packbits(vectors > 0, axis=1)
+    index = faiss.IndexBinaryFlat(8 * codes.shape[1])
+    index.add(codes)
+    return Binary(metric, index, vectors, rerank)

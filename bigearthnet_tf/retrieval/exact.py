@@ -18,6 +18,8 @@ from bigearthnet_tf.retrieval.search import Hits, Ids, Vectors
 _QUERIES, _ITEMS = 256, 65_536
 # Numbers of a temporary while candidates are compared: 256 MB.
 _NUMBERS = 64 * 2**20
+# So few queries are answered sooner without FAISS, which copies the vectors first.
+_FEW = 8
 # Candidates beyond k that are fetched at first.
 _MORE = 16
 # By how much float32 products of unit vectors may be off; candidates must go beyond
@@ -45,10 +47,6 @@ class Dense:
 
     def _fill(self) -> None:
         self._index: Any = None
-        if faiss := search.faiss():
-            kind = faiss.IndexFlatIP if self.metric == "cosine" else faiss.IndexFlatL2
-            self._index = kind(self.vectors.shape[1])
-            self._index.add(self.vectors)
         # Rounding grows with the length of the vectors.
         largest = float(np.einsum("nd,nd->n", self.vectors, self.vectors).max())
         self._rounding = _ROUNDING * max(1.0, largest)
@@ -80,12 +78,24 @@ class Dense:
         if self.metric == "cosine":
             queries = search.unit(queries)
         k, exclude = _checked(len(self), queries, k, exclude)
+        if len(queries) > _FEW and self._index is None:
+            self._index = self._flat()
         found = [
             self._search(queries[i : i + _QUERIES], k, exclude[i : i + _QUERIES])
             for i in range(0, len(queries), _QUERIES)
         ]
         ids, distances = (np.concatenate(part) for part in zip(*found, strict=True))
         return Hits(ids, distances)
+
+    def _flat(self) -> Any:
+        """Returns the vectors as FAISS has them, None where it is not installed."""
+        faiss = search.faiss()
+        if faiss is None:
+            return None
+        kind = faiss.IndexFlatIP if self.metric == "cosine" else faiss.IndexFlatL2
+        index = kind(self.vectors.shape[1])
+        index.add(self.vectors)
+        return index
 
     def _search(self, queries: Vectors, k: int, exclude: Ids) -> tuple[Ids, Vectors]:
         """Searches for a block of queries.
@@ -110,7 +120,7 @@ class Dense:
 
     def _candidates(self, queries: Vectors, count: int) -> tuple[Ids, Vectors]:
         """Returns rows and rough distances, nearest first, (queries, count)."""
-        if self._index is not None:
+        if self._index is not None and len(queries) > _FEW:
             found, ids = self._index.search(queries, count)
             return ids, 1 - found if self.metric == "cosine" else found
         best = np.full((len(queries), count), np.inf, np.float32)

@@ -1,79 +1,67 @@
-"""A search by one patch of those that are embedded."""
+"""A search by one patch, in memory or in an index."""
 
 from __future__ import annotations
 
+from collections.abc import Callable
+from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
+from numpy.typing import NDArray
 
-from bigearthnet_tf import registry
 from bigearthnet_tf.retrieval import places, search
-from bigearthnet_tf.retrieval.stored import Embeddings
+from bigearthnet_tf.retrieval.stored import Embeddings, Items
 
 
-def find(archive: Embeddings, name: str | None, number: int | None) -> int:
-    """Returns the row of a patch, by its name or number.
+@dataclass(frozen=True)
+class Query:
+    """A patch to search with.
+
+    Attributes:
+        vector: (dimensions,) float32, its features.
+        name: of the patch.
+        name_s1: of its Sentinel-1 partner, empty where there is none.
+        labels: names, none where they are not known.
+        own: row of the archive that it must not find, -1 for none.
+    """
+
+    vector: NDArray[np.float32]
+    name: str
+    name_s1: str = ""
+    labels: tuple[str, ...] = ()
+    own: int = -1
+
+
+def from_embeddings(
+    asked: Embeddings, row: int, sensor: str, layer: str = "p", fusion: str = "concat"
+) -> Query:
+    """Returns the query of an embedded patch.
 
     Raises:
-        ValueError: there is none; offers the nearest names.
+        ValueError: there are no such features.
     """
-    count = len(archive.names)
-    if number is not None:
-        if not 0 <= number < count:
-            raise ValueError(f"no record {number}: there are {count}, counted from 0")
-        return number
-    for names in (archive.names, archive.names_s1):
-        if name in names:
-            return names.index(name)
-    near = registry.nearest_names(str(name), archive.names)
-    raise ValueError(f"no patch {name!r} among {count}: {near}")
-
-
-def search_one(
-    archive: Embeddings,
-    row: int,
-    direction: tuple[str, str],
-    k: int,
-    *,
-    layer: str,
-    fusion: str,
-    metric: str,
-    allowed: np.ndarray,
-) -> search.Hits:
-    """Returns the nearest of the allowed rows, with their rows in the archive."""
-    asked, searched = (archive.features(s, layer, fusion) for s in direction)
-    rows = np.flatnonzero(allowed)
-    if not len(rows):
-        return search.Hits(np.empty((1, 0), np.int64), np.empty((1, 0), np.float32))
-    index = search.build(np.asarray(searched)[rows], metric)
-    hits = index.search(np.asarray(asked)[row : row + 1], k)
-    return search.Hits(rows[hits.ids], hits.distances)
+    vector = np.asarray(asked.features(sensor, layer, fusion)[row])
+    items = asked.items
+    return Query(vector, items.names[row], items.names_s1[row], items.labels_of(row))
 
 
 def search_patch(
-    archive: Embeddings,
-    row: int,
-    direction: tuple[str, str],
+    query: Query,
+    index: search.Index,
+    items: Items,
     k: int,
     *,
-    layer: str = "p",
-    fusion: str = "concat",
-    metric: str = "cosine",
-    label: int | None = None,
+    label: str | None = None,
     exclude_within: float | None = None,
 ) -> list[dict[str, Any]]:
     """Searches by one patch.
 
     Args:
-        archive: the features.
-        row: of the patch.
-        direction: sensors of query and archive; in its own sensor the patch does not
-            find itself.
+        query: the patch.
+        index: of the archive.
+        items: of the archive, in its order.
         k: number of hits; fewer where there are no more.
-        layer: `p` or `h`.
-        fusion: of both sensors as one.
-        metric: of the distance.
-        label: hits must have this label, by its number; None: any.
+        label: that hits must have; None: any.
         exclude_within: kilometres that hits must be away; None: any.
 
     Returns:
@@ -82,71 +70,89 @@ def search_patch(
         is known, `lon` and `lat`.
 
     Raises:
-        ValueError: there are no such features.
+        ValueError: features of other dimensions, or a query of unknown place that is to
+            be kept away from.
     """
-    allowed = np.ones(len(archive.names), bool)
-    if direction[0] == direction[1]:
-        allowed[row] = False
-    if label is not None:
-        allowed &= np.asarray(archive.labels[:, label]) > 0
+    wanted = [_has_label(items, label)] if label is not None else []
     if exclude_within is not None:
-        allowed &= _far(archive, row, exclude_within)
-    hits = search_one(
-        archive,
-        row,
-        direction,
-        k,
-        layer=layer,
-        fusion=fusion,
-        metric=metric,
-        allowed=allowed,
-    )
-    rows = [row, *map(int, hits.ids[0])]
-    distances = [0.0, *map(float, hits.distances[0])]
+        wanted.append(_is_far(items, query, exclude_within))
+    rows, distances = _search(query, index, k, wanted)
     rings = places.footprints(
-        [archive.names[r] for r in rows], [archive.names_s1[r] for r in rows]
+        [query.name, *(items.names[r] for r in rows)],
+        [query.name_s1, *(items.names_s1[r] for r in rows)],
     )
+    described = [_describe(query.name, query.name_s1, query.labels, query, rings[0])]
+    described += [
+        _describe(items.names[r], items.names_s1[r], items.labels_of(r), query, ring)
+        for r, ring in zip(rows, rings[1:], strict=True)
+    ]
     return [
-        _describe(archive, row, r, ring) | {"rank": rank, "distance": distance}
-        for rank, (r, distance, ring) in enumerate(
-            zip(rows, distances, rings, strict=True)
+        hit | {"rank": rank, "distance": distance}
+        for rank, (hit, distance) in enumerate(
+            zip(described, [0.0, *distances], strict=True)
         )
     ]
 
 
+def _search(
+    query: Query, index: search.Index, k: int, wanted: list[Callable[[int], bool]]
+) -> tuple[list[int], list[float]]:
+    """Returns the nearest rows that all conditions hold for, and their distances.
+
+    Where too few of the hits fit, it looks further.
+    """
+    vector, own = query.vector[None], np.array([query.own])
+    count = k
+    while True:
+        hits = index.search(vector, min(count, len(index)), exclude=own)
+        found = [
+            (int(row), float(distance))
+            for row, distance in zip(hits.ids[0], hits.distances[0], strict=True)
+            if row >= 0 and all(fits(int(row)) for fits in wanted)
+        ][:k]
+        if len(found) == k or count >= len(index):
+            return [row for row, _ in found], [distance for _, distance in found]
+        count *= 4
+
+
+def _has_label(items: Items, label: str) -> Callable[[int], bool]:
+    column = items.label_names.index(label)
+    return lambda row: bool(items.labels[row, column])
+
+
+def _is_far(items: Items, query: Query, least: float) -> Callable[[int], bool]:
+    (own,) = places.footprints([query.name], [query.name_s1])
+    if own is None:
+        raise ValueError(
+            f"{query.name}: its name does not tell where it lies, so nothing can be "
+            "left out by distance"
+        )
+    here = places.centre(own)
+
+    def fits(row: int) -> bool:
+        (ring,) = places.footprints([items.names[row]], [items.names_s1[row]])
+        if ring is None:
+            return False
+        return bool(places.kilometres(here, [places.centre(ring)])[0] >= least)
+
+    return fits
+
+
 def _describe(
-    archive: Embeddings, query: int, row: int, ring: places.Ring | None
+    name: str,
+    name_s1: str,
+    labels: tuple[str, ...],
+    query: Query,
+    ring: places.Ring | None,
 ) -> dict[str, Any]:
-    has = np.asarray(archive.labels[row]) > 0
-    shared = has & (np.asarray(archive.labels[query]) > 0)
-    found = {
-        "name": archive.names[row],
-        "name_s1": archive.names_s1[row],
-        "labels": _names(archive, has),
-        "shared_labels": _names(archive, shared),
+    found: dict[str, Any] = {
+        "name": name,
+        "name_s1": name_s1,
+        "labels": list(labels),
+        "shared_labels": [label for label in labels if label in query.labels],
         "ring": ring,
     }
     if ring is None:
         return found
     lon, lat = places.centre(ring)
     return found | {"lon": lon, "lat": lat}
-
-
-def _names(archive: Embeddings, has: np.ndarray) -> list[str]:
-    return [archive.facts.labels[j] for j in np.flatnonzero(has)]
-
-
-def _far(archive: Embeddings, row: int, least: float) -> np.ndarray:
-    """Tells which patches are at least so many kilometres away from one."""
-    rings = places.footprints(archive.names, archive.names_s1)
-    own = rings[row]
-    if own is None:
-        raise ValueError(
-            f"{archive.names[row]}: its name does not tell where it lies, so nothing "
-            "can be left out by distance"
-        )
-    known = np.array([ring is not None for ring in rings])
-    centres = [places.centre(ring) for ring in rings if ring is not None]
-    far = np.zeros(len(rings), bool)
-    far[known] = places.kilometres(places.centre(own), centres) >= least
-    return far

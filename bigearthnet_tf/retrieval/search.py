@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import functools
 import importlib
+import inspect
 import logging
 from collections.abc import Callable
 from dataclasses import dataclass
@@ -97,8 +98,15 @@ def build(
     # Importing a module registers its kinds; both need this one.
     for module in ("exact", "approximate"):
         importlib.import_module(f"bigearthnet_tf.retrieval.{module}")
-    vectors = check_vectors(vectors)
-    return KINDS.get(kind)(vectors, metric, **options)
+    builder = KINDS.get(kind)
+    known = list(inspect.signature(builder).parameters)[2:]
+    for name, value in options.items():
+        if name not in known or value < 0:
+            raise ValueError(
+                f"option {name}={value} of kind {kind}: expected 0 or more of "
+                f"{', '.join(known) or 'none, it has no options'}"
+            )
+    return builder(check_vectors(vectors), metric, **options)
 
 
 def check_vectors(vectors: Any, dimensions: int | None = None) -> Vectors:

@@ -16,7 +16,7 @@ import numpy as np
 import pydantic
 from numpy.typing import NDArray
 
-from bigearthnet_tf import files
+from bigearthnet_tf import files, registry
 
 VERSION = 1
 SENSORS = ("s1", "s2", "fused")
@@ -66,6 +66,47 @@ class Facts(pydantic.BaseModel):
 
 
 @dataclass(frozen=True)
+class Items:
+    """What is known of patches beside their features.
+
+    Attributes:
+        names: those of Sentinel-2 where there are any.
+        names_s1: of their Sentinel-1 partners, empty where there are none.
+        labels: (items, labels) uint8.
+        label_names: in the order of the columns.
+    """
+
+    names: list[str]
+    names_s1: list[str]
+    labels: NDArray[np.uint8]
+    label_names: list[str]
+
+    def find(self, name: str | None = None, number: int | None = None) -> int:
+        """Returns the row of a patch, by the name of either sensor or by number.
+
+        Raises:
+            ValueError: there is none; offers the nearest names.
+        """
+        count = len(self.names)
+        if number is not None:
+            if not 0 <= number < count:
+                raise ValueError(
+                    f"no patch {number}: there are {count}, counted from 0"
+                )
+            return number
+        for names in (self.names, self.names_s1):
+            if name in names:
+                return names.index(str(name))
+        near = registry.nearest_names(str(name), self.names)
+        raise ValueError(f"no patch {name!r} among {count}: {near}")
+
+    def labels_of(self, row: int) -> tuple[str, ...]:
+        """Returns the labels of a patch."""
+        has = np.flatnonzero(self.labels[row])
+        return tuple(self.label_names[j] for j in has)
+
+
+@dataclass(frozen=True)
 class Embeddings:
     """Features of a split.
 
@@ -82,6 +123,11 @@ class Embeddings:
     labels: NDArray[np.uint8]
     names: list[str]
     names_s1: list[str]
+
+    @property
+    def items(self) -> Items:
+        """What is known of the patches beside their features."""
+        return Items(self.names, self.names_s1, self.labels, self.facts.labels)
 
     def features(
         self, sensor: str, layer: str = "p", fusion: str = "concat"
@@ -149,24 +195,29 @@ def load(folder: Path | str) -> Embeddings:
         )
     count = facts.num_records
     layers = {
-        name: _open(folder / f"{name}.npy", (count, dims), np.float32)
+        name: open_array(folder / f"{name}.npy", (count, dims), np.float32)
         for name, dims in facts.layers.items()
     }
-    labels = _open(folder / "labels.npy", (count, len(facts.labels)), np.uint8)
+    labels = open_array(folder / "labels.npy", (count, len(facts.labels)), np.uint8)
     names = files.read_json(folder / "names.json")
     return Embeddings(facts, layers, labels, names["s2"], names["s1"])
 
 
-def _open(path: Path, shape: tuple[int, int], dtype: type) -> NDArray[Any]:
+def open_array(path: Path, shape: tuple[int, int], dtype: type) -> NDArray[Any]:
+    """Opens a matrix that stays on disk until it is used.
+
+    Raises:
+        ValueError: missing, damaged, of another shape or dtype.
+    """
     try:
         array: NDArray[Any] = np.load(path, mmap_mode="r", allow_pickle=False)
     except (OSError, ValueError) as error:
         raise ValueError(
-            f"{path}: damaged or missing; remove {path.parent} and embed again"
+            f"{path}: damaged or missing; remove {path.parent} and write it again"
         ) from error
     if array.shape != shape or array.dtype != dtype:
         raise ValueError(
             f"{path}: expected {np.dtype(dtype)} of shape {shape}, got {array.dtype} "
-            f"of {array.shape}; remove {path.parent} and embed again"
+            f"of {array.shape}; remove {path.parent} and write it again"
         )
     return array

@@ -142,3 +142,48 @@ def test_queries_are_chosen_by_their_metric():
     assert chosen["Best"] == [1, 3]
     assert chosen["Worst"][0] == 2
     assert len(set(chosen["At random"])) == 2
+
+
+def test_tensorboard_projects_both_views_of_a_patch(run, folder):
+    """By the reader of TensorBoard's own plugin."""
+    from google.protobuf import text_format
+    from PIL import Image
+    from tensorboard.plugins import projector
+
+    log = run[0] / "logs" / "test"
+    config = text_format.Parse(
+        (log / "projector_config.pbtxt").read_text(), projector.ProjectorConfig()
+    )
+    (embedding,) = config.embeddings
+    points = np.loadtxt(log / embedding.tensor_path, delimiter="\t")
+    features = stored.load(folder)
+    both = np.concatenate([features.layers["p_s1"], features.layers["p_s2"]])
+    np.testing.assert_allclose(points, both, rtol=1e-5, atol=1e-6)
+    rows = (log / embedding.metadata_path).read_text().splitlines()
+    assert len(rows) == 1 + len(points)
+    assert rows[1].endswith(f"s1\t{features.names_s1[0]}")
+    assert rows[-1].endswith(f"s2\t{features.names[-1]}")
+    side = embedding.sprite.single_image_dim[0]
+    with Image.open(log / embedding.sprite.image_path) as sprite:
+        assert (sprite.width // side) * (sprite.height // side) >= len(points)
+
+
+def test_a_patch_is_searched_with_by_its_file(call, run, folder, archive_v2):
+    """Its GeoTIFFs give the features that its record has given."""
+    archive = stored.load(folder)
+    name, name_s1 = archive.names[2], archive.names_s1[2]
+    (s1,) = (archive_v2 / "BigEarthNet-S1").glob(f"*/{name_s1}")
+    (s2,) = (archive_v2 / "BigEarthNet-S2").glob(f"*/{name}")
+    for arguments, same in (
+        (["--file-s1", s1, "--to", "s2"], ["--from", "s1", "--to", "s2"]),
+        (["--file-s1", s1, "--file-s2", s2], ["--from", "fused"]),
+    ):
+        by_file = call("bigearthnet-tf", "retrieve", folder, *arguments, "-k", "3")
+        assert by_file.status == 0, by_file.err
+        by_name = call(
+            "bigearthnet-tf", "retrieve", folder, "--number", "2", *same, "-k", "3"
+        )
+        assert by_file.out.splitlines()[2:] == by_name.out.splitlines()[2:]
+    gone = call("bigearthnet-tf", "retrieve", folder, "--file-s2", s2.parent / "x")
+    assert gone.status == 1
+    assert "is missing" in gone.complaint

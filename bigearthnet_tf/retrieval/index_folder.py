@@ -1,0 +1,324 @@
+"""An index in a folder: vectors, names, labels, and whose features they are.
+
+The folder has `index.json` and, beside it, the folder with the content that it names:
+`vectors.npy` (items, dimensions) float32, `labels.npy` (items, labels) uint8,
+`names.json`, and the file of FAISS for an approximate kind. A change writes new
+content, then `index.json`, then removes the old content: whatever stops it, the index
+is whole, as it was before or as it is after. TensorFlow is not needed for any of it.
+"""
+
+from __future__ import annotations
+
+import collections
+import shutil
+import uuid
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import filelock
+import numpy as np
+import pydantic
+from numpy.typing import NDArray
+
+import bigearthnet_tf
+from bigearthnet_tf import files
+from bigearthnet_tf.retrieval import approximate, search, stored
+from bigearthnet_tf.retrieval.stored import Embeddings, Items
+
+VERSION = 1
+_FAISS = "faiss.index"
+
+
+class IndexFacts(pydantic.BaseModel):
+    """`index.json`.
+
+    Attributes:
+        version: of this form.
+        tool_version: of the package that wrote it.
+        content: name of the folder beside it that has the items.
+        num_items: in it.
+        dimensions: of the vectors.
+        sensor: `s1`, `s2` or `fused`.
+        layer: `h` or `p`.
+        fusion: of both sensors, for `fused`.
+        metric: of the distance.
+        kind: of the index.
+        options: of the kind.
+        bytes_per_item: memory of each item while it is searched.
+        labels: names in the order of `labels.npy`.
+        model_hash: of the model whose features they are.
+        run: its folder.
+        iteration: of its checkpoint.
+        config: of the run, all keys.
+    """
+
+    model_config = pydantic.ConfigDict(
+        extra="forbid", frozen=True, protected_namespaces=()
+    )
+
+    version: int
+    tool_version: str
+    content: str
+    num_items: int
+    dimensions: int
+    sensor: str
+    layer: str
+    fusion: str
+    metric: str
+    kind: str
+    options: dict[str, int]
+    bytes_per_item: float
+    labels: list[str]
+    model_hash: str
+    run: str
+    iteration: int
+    config: dict[str, Any]
+
+
+@dataclass(frozen=True)
+class StoredIndex:
+    """An index from disk.
+
+    Attributes:
+        facts: what it is of.
+        index: to search.
+        vectors: (items, dimensions) float32, on disk.
+        items: names and labels, in the order of the vectors.
+    """
+
+    facts: IndexFacts
+    index: search.Index
+    vectors: NDArray[np.float32]
+    items: Items
+
+
+def is_index(folder: Path | str) -> bool:
+    """Tells whether a folder is an index."""
+    return (Path(folder) / "index.json").is_file()
+
+
+def build(
+    folder: Path | str,
+    sources: Sequence[Embeddings],
+    sensor: str,
+    layer: str = "p",
+    *,
+    fusion: str = "concat",
+    metric: str = "cosine",
+    kind: str = "exact",
+    options: dict[str, int] | None = None,
+) -> IndexFacts:
+    """Builds an index of the features of one or more splits.
+
+    Memory: the vectors, two to three times.
+
+    Args:
+        folder: to write; must not exist.
+        sources: features of one model.
+        sensor: `s1`, `s2` or `fused`.
+        layer: `h` or `p`.
+        fusion: of both sensors, for `fused`.
+        metric: `cosine`, `l2` or `chi_square`.
+        kind: of `search.KINDS`.
+        options: of the kind.
+
+    Raises:
+        OSError: the folder is there already, or can't be written.
+        ValueError: features of several models, names that come twice, or what
+            `search.build` refuses.
+    """
+    folder = Path(folder)
+    if folder.exists():
+        raise FileExistsError(
+            f"{folder}: is there already; add to it with `index add`, or remove it"
+        )
+    for source in sources[1:]:
+        _check_model(sources[0].facts.model_hash, source)
+    vectors = np.concatenate([s.features(sensor, layer, fusion) for s in sources])
+    first = sources[0].facts
+    facts = IndexFacts(
+        version=VERSION,
+        tool_version=bigearthnet_tf.__version__,
+        content="",
+        num_items=len(vectors),
+        dimensions=vectors.shape[1],
+        sensor=sensor,
+        layer=layer,
+        fusion=fusion,
+        metric=metric,
+        kind=kind,
+        options=options or {},
+        bytes_per_item=0,
+        labels=first.labels,
+        model_hash=first.model_hash,
+        run=first.run,
+        iteration=first.iteration,
+        config=first.config,
+    )
+    with _changing(folder):
+        return _write(folder, facts, vectors, _join([s.items for s in sources]))
+
+
+def add(folder: Path | str, source: Embeddings) -> IndexFacts:
+    """Adds the patches of a split; an approximate index is built anew.
+
+    Raises:
+        ValueError: features of another model, or patches that are there already.
+    """
+    folder = Path(folder)
+    with _changing(folder):
+        old = load(folder)
+        facts = old.facts
+        _check_model(facts.model_hash, source)
+        more = source.features(facts.sensor, facts.layer, facts.fusion)
+        vectors = np.concatenate([old.vectors, more])
+        return _write(folder, facts, vectors, _join([old.items, source.items]))
+
+
+def remove(folder: Path | str, names: Sequence[str]) -> IndexFacts:
+    """Takes patches out, by the name of either sensor; builds the index anew.
+
+    Raises:
+        ValueError: a name that is not there, or nothing would be left.
+    """
+    folder = Path(folder)
+    with _changing(folder):
+        old = load(folder)
+        rows = {
+            name: row
+            for names in (old.items.names_s1, old.items.names)
+            for row, name in enumerate(names)
+        }
+        unknown = [name for name in names if name not in rows]
+        if unknown:
+            old.items.find(unknown[0])
+        stays = np.ones(len(old.vectors), bool)
+        stays[[rows[name] for name in names]] = False
+        if not stays.any():
+            raise ValueError(f"{folder}: nothing would be left; remove the folder")
+        return _write(folder, old.facts, old.vectors[stays], _pick(old.items, stays))
+
+
+def load(folder: Path | str) -> StoredIndex:
+    """Opens an index.
+
+    Raises:
+        FileNotFoundError: no such folder.
+        ValueError: it is damaged, or of another form; says what is wrong with it.
+    """
+    folder = Path(folder)
+    if not is_index(folder):
+        raise FileNotFoundError(
+            f"{folder}: no index.json; expected a folder that `bigearthnet-tf index "
+            "build` has written"
+        )
+    facts = files.read_checked(folder / "index.json", IndexFacts)
+    if facts.version != VERSION:
+        raise ValueError(
+            f"{folder}: expected form {VERSION}, got {facts.version}; build it again"
+        )
+    content, count = folder / facts.content, facts.num_items
+    vectors = stored.open_array(
+        content / "vectors.npy", (count, facts.dimensions), np.float32
+    )
+    labels = stored.open_array(
+        content / "labels.npy", (count, len(facts.labels)), np.uint8
+    )
+    names = files.read_json(content / "names.json")
+    items = Items(names["s2"], names["s1"], labels, facts.labels)
+    if facts.kind == "exact":
+        index = search.build(vectors, facts.metric)
+    else:
+        index = approximate.restore(
+            content / _FAISS,
+            facts.kind,
+            facts.metric,
+            vectors,
+            facts.bytes_per_item,
+            **facts.options,
+        )
+    return StoredIndex(facts, index, vectors, items)
+
+
+def _check_model(expected: str, source: Embeddings) -> None:
+    if source.facts.model_hash != expected:
+        raise ValueError(
+            f"features of another model: expected those of {expected[:12]}, got "
+            f"{source.facts.model_hash[:12]} of {source.facts.run}, iteration "
+            f"{source.facts.iteration}; embed with the model of the index"
+        )
+
+
+def _join(parts: Sequence[Items]) -> Items:
+    names = [name for part in parts for name in part.names]
+    if len(set(names)) < len(names):
+        ((twice, _),) = collections.Counter(names).most_common(1)
+        raise ValueError(f"{twice} is there already; `index remove` it first")
+    return Items(
+        names,
+        [name for part in parts for name in part.names_s1],
+        np.concatenate([part.labels for part in parts]),
+        parts[0].label_names,
+    )
+
+
+def _pick(items: Items, stays: NDArray[np.bool_]) -> Items:
+    rows = np.flatnonzero(stays)
+    return Items(
+        [items.names[row] for row in rows],
+        [items.names_s1[row] for row in rows],
+        items.labels[stays],
+        items.label_names,
+    )
+
+
+@contextmanager
+def _changing(folder: Path) -> Iterator[None]:
+    """Keeps other processes from changing the same index meanwhile."""
+    folder.parent.mkdir(parents=True, exist_ok=True)
+    lock = filelock.FileLock(folder.with_name(f".{folder.name}.lock"), timeout=0)
+    try:
+        with lock:
+            yield
+            Path(lock.lock_file).unlink(missing_ok=True)
+    except filelock.Timeout:
+        raise OSError(
+            f"{folder}: another process is changing it; wait for it"
+        ) from None
+
+
+def _write(
+    folder: Path, facts: IndexFacts, vectors: NDArray[np.float32], items: Items
+) -> IndexFacts:
+    # Built first: what can't be indexed must leave nothing behind.
+    index = search.build(vectors, facts.metric, facts.kind, **facts.options)
+    facts = facts.model_copy(
+        update={
+            "content": f"content-{uuid.uuid4().hex[:12]}",
+            "num_items": len(vectors),
+            "bytes_per_item": index.bytes_per_item,
+        }
+    )
+    content = folder / facts.content
+    content.mkdir(parents=True)
+    try:
+        np.save(content / "vectors.npy", vectors)
+        np.save(content / "labels.npy", np.asarray(items.labels))
+        names = {"s2": items.names, "s1": items.names_s1}
+        files.write_json(content / "names.json", names)
+        if isinstance(index, approximate.Approximate | approximate.Binary):
+            index.save(content / _FAISS)
+        files.write_json(folder / "index.json", facts.model_dump())
+    except BaseException:
+        shutil.rmtree(content, ignore_errors=True)
+        if not is_index(folder):
+            shutil.rmtree(folder, ignore_errors=True)
+        raise
+    # Of before, or of a process that was killed.
+    for other in folder.glob("content-*"):
+        if other != content:
+            shutil.rmtree(other, ignore_errors=True)
+    return facts

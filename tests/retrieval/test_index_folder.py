@@ -1,0 +1,188 @@
+"""Indexes on disk: the same hits, whole after any interruption, of one model."""
+
+import importlib.util
+import signal
+import subprocess
+import sys
+import time
+
+import feature_folders
+import numpy as np
+import pytest
+
+from bigearthnet_tf.retrieval import index_folder, search
+
+needs_faiss = pytest.mark.skipif(
+    importlib.util.find_spec("faiss") is None, reason="FAISS is not installed"
+)
+APPROXIMATE = [
+    ("hnsw", {"neighbours": 8, "breadth": 16}),
+    ("int8", {}),
+    ("binary", {"rerank": 3}),
+    ("binary", {"rerank": 0}),
+]
+
+
+@pytest.fixture
+def source(tmp_path):
+    return feature_folders.write(tmp_path / "test-1", 300)
+
+
+def same_hits(one, other, queries):
+    found, again = (each.search(queries, 5) for each in (one, other))
+    np.testing.assert_array_equal(found.ids, again.ids)
+    np.testing.assert_array_equal(found.distances, again.distances)
+
+
+@pytest.mark.parametrize("metric", ["cosine", "l2"])
+@pytest.mark.parametrize("sensor", ["s1", "fused"])
+def test_an_exact_index_finds_what_one_in_memory_does(source, tmp_path, metric, sensor):
+    index_folder.build(tmp_path / "i", [source], sensor, metric=metric, fusion="avg")
+    opened = index_folder.load(tmp_path / "i")
+    vectors = np.asarray(source.features(sensor, "p", "avg"))
+    same_hits(opened.index, search.build(vectors, metric), vectors[:9])
+    assert opened.items.names == source.names
+    assert opened.items.names_s1 == source.names_s1
+    np.testing.assert_array_equal(opened.items.labels, source.labels)
+    assert opened.facts.iteration == 7
+
+
+@needs_faiss
+@pytest.mark.parametrize(("kind", "options"), APPROXIMATE)
+def test_an_approximate_index_comes_back_as_it_was(source, tmp_path, kind, options):
+    index_folder.build(
+        tmp_path / "i", [source], "s2", metric="cosine", kind=kind, options=options
+    )
+    opened = index_folder.load(tmp_path / "i")
+    vectors = np.asarray(source.features("s2"))
+    built = search.build(vectors, "cosine", kind, **options)
+    same_hits(opened.index, built, vectors[:9])
+    assert opened.index.bytes_per_item == built.bytes_per_item
+    assert opened.index.kind == kind
+
+
+@needs_faiss
+@pytest.mark.slow
+def test_product_codes_come_back_with_their_probes(tmp_path):
+    source = feature_folders.write(tmp_path / "many", 10_000, dims=16)
+    options = {"codes": 8, "lists": 40, "probes": 13}
+    index_folder.build(tmp_path / "i", [source], "s2", kind="ivf_pq", options=options)
+    opened = index_folder.load(tmp_path / "i")
+    vectors = np.asarray(source.features("s2"))
+    same_hits(
+        opened.index, search.build(vectors, "cosine", "ivf_pq", **options), vectors[:9]
+    )
+
+
+def test_patches_come_and_go(source, tmp_path):
+    folder = tmp_path / "i"
+    index_folder.build(folder, [source], "s2")
+    more = feature_folders.write(tmp_path / "val-1", 50, first=300)
+    assert index_folder.add(folder, more).num_items == 350
+    gone = [source.names[4], more.names_s1[0]]
+    assert index_folder.remove(folder, gone).num_items == 348
+    opened = index_folder.load(folder)
+    left = [n for n in source.names + more.names if n not in (gone[0], more.names[0])]
+    assert opened.items.names == left
+    both = np.concatenate([source.features("s2"), more.features("s2")])
+    same_hits(opened.index, search.build(np.delete(both, [4, 300], axis=0)), both[:9])
+    # What was is not kept.
+    assert len(list(folder.glob("content-*"))) == 1
+
+
+def test_what_does_not_belong_is_refused(source, tmp_path):
+    folder = tmp_path / "i"
+    index_folder.build(folder, [source], "s2")
+    other = feature_folders.write(tmp_path / "b", 5, first=900, model_hash="b" * 64)
+    with pytest.raises(ValueError, match="another model"):
+        index_folder.add(folder, other)
+    with pytest.raises(ValueError, match="another model"):
+        index_folder.build(tmp_path / "j", [source, other], "s2")
+    with pytest.raises(ValueError, match="is there already"):
+        index_folder.add(folder, source)
+    with pytest.raises(FileExistsError, match="index add"):
+        index_folder.build(folder, [source], "s2")
+    with pytest.raises(ValueError, match="no patch 'S2A_x'"):
+        index_folder.remove(folder, ["S2A_x"])
+    with pytest.raises(ValueError, match="nothing would be left"):
+        index_folder.remove(folder, source.names)
+    with pytest.raises(ValueError, match="no features 'h_s2'"):
+        index_folder.build(tmp_path / "j", [source], "s2", "h")
+    assert index_folder.load(folder).facts.num_items == 300
+    assert not (tmp_path / "j").exists()
+
+
+def test_damage_is_named(source, tmp_path):
+    folder = tmp_path / "i"
+    facts = index_folder.build(folder, [source], "s2")
+    vectors = folder / facts.content / "vectors.npy"
+    vectors.write_bytes(vectors.read_bytes()[:-100])
+    with pytest.raises(ValueError, match=r"vectors.npy: damaged or missing"):
+        index_folder.load(folder)
+    with pytest.raises(FileNotFoundError, match="index build"):
+        index_folder.load(tmp_path)
+
+
+@needs_faiss
+def test_a_cut_file_of_faiss_is_named(source, tmp_path):
+    folder = tmp_path / "i"
+    facts = index_folder.build(folder, [source], "s2", kind="hnsw")
+    path = folder / facts.content / "faiss.index"
+    path.write_bytes(path.read_bytes()[:200])
+    with pytest.raises(ValueError, match=r"faiss.index: damaged or missing"):
+        index_folder.load(folder)
+
+
+@pytest.mark.parametrize("step", ["vectors", "names", "index"])
+def test_a_change_that_fails_leaves_what_was(source, tmp_path, monkeypatch, step):
+    folder = tmp_path / "i"
+    index_folder.build(folder, [source], "s2")
+    more = feature_folders.write(tmp_path / "val-1", 50, first=300)
+
+    def fail(path, *content):
+        if step in str(path):
+            raise OSError(28, "No space left on device")
+        return write(path, *content)
+
+    place = (np, "save") if step == "vectors" else (index_folder.files, "write_json")
+    write = getattr(*place)
+    monkeypatch.setattr(*place, fail)
+    with pytest.raises(OSError, match="No space"):
+        index_folder.add(folder, more)
+    with pytest.raises(OSError, match="No space"):
+        index_folder.build(tmp_path / "new", [source], "s2")
+    assert not (tmp_path / "new").exists()
+    assert index_folder.load(folder).items.names == source.names
+    assert len(list(folder.glob("content-*"))) == 1
+
+
+CHANGES = """
+import sys
+from bigearthnet_tf.retrieval import index_folder, stored
+folder, source = sys.argv[1], stored.load(sys.argv[2])
+print("ready", flush=True)
+while True:
+    index_folder.add(folder, source)
+    index_folder.remove(folder, source.names)
+"""
+
+
+@pytest.mark.slow
+def test_killed_at_any_moment_it_is_as_before_or_as_after(source, tmp_path):
+    folder = tmp_path / "i"
+    index_folder.build(folder, [source], "s2")
+    more = feature_folders.write(tmp_path / "val-1", 50, first=300)
+    rng = np.random.default_rng(0)
+    for _ in range(8):
+        process = subprocess.Popen(
+            [sys.executable, "-c", CHANGES, folder, tmp_path / "val-1"],
+            stdout=subprocess.PIPE,
+        )
+        process.stdout.readline()
+        time.sleep(rng.uniform(0, 0.3))
+        process.send_signal(signal.SIGKILL)
+        process.communicate()
+        found = index_folder.load(folder).items.names
+        assert found in (source.names, source.names + more.names)
+        if found != source.names:
+            index_folder.remove(folder, more.names)
