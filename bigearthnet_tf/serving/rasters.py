@@ -68,6 +68,8 @@ class RasterForm:
         colours: of classes, red, green and blue of 0 to 255 by value; such a map is
             never averaged. None for a map of quantities.
         scales: factor from stored to meant number, for each band.
+        offsets: what is added after that.
+        is_rgb: whether the three bands, uint8, are red, green and blue.
         tags: metadata of the file, by name.
     """
 
@@ -81,6 +83,8 @@ class RasterForm:
     descriptions: Sequence[str] = ()
     colours: Mapping[int, tuple[int, int, int]] | None = None
     scales: Sequence[float] = ()
+    offsets: Sequence[float] = ()
+    is_rgb: bool = False
     tags: Mapping[str, str] = field(default_factory=dict)
 
     @property
@@ -345,7 +349,12 @@ def _check(form: RasterForm, block_size: int) -> None:
             f"expected a map of at least one pixel and band, got {form.height} x "
             f"{form.width} x {form.count}"
         )
-    for name in ("descriptions", "scales"):
+    if form.is_rgb and (form.count, form.dtype) != (3, "uint8"):
+        raise ValueError(
+            f"expected 3 bands of uint8 as red, green and blue, got {form.count} of "
+            f"{form.dtype}"
+        )
+    for name in ("descriptions", "scales", "offsets"):
         given = len(getattr(form, name))
         if given not in (0, form.count):
             raise ValueError(
@@ -429,6 +438,10 @@ def _vrt(form: RasterForm, tags: Mapping[str, str]) -> str:
             add(band, "NoDataValue", repr(float(form.nodata)))
         if form.scales:
             add(band, "Scale", repr(float(form.scales[number])))
+        if form.offsets:
+            add(band, "Offset", repr(float(form.offsets[number])))
+        if form.is_rgb:
+            add(band, "ColorInterp", ("Red", "Green", "Blue")[number])
         if form.colours is not None:
             _add_colours(band, form.colours)
         add(band, "SourceFilename", "pixels", relativeToVRT="1")

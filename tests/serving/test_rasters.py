@@ -88,6 +88,7 @@ def test_a_finished_map_is_cloud_optimised(tmp_path):
         nodata=np.nan,
         descriptions=["Pastures", "Öl & <Wein>"],
         scales=[0.5, 2.0],
+        offsets=[0.0, -1.5],
         tags={"model": "resnet50"},
     )
     with rasterio.open(tmp_path / "map.tif") as dataset:
@@ -98,6 +99,7 @@ def test_a_finished_map_is_cloud_optimised(tmp_path):
         assert np.isnan(dataset.nodata)
         assert dataset.descriptions == ("Pastures", "Öl & <Wein>")
         assert dataset.scales == (0.5, 2.0)
+        assert dataset.offsets == (0.0, -1.5)
         assert dataset.tags()["model"] == "resnet50"
         half = dataset.read(2, out_shape=(150, 140))
         masked = dataset.read(1, masked=True).mask
@@ -126,6 +128,14 @@ def test_classes_keep_their_values_in_overviews(tmp_path):
         small = dataset.read(1, out_shape=(64, 64))
         assert dataset.overviews(1)
     assert set(np.unique(small)) <= {1, 9, 255}
+
+
+def test_red_green_and_blue(tmp_path):
+    array = np.random.default_rng(0).integers(0, 255, (3, 20, 20), np.uint8)
+    write(tmp_path / "map.tif", array, windows_of(20, 20, 20), is_rgb=True)
+    with rasterio.open(tmp_path / "map.tif") as dataset:
+        assert [c.name for c in dataset.colorinterp] == ["red", "green", "blue"]
+        np.testing.assert_array_equal(dataset.read(), array)
 
 
 def test_what_is_begun_goes_on(tmp_path):
@@ -219,6 +229,7 @@ def test_forms_that_can_not_be_written(tmp_path):
         (form_of(array.astype("int64")), 512, "got int64"),
         (form_of(array[:0]), 512, "at least one pixel"),
         (form_of(array, descriptions=["one"]), 512, "all 2 bands"),
+        (form_of(array, is_rgb=True), 512, "got 2 of uint8"),
         (form_of(array), 100, "multiple of 16, got 100"),
     ):
         with pytest.raises(ValueError, match=message):
