@@ -14,10 +14,8 @@ import logging
 import os
 import shutil
 import time
-import xml.etree.ElementTree as ElementTree
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterator
 from contextlib import contextmanager
-from dataclasses import dataclass, field
 from pathlib import Path
 from types import TracebackType
 from typing import Any, Self
@@ -26,72 +24,22 @@ import filelock
 import numpy as np
 import rasterio
 import rasterio.shutil
-from affine import Affine
 from numpy.typing import ArrayLike, NDArray
 from rasterio.errors import RasterioError
 from rasterio.windows import Window
 
 from bigearthnet_tf import files
+from bigearthnet_tf.serving import raster_form
+from bigearthnet_tf.serving.raster_form import RasterForm
 
 logger = logging.getLogger(__name__)
 
 KEY_TAG = "BIGEARTHNET_TF_KEY"
-# GDAL's names of the types that a map may have.
-_TYPES = {
-    "uint8": "Byte",
-    "int8": "Int8",
-    "uint16": "UInt16",
-    "int16": "Int16",
-    "float32": "Float32",
-}
 # So that memory does not grow with the map, nor with the machine (GDAL takes 5 % of
 # it); a row of blocks of the widest map in use, 512 x 10980 float32, is 22 MB.
 _CACHE_MB = 64
 # How much may be lost in a power cut. A kill loses nothing that was written.
 _SYNC_BYTES, _SYNC_SECONDS = 64 << 20, 5.0
-
-
-@dataclass(frozen=True)
-class RasterForm:
-    """What a map is, beside its pixels.
-
-    Attributes:
-        crs: coordinate system, whatever rasterio takes (`"EPSG:32633"`, WKT).
-        transform: from (column, row) to the coordinates of the upper left corner of a
-            pixel.
-        width: pixels in a row.
-        height: number of rows.
-        count: number of bands.
-        dtype: `uint8`, `int8`, `uint16`, `int16` or `float32`.
-        nodata: the value that says that there is none; None where all pixels have one.
-        descriptions: a name for each band.
-        colours: of classes, red, green and blue of 0 to 255 by value; such a map is
-            never averaged. None for a map of quantities.
-        scales: factor from stored to meant number, for each band.
-        offsets: what is added after that.
-        is_rgb: whether the three bands, uint8, are red, green and blue.
-        tags: metadata of the file, by name.
-    """
-
-    crs: Any
-    transform: Affine
-    width: int
-    height: int
-    count: int
-    dtype: str
-    nodata: float | None = None
-    descriptions: Sequence[str] = ()
-    colours: Mapping[int, tuple[int, int, int]] | None = None
-    scales: Sequence[float] = ()
-    offsets: Sequence[float] = ()
-    is_rgb: bool = False
-    tags: Mapping[str, str] = field(default_factory=dict)
-
-    @property
-    def num_bytes(self) -> int:
-        """Size of the pixels."""
-        item = np.dtype(self.dtype).itemsize
-        return self.width * self.height * self.count * item
 
 
 def is_finished(path: Path | str, key: str) -> bool:
@@ -131,7 +79,7 @@ class ResumableRaster:
     def __init__(
         self, path: Path | str, form: RasterForm, key: str, block_size: int = 512
     ) -> None:
-        _check(form, block_size)
+        raster_form.check(form, block_size)
         self.path, self.form, self.key = Path(path), form, key
         self._block_size = block_size
         self._folder = self.path.with_name(f".{self.path.name}.part")
@@ -245,7 +193,7 @@ class ResumableRaster:
     def _reopen(self) -> set[tuple[int, ...]]:
         """Returns the windows of an earlier process; begins anew if they won't do."""
         journal = self._folder / "journal"
-        head = json.dumps([self.key, _describe(self.form)])
+        head = json.dumps([self.key, raster_form.describe(self.form)])
         lines = journal.read_text("utf-8").splitlines() if journal.exists() else []
         pixels = self._folder / "pixels"
         size = pixels.stat().st_size if pixels.exists() else 0
@@ -304,7 +252,8 @@ class ResumableRaster:
         """Returns the pixels as a Cloud-Optimised GeoTIFF, in the hidden folder."""
         source, made = self._folder / "pixels.vrt", self._folder / "map.tif"
         tags = {**self.form.tags, KEY_TAG: self.key}
-        source.write_text(_vrt(self.form, tags), encoding="utf-8")
+        vrt = raster_form.to_vrt(self.form, tags, "pixels")
+        source.write_text(vrt, encoding="utf-8")
         kind = "NEAREST" if self.form.colours is not None else "AVERAGE"
         with rasterio.Env(GDAL_CACHEMAX=_CACHE_MB):
             rasterio.shutil.copy(
@@ -341,32 +290,6 @@ class ResumableRaster:
             raise
 
 
-def _check(form: RasterForm, block_size: int) -> None:
-    if form.dtype not in _TYPES:
-        raise ValueError(f"expected a map of {', '.join(_TYPES)}, got {form.dtype}")
-    if min(form.width, form.height, form.count) < 1:
-        raise ValueError(
-            f"expected a map of at least one pixel and band, got {form.height} x "
-            f"{form.width} x {form.count}"
-        )
-    if form.is_rgb and (form.count, form.dtype) != (3, "uint8"):
-        raise ValueError(
-            f"expected 3 bands of uint8 as red, green and blue, got {form.count} of "
-            f"{form.dtype}"
-        )
-    for name in ("descriptions", "scales", "offsets"):
-        given = len(getattr(form, name))
-        if given not in (0, form.count):
-            raise ValueError(
-                f"expected {name} of all {form.count} bands or none, got {given}"
-            )
-    if block_size < 16 or block_size % 16:
-        raise ValueError(
-            f"expected a block size that is a multiple of 16, got {block_size}: "
-            "GeoTIFF has no others"
-        )
-
-
 def _acquire(lock: Path, path: Path) -> filelock.BaseFileLock:
     held = filelock.FileLock(lock, timeout=0)
     try:
@@ -399,71 +322,3 @@ def _write_all(file: int, values: memoryview, offset: int) -> None:
 
 def _size(num_bytes: int) -> str:
     return f"{num_bytes / 1e9:.2f} GB" if num_bytes >= 1e7 else f"{num_bytes} bytes"
-
-
-def _describe(form: RasterForm) -> list[Any]:
-    return [
-        rasterio.crs.CRS.from_user_input(form.crs).to_wkt(),
-        list(form.transform)[:6],
-        [form.width, form.height, form.count, form.dtype, form.nodata],
-    ]
-
-
-def _vrt(form: RasterForm, tags: Mapping[str, str]) -> str:
-    """Returns what GDAL must know of the plain pixels (its VRT, VRTRawRasterBand)."""
-    root = ElementTree.Element(
-        "VRTDataset", rasterXSize=str(form.width), rasterYSize=str(form.height)
-    )
-
-    def add(parent: ElementTree.Element, name: str, text: Any, **facts: str) -> None:
-        ElementTree.SubElement(parent, name, facts).text = str(text)
-
-    add(root, "SRS", rasterio.crs.CRS.from_user_input(form.crs).to_wkt())
-    add(root, "GeoTransform", ", ".join(map(repr, form.transform.to_gdal())))
-    metadata = ElementTree.SubElement(root, "Metadata")
-    for name, value in tags.items():
-        add(metadata, "MDI", value, key=name)
-    item = np.dtype(form.dtype).itemsize
-    for number in range(form.count):
-        band = ElementTree.SubElement(
-            root,
-            "VRTRasterBand",
-            dataType=_TYPES[form.dtype],
-            band=str(number + 1),
-            subClass="VRTRawRasterBand",
-        )
-        if form.descriptions:
-            add(band, "Description", form.descriptions[number])
-        if form.nodata is not None:
-            add(band, "NoDataValue", repr(float(form.nodata)))
-        if form.scales:
-            add(band, "Scale", repr(float(form.scales[number])))
-        if form.offsets:
-            add(band, "Offset", repr(float(form.offsets[number])))
-        if form.is_rgb:
-            add(band, "ColorInterp", ("Red", "Green", "Blue")[number])
-        if form.colours is not None:
-            _add_colours(band, form.colours)
-        add(band, "SourceFilename", "pixels", relativeToVRT="1")
-        add(band, "ImageOffset", number * form.width * form.height * item)
-        add(band, "PixelOffset", item)
-        add(band, "LineOffset", form.width * item)
-        add(band, "ByteOrder", "LSB")
-    return ElementTree.tostring(root, encoding="unicode")
-
-
-def _add_colours(
-    band: ElementTree.Element, colours: Mapping[int, tuple[int, int, int]]
-) -> None:
-    ElementTree.SubElement(band, "ColorInterp").text = "Palette"
-    table = ElementTree.SubElement(band, "ColorTable")
-    for value in range(max(colours) + 1):
-        red, green, blue = colours.get(value, (0, 0, 0))
-        ElementTree.SubElement(
-            table,
-            "Entry",
-            c1=str(red),
-            c2=str(green),
-            c3=str(blue),
-            c4="255" if value in colours else "0",
-        )
