@@ -18,6 +18,7 @@ COMMANDS = {
     "index": "keep features in an index that can be searched",
     "retrieve": "find the patches that are most alike a patch",
     "sweep": "compare encoders and fusions of two sensors",
+    "map": "map a scene or a tile with the model of a run",
     "export": "write the weights of a run for other tools",
     "plot": "draw the course of runs",
     "models": "list the architectures",

@@ -1,0 +1,115 @@
+r"""Maps a scene, or a tile of a time series, with the model of a run.
+
+A run of classification or segmentation maps a Sentinel-2 scene: a SAFE folder (L2A), a
+GeoTIFF or a folder of GeoTIFFs whose bands are named.
+
+  bigearthnet-tf map runs/resnet50 S2B_MSIL2A_20240601.SAFE -o best.tif --picture best.png
+  bigearthnet-tf map runs/resnet50 scene.tif -o scores.tif --output scores --stride 300
+
+The map is a Cloud-Optimised GeoTIFF. A call that was cut off goes on where it was.
+"""
+
+from __future__ import annotations
+
+import argparse
+from pathlib import Path
+
+from bigearthnet_tf import console
+
+_OWN = ("run", "source", "out", "checkpoint", "debug", "command")
+
+
+def add_arguments(parser: argparse.ArgumentParser) -> None:
+    """Declares the arguments; an option that nobody gave is None."""
+    parser.add_argument(
+        "run", type=Path, help="folder of a run, or of one of its checkpoints"
+    )
+    parser.add_argument("source", type=Path, help="what to map")
+    parser.add_argument(
+        "-o", "--out", type=Path, required=True, help="GeoTIFF to write"
+    )
+    parser.add_argument("--checkpoint", choices=("best", "last"), default="best")
+    parser.add_argument("--batch-size", type=int, metavar="N", help="windows at once")
+    parser.add_argument(
+        "--block-size",
+        type=int,
+        metavar="PIXELS",
+        help="side of what is computed and kept in memory at once",
+    )
+    parser.add_argument(
+        "--picture", type=Path, metavar="PNG", help="draw the map, with its legend"
+    )
+    _add_scene_arguments(parser.add_argument_group("scenes"))
+
+
+def _add_scene_arguments(group: argparse._ArgumentGroup) -> None:
+    group.add_argument(
+        "--s1",
+        type=Path,
+        metavar="PATH",
+        help="GeoTIFF, or folder of them, of VV and VH in decibels; put onto the grid "
+        "of the scene if need be",
+    )
+    group.add_argument(
+        "--output",
+        choices=("best", "scores", "labels"),
+        help="the best label, the score of each label, or which labels pass their "
+        "threshold (best)",
+    )
+    group.add_argument(
+        "--stride",
+        type=int,
+        metavar="METRES",
+        help="from window to window, of which each is 1200 m (600: each place is in "
+        "four windows, which are blended)",
+    )
+    group.add_argument(
+        "--pixel",
+        type=int,
+        metavar="METRES",
+        help="side of a pixel of the map (the stride; 10 for segmentation)",
+    )
+    group.add_argument(
+        "--dtype",
+        choices=("float32", "uint8"),
+        help="of scores; uint8 has steps of 0.004 (float32)",
+    )
+    group.add_argument(
+        "--thresholds",
+        metavar="VALUE|tuned|FILE",
+        help="for --output labels: one number, those of the run, or a thresholds.json "
+        "(0.5)",
+    )
+    group.add_argument(
+        "--nodata",
+        type=float,
+        help="digital number that stands for none (what the files say; 0 in a SAFE)",
+    )
+    group.add_argument(
+        "--scale",
+        type=float,
+        help="digital numbers of reflectance x 10,000 are VALUE x SCALE + OFFSET (what "
+        "the files say)",
+    )
+    group.add_argument("--offset", type=float, help="see --scale")
+
+
+def run(arguments: argparse.Namespace) -> None:
+    """Runs the command."""
+    console.load_tensorflow()
+    from bigearthnet_tf.serving import maps
+
+    given = {
+        name: value
+        for name, value in vars(arguments).items()
+        if value is not None and name not in _OWN
+    }
+    lines = maps.make_map(
+        arguments.run,
+        arguments.source,
+        arguments.out,
+        checkpoint=arguments.checkpoint,
+        **given,
+    )
+    for line in lines:
+        print(line)
