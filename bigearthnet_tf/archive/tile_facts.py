@@ -1,0 +1,213 @@
+"""What the files of a tile don't tell: place, years, names of bands, classes.
+
+It is given by argument, or in `tile.json` in the folder of the tile:
+
+    {"crs": "EPSG:32613", "transform": [10, 0, 300000, 0, -10, 4500000],
+     "years": 2021, "bands": "tiles_11"}
+
+All keys may be missing. `transform` is that of rasterio, from (column, row) to map
+coordinates: west-east size of a pixel, 0, west edge, 0, minus the north-south size,
+north edge.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from pathlib import Path
+
+import numpy as np
+import pydantic
+from numpy.typing import NDArray
+from rasterio import Affine
+from rasterio.crs import CRS
+from rasterio.errors import CRSError
+
+from bigearthnet_tf import files
+from bigearthnet_tf.archive.land_cover import WORLD_COVER
+from bigearthnet_tf.archive.tile import UNKNOWN_YEAR
+from bigearthnet_tf.registry import nearest_names
+
+SIDECAR = "tile.json"
+
+# Scene classification of Sen2Cor (Sentinel-2 Level-2A Algorithm Theoretical Basis
+# Document 2.10, table 3-3). Usable: vegetation, bare soil, water, unclassified, snow.
+# Not: no data, saturated, dark, cloud shadow, cloud of medium and of high probability,
+# thin cirrus.
+USABLE_SCENE_CLASSES = (4, 5, 6, 7, 11)
+
+# Orders of the tiles of the older system, which no file names (its scripts show red,
+# blue, green first; the rest is that of its successor, whose ten bands lack B09).
+BAND_ORDERS: dict[str, tuple[str, ...]] = {
+    "tiles_10": (
+        *("B04", "B02", "B03", "B08", "B8A"),
+        *("B05", "B06", "B07", "B11", "B12"),
+    ),
+    "tiles_11": (
+        *("B04", "B02", "B03", "B08", "B8A", "B09"),
+        *("B05", "B06", "B07", "B11", "B12"),
+    ),
+}
+
+
+class TileFacts(pydantic.BaseModel):
+    """What is known of a tile beside its files.
+
+    Attributes:
+        crs: coordinate system: EPSG code, WKT, or whatever else PROJ reads.
+        transform: six numbers, see above.
+        years: of all acquisitions, or of each.
+        bands: their names, or the name of an order.
+        dn_offset: subtracted from the digital numbers, of all dates or of each:
+            1000 for products of baseline 04.00 and later.
+        usable_scene_classes: classes of the scene classification that count as
+            usable observations.
+        classes: class codes of the labels with their names.
+    """
+
+    model_config = pydantic.ConfigDict(frozen=True, extra="forbid")
+
+    crs: str | None = None
+    transform: tuple[float, float, float, float, float, float] | None = None
+    years: int | list[int] | None = None
+    bands: str | list[str] | None = None
+    dn_offset: int | list[int] | None = None
+    usable_scene_classes: tuple[int, ...] = USABLE_SCENE_CLASSES
+    classes: dict[int, str] = {each.code: each.name for each in WORLD_COVER}
+
+    @pydantic.field_validator("classes")
+    @classmethod
+    def _codes_fit(cls, classes: dict[int, str]) -> dict[int, str]:
+        if not classes or not all(0 < code < 255 for code in classes):
+            raise ValueError("expected class codes from 1 to 254")
+        return dict(sorted(classes.items()))
+
+
+def read_facts(folder: Path, given: TileFacts | None = None) -> TileFacts:
+    """Returns what `tile.json` says, and what was given in its place.
+
+    Raises:
+        ValueError: the file is no JSON, or has a key that is unknown or wrong.
+    """
+    path = folder / SIDECAR
+    found = files.read_checked(path, TileFacts) if path.exists() else TileFacts()
+    if given is None:
+        return found
+    return found.model_copy(update=given.model_dump(exclude_unset=True))
+
+
+def resolve_crs(crs: str | None, where: str) -> str | None:
+    """Returns a coordinate system as WKT.
+
+    Raises:
+        ValueError: PROJ does not know it.
+    """
+    if crs is None:
+        return None
+    try:
+        return str(CRS.from_user_input(crs).to_wkt())
+    except CRSError as error:
+        raise ValueError(
+            f"{where}: {crs!r} is no coordinate system that PROJ knows ({error}); "
+            "give it as EPSG:<code> or as WKT"
+        ) from None
+
+
+def resolve_transform(transform: Sequence[float] | None, where: str) -> Affine | None:
+    """Returns a transform.
+
+    Raises:
+        ValueError: it maps all pixels onto a line or a point.
+    """
+    if transform is None:
+        return None
+    affine = Affine(*transform[:6])
+    if affine.is_degenerate or not np.isfinite(affine.determinant):
+        raise ValueError(
+            f"{where}: expected a transform such as 10 0 300000 0 -10 4500000 (pixel "
+            f"width, 0, west, 0, minus pixel height, north), got {tuple(transform)}"
+        )
+    return affine
+
+
+def resolve_years(
+    years: int | list[int] | None, num_dates: int, where: str
+) -> NDArray[np.int64]:
+    """Returns the year of each date, 0 where nobody has told it.
+
+    Raises:
+        ValueError: another number of years than of dates, or none of this age.
+    """
+    if years is None:
+        years = UNKNOWN_YEAR
+    result = np.asarray([years] * num_dates if isinstance(years, int) else years)
+    if len(result) != num_dates:
+        raise ValueError(
+            f"{where}: expected one year for each of {num_dates} dates, got "
+            f"{len(result)}"
+        )
+    strange = (result != UNKNOWN_YEAR) & ((result < 1900) | (result > 9999))
+    if strange.any():
+        raise ValueError(f"{where}: expected years, got {result[strange][0]}")
+    return result.astype(np.int64)
+
+
+def resolve_bands(
+    bands: str | Sequence[str] | None, count: int, where: str
+) -> tuple[str, ...]:
+    """Returns the names of the bands; by default an order of the older system.
+
+    Raises:
+        ValueError: an unknown order, another number of names than of bands, a name
+            that comes twice, or no names for bands that no order fits.
+    """
+    if bands is None:
+        bands = f"tiles_{count}"
+        if bands not in BAND_ORDERS:
+            raise ValueError(
+                f"{where}: no names are known for {count} bands; give them by --bands, "
+                f"or as 'bands' in {SIDECAR}"
+            )
+    if isinstance(bands, str):
+        if bands not in BAND_ORDERS:
+            raise ValueError(
+                f"{where}: unknown order of bands {bands!r}: "
+                f"{nearest_names(bands, BAND_ORDERS)}"
+            )
+        bands = BAND_ORDERS[bands]
+    if len(bands) != count or len(set(bands)) != count:
+        raise ValueError(
+            f"{where}: expected {count} different names of bands, got "
+            f"{len(bands)}: {' '.join(bands)}"
+        )
+    return tuple(bands)
+
+
+def resolve_offsets(
+    offset: int | list[int] | None, num_dates: int, where: str
+) -> NDArray[np.int64]:
+    """Returns what to subtract from the digital numbers of each date.
+
+    Raises:
+        ValueError: another number of offsets than of dates.
+    """
+    offset = 0 if offset is None else offset
+    result = np.asarray([offset] * num_dates if isinstance(offset, int) else offset)
+    if len(result) != num_dates:
+        raise ValueError(
+            f"{where}: expected one offset for each of {num_dates} dates, got "
+            f"{len(result)}"
+        )
+    return result.astype(np.int64)
+
+
+def subtract(
+    numbers: NDArray[np.uint16], offsets: NDArray[np.int64]
+) -> NDArray[np.uint16]:
+    """Returns digital numbers (..., dates, bands) less the offset of each date.
+
+    What would fall below 0 becomes 0, as in products before baseline 04.00.
+    """
+    if not offsets.any():
+        return numbers
+    shifted = numbers.astype(np.int64) - offsets[:, None]
+    return np.clip(shifted, 0, np.iinfo(np.uint16).max).astype(np.uint16)

@@ -1,0 +1,152 @@
+"""Tiles as the older system has them: a folder of `.npy` files.
+
+    bands.npy      (dates, rows, columns, bands) uint16   reflectance x 10,000
+    masks.npy      (dates, rows, columns) uint8 or int8   1 usable, 0 cloud or no data
+    doys.npy       (dates,) integers                      day of year, ascending
+    labels.npy     (rows, columns) uint8                  class codes, 0 none; optional
+    band_mean.npy, band_std.npy   (bands,)                optional, not used
+
+They are mapped into memory, so that a window costs what lies in it.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from bigearthnet_tf.archive import tile, tile_facts
+from bigearthnet_tf.archive.tile import Tile, Window
+from bigearthnet_tf.archive.tile_facts import TileFacts
+
+BANDS, MASKS, DOYS, LABELS = "bands.npy", "masks.npy", "doys.npy", "labels.npy"
+STATISTICS = ("band_mean.npy", "band_std.npy")
+
+
+@dataclass(frozen=True, eq=False)
+class NpyTile(Tile):
+    """A folder of `.npy` files; see the module and `Tile`.
+
+    Attributes:
+        folder: where they lie.
+        offsets: (dates,) subtracted from the digital numbers.
+        codes: the classes that labels may be of.
+    """
+
+    folder: Path
+    offsets: NDArray[np.int64]
+    codes: tuple[int, ...]
+
+    def _read(self, window: Window) -> tuple[NDArray[np.uint16], NDArray[np.uint8]]:
+        rows, columns = window.slices
+        path = self.folder / MASKS
+        mask = tile.check_mask(_open(path, 3)[:, rows, columns], str(path))
+        bands = _open(self.folder / BANDS, 4)[:, rows, columns]
+        bands = np.ascontiguousarray(bands.transpose(1, 2, 0, 3))
+        return tile_facts.subtract(bands, self.offsets), mask.transpose(1, 2, 0)
+
+    def _read_labels(self, window: Window) -> NDArray[np.uint8]:
+        path = self.folder / LABELS
+        labels = np.asarray(_open(path, 2)[window.slices])
+        return tile.check_labels(labels, self.codes, str(path))
+
+
+def is_tile(folder: Path) -> bool:
+    """Tells whether a folder looks like such a tile, whole or not."""
+    return any((folder / name).exists() for name in (BANDS, MASKS, DOYS))
+
+
+def open_folder(folder: Path, facts: TileFacts) -> NpyTile:
+    """Opens a folder and compares its files.
+
+    Raises:
+        FileNotFoundError: a file is missing.
+        ValueError: shapes or dtypes that do not fit together, days out of order,
+            statistics that are not finite, or facts that do not fit the files.
+    """
+    where = str(folder)
+    bands = _open(folder / BANDS, 4)
+    num_dates, height, width, count = bands.shape
+    if bands.dtype != np.uint16:
+        raise ValueError(
+            f"{folder / BANDS}: expected uint16 digital numbers, got {bands.dtype}; "
+            "store reflectance x 10,000 as uint16"
+        )
+    if not bands.size:
+        raise ValueError(f"{folder / BANDS}: no pixels: shape {bands.shape}")
+    _compare(folder / MASKS, _open(folder / MASKS, 3), bands.shape[:3])
+    days = np.asarray(_open(folder / DOYS, 1))
+    _compare(folder / DOYS, days, (num_dates,))
+    has_labels = (folder / LABELS).exists()
+    if has_labels:
+        _compare(folder / LABELS, _open(folder / LABELS, 2), (height, width))
+    _check_statistics(folder, count)
+    years = tile_facts.resolve_years(facts.years, num_dates, where)
+    doys, years_checked = tile.check_dates(
+        days.astype(np.int64), years, str(folder / DOYS)
+    )
+    return NpyTile(
+        name=folder.resolve().name,
+        bands=tile_facts.resolve_bands(facts.bands, count, where),
+        height=height,
+        width=width,
+        doys=doys,
+        years=years_checked,
+        crs=tile_facts.resolve_crs(facts.crs, where),
+        transform=tile_facts.resolve_transform(facts.transform, where),
+        has_labels=has_labels,
+        grain=1,
+        folder=folder,
+        offsets=tile_facts.resolve_offsets(facts.dn_offset, num_dates, where),
+        codes=tuple(facts.classes),
+    )
+
+
+def _open(path: Path, dimensions: int) -> NDArray[Any]:
+    """Maps an array into memory."""
+    try:
+        array = np.load(path, mmap_mode="r", allow_pickle=False)
+    except FileNotFoundError:
+        raise FileNotFoundError(
+            f"{path}: no such file; a tile needs {BANDS}, {MASKS} and {DOYS}, copy it "
+            "again"
+        ) from None
+    except (ValueError, EOFError) as error:
+        raise ValueError(
+            f"{path}: not a whole .npy file of numbers ({error}); copy it again"
+        ) from None
+    if not isinstance(array, np.ndarray) or array.ndim != dimensions:
+        found = getattr(array, "shape", "an archive of several arrays")
+        raise ValueError(
+            f"{path}: expected an array of {dimensions} dimensions, got {found}"
+        )
+    return array
+
+
+def _compare(path: Path, array: NDArray[Any], shape: tuple[int, ...]) -> None:
+    """Refuses an array that does not fit the bands."""
+    if array.shape != shape:
+        raise ValueError(
+            f"{path}: expected shape {shape} by {BANDS}, got {array.shape}; the files "
+            "are of different tiles or dates, copy them again"
+        )
+    if array.dtype.kind not in "iub":
+        raise ValueError(f"{path}: expected whole numbers, got {array.dtype}")
+
+
+def _check_statistics(folder: Path, count: int) -> None:
+    """Refuses statistics that tell of a stacking gone wrong."""
+    for name in STATISTICS:
+        path = folder / name
+        if not path.exists():
+            continue
+        values = np.asarray(_open(path, 1))
+        if values.shape != (count,) or not np.isfinite(values).all():
+            raise ValueError(
+                f"{path}: expected {count} finite numbers, got "
+                f"{np.array2string(values, threshold=12)}; the tile was not stacked "
+                "properly, or remove the file, which is not needed"
+            )
