@@ -18,6 +18,9 @@ import keras
 from bigearthnet_tf.models import layers, zoo
 from bigearthnet_tf.models.inline import inline
 
+# Any layer: what Keras calls the ends of its blocks differs from one to the other.
+MAPS = r".*"
+
 # Stochastic depth that Keras builds into the EfficientNets for the deepest block.
 EFFICIENTNET_DROP_PATH = 0.2
 
@@ -123,7 +126,8 @@ def _register(name: str, application: Application) -> None:
     def build_with_drop_path(x: Any, *, drop_path_rate: float = 0.0) -> Any:
         return features(x, name, application, drop_path_rate)
 
-    zoo.register_model(name)(build_with_drop_path if application.drop_path else build)
+    chosen = build_with_drop_path if application.drop_path else build
+    zoo.register_model(name, maps=MAPS)(chosen)
 
 
 for _name, _application in APPLICATIONS.items():

@@ -90,17 +90,18 @@ def assemble(
 
     with seeded(seed):
         inputs = make_inputs(groups)
-        if entry.inputs == "stacked":
-            x = stack_bands(
-                inputs, groups, band_order, mean, std, image_size, interpolation
-            )
-            x = augment(x, augmentation, augmentation_options)
-        else:
-            planes = [_standardize(inputs[g.name], g, mean, std) for g in groups]
-            by_pixels = _stack_by_resolution(planes, groups, band_order)
-            planes = list(by_pixels.values())
-            changed = augment(planes, augmentation, augmentation_options)
-            x = dict(zip(by_pixels, changed, strict=True))
+        x = network_input(
+            entry,
+            inputs,
+            groups,
+            band_order,
+            mean,
+            std,
+            image_size=image_size,
+            interpolation=interpolation,
+            augmentation=augmentation,
+            augmentation_options=augmentation_options,
+        )
         x = build_features(entry, x, options)
         logits = add_head(entry, x, num_labels, head_dims, drop_rate)
         return keras.Model(inputs, logits, name=entry.keras_name)
@@ -142,6 +143,39 @@ def make_inputs(groups: Sequence[BandGroup]) -> dict[str, Any]:
         )
         for group in groups
     }
+
+
+def network_input(
+    entry: zoo.ModelEntry,
+    inputs: Mapping[str, Any],
+    groups: Sequence[BandGroup],
+    band_order: Sequence[str],
+    mean: Mapping[str, float],
+    std: Mapping[str, float],
+    *,
+    image_size: int,
+    interpolation: str,
+    augmentation: Sequence[str],
+    augmentation_options: Mapping[str, Mapping[str, Any]],
+) -> Any:
+    """Maps band groups to what an architecture takes, augmented in training.
+
+    Arguments as for `assemble`.
+
+    Returns:
+        (batch, pixels, pixels, bands), or by pixels a side such tensors at native
+        resolution, as the entry says.
+    """
+    if entry.inputs == "stacked":
+        x = stack_bands(
+            inputs, groups, band_order, mean, std, image_size, interpolation
+        )
+        return augment(x, augmentation, augmentation_options)
+    planes = [_standardize(inputs[g.name], g, mean, std) for g in groups]
+    by_pixels = _stack_by_resolution(planes, groups, band_order)
+    planes = list(by_pixels.values())
+    changed = augment(planes, augmentation, augmentation_options)
+    return dict(zip(by_pixels, changed, strict=True))
 
 
 def stack_bands(

@@ -18,6 +18,10 @@ MOMENTUM = 0.9
 EPSILON = 1e-5
 
 
+# Ends of the blocks.
+MAPS = r"block\d+_pointwise_norm"
+
+
 def timm_name(layer: str, variable: str) -> str:
     """Returns what timm calls a variable: `blocks.0.0.fn.0.weight`."""
     if layer == "head":
@@ -94,13 +98,13 @@ def _activated(x: Any, name: str) -> Any:
     )(x)
 
 
-@zoo.register_model("convmixer_768_32", timm=timm_name)
+@zoo.register_model("convmixer_768_32", timm=timm_name, maps=MAPS)
 def convmixer_768_32(x: Any) -> Any:
     """ConvMixer-768/32 as in timm: 32 blocks, 768 features."""
     return convmixer(x, 32, width=768, kernel_size=7, patch_size=7)
 
 
-@zoo.register_model("convmixer_test", timm=timm_name)
+@zoo.register_model("convmixer_test", timm=timm_name, maps=MAPS)
 def convmixer_test(x: Any) -> Any:
     """A size for tests and trial runs: two blocks, 32 features."""
     return convmixer(x, 2, width=32, kernel_size=5, patch_size=7)

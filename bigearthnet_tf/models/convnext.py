@@ -24,6 +24,9 @@ KERNEL = 7  # of the depthwise convolutions
 EXPANSION = 4  # of the MLPs
 EPSILON = 1e-6  # of both kinds of normalisation
 
+# Ends of the blocks.
+MAPS = r"stage\d+_block\d+_add"
+
 # Under which a sum of squares counts as nothing: far below what EPSILON hides, and far
 # above the smallest number of float32.
 SMALLEST_ENERGY = 1e-30
@@ -199,7 +202,7 @@ def _linear(x: Any, features: int, name: str, *, conv_mlp: bool) -> Any:
 def _register(name: str, blocks: Sequence[int], width: int, conv_mlp: bool) -> None:
     widths = [width * 2**stage for stage in range(len(blocks))]
 
-    @zoo.register_model(name, timm=timm_name, head=narrow_normal)
+    @zoo.register_model(name, timm=timm_name, head=narrow_normal, maps=MAPS)
     def build(x: Any, *, drop_path_rate: float = 0.0) -> Any:
         """ConvNeXt V2 as in timm: eight times the first width of features."""
         return convnext(
@@ -211,7 +214,7 @@ for _name, _size in SIZES.items():
     _register(_name, *_size)
 
 
-@zoo.register_model("convnext_test", timm=timm_name, head=narrow_normal)
+@zoo.register_model("convnext_test", timm=timm_name, head=narrow_normal, maps=MAPS)
 def convnext_test(x: Any, *, drop_path_rate: float = 0.0) -> Any:
     """A size for tests and trial runs: two stages, 16 features."""
     return convnext(x, (1, 2), (8, 16), drop_path_rate=drop_path_rate)

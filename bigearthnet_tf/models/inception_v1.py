@@ -59,6 +59,10 @@ STAGES: tuple[dict[str, Block], ...] = (
 )
 
 
+# Ends of the blocks, and the stem before each halving.
+MAPS = r"stem[13]_relu|mixed\d[a-e]"
+
+
 def inception(
     x: Any,
     stages: Sequence[dict[str, Block]],
@@ -123,13 +127,13 @@ def _halved(x: Any, name: str) -> Any:
     return keras.layers.MaxPooling2D(3, 2, name=f"{name}_pool")(x)
 
 
-@zoo.register_model("inception_v1", "InceptionV1")
+@zoo.register_model("inception_v1", "InceptionV1", maps=MAPS)
 def inception_v1(x: Any, *, dropout: float = 0.4) -> Any:
     """InceptionV1 of balanced-bigearthnet: 1024 features."""
     return inception(x, STAGES, dropout=dropout)
 
 
-@zoo.register_model("inception_v1_test")
+@zoo.register_model("inception_v1_test", maps=MAPS)
 def inception_v1_test(x: Any, *, dropout: float = 0.4) -> Any:
     """A size for tests and trial runs: two stages of one block, 40 features."""
     stages = (

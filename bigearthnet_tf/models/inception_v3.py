@@ -69,6 +69,10 @@ class Block:
     pooled: int | None = None
 
 
+# Ends of the blocks, and of the stem before each halving.
+MAPS = r"Conv2d_\d[a-z]_\dx\d_relu|Mixed_\d[a-z]"
+
+
 def block_a(pooled: int) -> Block:
     """Returns torchvision's `InceptionA`."""
     return Block(
@@ -260,13 +264,15 @@ def _activated(
     return keras.layers.ReLU(name=f"{name}_relu")(x)
 
 
-@zoo.register_model("inception_v3", "InceptionV3", bands="rgb", timm=timm_name)
+@zoo.register_model(
+    "inception_v3", "InceptionV3", bands="rgb", timm=timm_name, maps=MAPS
+)
 def inception_v3(x: Any, *, dropout: float = 0.5) -> Any:
     """InceptionV3 as in torchvision: 2048 features."""
     return inception(x, STEM, BLOCKS, dropout=dropout)
 
 
-@zoo.register_model("inception_v3_test", timm=timm_name)
+@zoo.register_model("inception_v3_test", timm=timm_name, maps=MAPS)
 def inception_v3_test(x: Any, *, dropout: float = 0.5) -> Any:
     """A size for tests and trial runs: a block of each kind, 128 features."""
     stem = {"Conv2d_1a_3x3": STEM["Conv2d_1a_3x3"]}

@@ -29,6 +29,9 @@ BRANCHES = {
 # Units of a fully connected layer: at the end of a branch, and where branches fuse.
 UNITS = 128
 
+# The convolutions of each branch.
+MAPS = r"(branch\d+)_conv\d_relu"
+
 # `tf.layers.batch_normalization` as the project calls it: with its defaults.
 MOMENTUM = 0.99
 EPSILON = 1e-3
@@ -103,6 +106,7 @@ def _activated(x: Any, name: str) -> Any:
     bands="k_branch",
     head=layers.glorot_linear,
     tf1=tf1_name,
+    maps=MAPS,
 )
 def k_branch(x: Mapping[int, Any]) -> Any:
     """K-BranchCNN: 128 features. It has dropout of its own, 0.25 to 0.5."""
@@ -110,7 +114,11 @@ def k_branch(x: Mapping[int, Any]) -> Any:
 
 
 @zoo.register_model(
-    "k_branch_test", inputs="by_resolution", bands="k_branch", head=layers.glorot_linear
+    "k_branch_test",
+    inputs="by_resolution",
+    bands="k_branch",
+    head=layers.glorot_linear,
+    maps=MAPS,
 )
 def k_branch_test(x: Mapping[int, Any]) -> Any:
     """A size for tests and trial runs: a sixteenth of the widths, 8 features."""

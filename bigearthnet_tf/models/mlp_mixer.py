@@ -23,6 +23,10 @@ CHANNELS_RATIO = 4
 BIAS_DEVIATION = 1e-6
 
 
+# Tokens as they leave the last block.
+MAPS = r"norm"
+
+
 def timm_name(layer: str, variable: str) -> str:
     """Returns what timm calls a variable: `blocks.0.mlp_tokens.fc1.weight`."""
     if layer == "stem":
@@ -126,7 +130,7 @@ def _normalized(x: Any, name: str) -> Any:
     return keras.layers.LayerNormalization(epsilon=EPSILON, name=name)(x)
 
 
-@zoo.register_model("mixer_b16_224", timm=timm_name, head=zero_head)
+@zoo.register_model("mixer_b16_224", timm=timm_name, head=zero_head, maps=MAPS)
 def mixer_b16_224(x: Any, *, drop_path_rate: float = 0.0) -> Any:
     """Mixer-B/16 as in timm: 12 blocks, 768 features.
 
@@ -135,7 +139,7 @@ def mixer_b16_224(x: Any, *, drop_path_rate: float = 0.0) -> Any:
     return mlp_mixer(x, 12, width=768, patch_size=16, drop_path_rate=drop_path_rate)
 
 
-@zoo.register_model("mixer_test", timm=timm_name, head=zero_head)
+@zoo.register_model("mixer_test", timm=timm_name, head=zero_head, maps=MAPS)
 def mixer_test(x: Any, *, drop_path_rate: float = 0.0) -> Any:
     """A size for tests and trial runs: two blocks, 32 features."""
     return mlp_mixer(x, 2, width=32, patch_size=8, drop_path_rate=drop_path_rate)

@@ -129,6 +129,10 @@ TEST = Size(
 )
 
 
+# Ends of the blocks; a residual one ends with its addition.
+MAPS = r"stem_silu|stage\d+_block\d+_(?:add|project_norm|fuse_silu)|final_silu"
+
+
 def timm_head(features: int) -> dict[str, Any]:
     """Returns the initialisers of the head; timm treats it as any linear layer."""
     return {
@@ -310,25 +314,25 @@ def _depthwise(x: Any, kernel: int, stride: int, name: str) -> Any:
     )(x)
 
 
-@zoo.register_model("mobilevit_s", timm=timm_name, head=timm_head)
+@zoo.register_model("mobilevit_s", timm=timm_name, head=timm_head, maps=MAPS)
 def mobilevit_s(x: Any, *, drop_path_rate: float = 0.0) -> Any:
     """MobileViT-S as in timm: 640 features."""
     return mobilevit(x, S, drop_path_rate=drop_path_rate)
 
 
-@zoo.register_model("mobilevit_xs", timm=timm_name, head=timm_head)
+@zoo.register_model("mobilevit_xs", timm=timm_name, head=timm_head, maps=MAPS)
 def mobilevit_xs(x: Any, *, drop_path_rate: float = 0.0) -> Any:
     """MobileViT-XS as in timm: 384 features."""
     return mobilevit(x, XS, drop_path_rate=drop_path_rate)
 
 
-@zoo.register_model("mobilevit_xxs", timm=timm_name, head=timm_head)
+@zoo.register_model("mobilevit_xxs", timm=timm_name, head=timm_head, maps=MAPS)
 def mobilevit_xxs(x: Any, *, drop_path_rate: float = 0.0) -> Any:
     """MobileViT-XXS as in timm: 320 features."""
     return mobilevit(x, XXS, drop_path_rate=drop_path_rate)
 
 
-@zoo.register_model("mobilevit_test", timm=timm_name, head=timm_head)
+@zoo.register_model("mobilevit_test", timm=timm_name, head=timm_head, maps=MAPS)
 def mobilevit_test(x: Any, *, drop_path_rate: float = 0.0) -> Any:
     """A size for tests and trial runs: three stages, one transformer, 32 features."""
     return mobilevit(x, TEST, drop_path_rate=drop_path_rate)

@@ -23,6 +23,8 @@ Tensors = Mapping[str, NDArray[Any]]
 HEAD = "head"
 # Layers before the head that only we know; they keep our own names everywhere.
 HEAD_HIDDEN = "head_hidden"
+DECODER = "head_decoder"
+_OURS = (HEAD_HIDDEN, DECODER)
 # What torch counts for itself; no weight.
 COUNTER = "num_batches_tracked"
 
@@ -140,7 +142,7 @@ def _variables(
         if len(set(names)) < len(names):
             # Several layers in one, as the backbones of keras-hub.
             names = [f"{number}/{name}" for number, name in enumerate(names)]
-        ours = layer.name.startswith(HEAD_HIDDEN)
+        ours = layer.name.startswith(_OURS)
         for name, variable in zip(names, layer.weights, strict=True):
             if "seed" not in variable.name:
                 called = own_name if ours else naming
@@ -161,9 +163,9 @@ def _names_within(layer: keras.layers.Layer) -> list[str]:
 
 
 def _of_head(name: str, naming: Naming) -> bool:
-    """Tells whether a published name is that of the last layer or a hidden one."""
+    """Tells whether a published name is of the last layer or of what leads to it."""
     head = [naming(HEAD, variable) for variable in ("kernel", "bias")]
-    return name in head or name.startswith(HEAD_HIDDEN)
+    return name in head or name.startswith(_OURS)
 
 
 def strip_prefix(

@@ -21,6 +21,9 @@ from bigearthnet_tf.models import layers, published, zoo
 # resnet_arg_scope.
 EPSILON = 1e-5
 
+# Ends of the units, and what enters the first one.
+MAPS = r"stem_relu|stage\d+_unit\d+_relu"
+
 # A truncated normal of Keras is made to have the deviation asked for; slim's factor
 # 1.3 widens the normal before truncation instead. This is the deviation of a standard
 # normal that is cut off at two.
@@ -244,31 +247,31 @@ def _normalized(
     )(x)
 
 
-@zoo.register_model("resnet18", timm=timm_name)
+@zoo.register_model("resnet18", timm=timm_name, maps=MAPS)
 def resnet18(x: Any, *, drop_path_rate: float = 0.0) -> Any:
     """ResNet-18 as in timm: 512 features."""
     return resnet(x, (2, 2, 2, 2), block=BASIC, drop_path_rate=drop_path_rate)
 
 
-@zoo.register_model("resnet50", timm=timm_name)
+@zoo.register_model("resnet50", timm=timm_name, maps=MAPS)
 def resnet50(x: Any, *, drop_path_rate: float = 0.0) -> Any:
     """ResNet-50 as in timm: 2048 features."""
     return resnet(x, (3, 4, 6, 3), drop_path_rate=drop_path_rate)
 
 
-@zoo.register_model("resnet101", timm=timm_name)
+@zoo.register_model("resnet101", timm=timm_name, maps=MAPS)
 def resnet101(x: Any, *, drop_path_rate: float = 0.0) -> Any:
     """ResNet-101 as in timm: 2048 features."""
     return resnet(x, (3, 4, 23, 3), drop_path_rate=drop_path_rate)
 
 
-@zoo.register_model("resnet152", timm=timm_name)
+@zoo.register_model("resnet152", timm=timm_name, maps=MAPS)
 def resnet152(x: Any, *, drop_path_rate: float = 0.0) -> Any:
     """ResNet-152 as in timm: 2048 features."""
     return resnet(x, (3, 8, 36, 3), drop_path_rate=drop_path_rate)
 
 
-@zoo.register_model("resnet18_slim", head=slim_head)
+@zoo.register_model("resnet18_slim", head=slim_head, maps=MAPS)
 def resnet18_slim(x: Any, *, drop_path_rate: float = 0.0) -> Any:
     """ResNet-18 in the form of TF-Slim, which has no such size itself: 512 features."""
     return resnet(
@@ -276,25 +279,31 @@ def resnet18_slim(x: Any, *, drop_path_rate: float = 0.0) -> Any:
     )
 
 
-@zoo.register_model("resnet50_slim", "ResNet50", head=slim_head, tf1=slim_name)
+@zoo.register_model(
+    "resnet50_slim", "ResNet50", head=slim_head, tf1=slim_name, maps=MAPS
+)
 def resnet50_slim(x: Any, *, drop_path_rate: float = 0.0) -> Any:
     """ResNet-50 v1 as in TF-Slim: 2048 features."""
     return resnet(x, (3, 4, 6, 3), form=SLIM, drop_path_rate=drop_path_rate)
 
 
-@zoo.register_model("resnet101_slim", "ResNet101", head=slim_head, tf1=slim_name)
+@zoo.register_model(
+    "resnet101_slim", "ResNet101", head=slim_head, tf1=slim_name, maps=MAPS
+)
 def resnet101_slim(x: Any, *, drop_path_rate: float = 0.0) -> Any:
     """ResNet-101 v1 as in TF-Slim: 2048 features."""
     return resnet(x, (3, 4, 23, 3), form=SLIM, drop_path_rate=drop_path_rate)
 
 
-@zoo.register_model("resnet152_slim", "ResNet152", head=slim_head, tf1=slim_name)
+@zoo.register_model(
+    "resnet152_slim", "ResNet152", head=slim_head, tf1=slim_name, maps=MAPS
+)
 def resnet152_slim(x: Any, *, drop_path_rate: float = 0.0) -> Any:
     """ResNet-152 v1 as in TF-Slim: 2048 features."""
     return resnet(x, (3, 8, 36, 3), form=SLIM, drop_path_rate=drop_path_rate)
 
 
-@zoo.register_model("resnet_small")
+@zoo.register_model("resnet_small", maps=MAPS)
 def resnet_small(x: Any, *, drop_path_rate: float = 0.0) -> Any:
     """A size for a laptop, in timm's form: three stages of one unit, 128 features.
 
@@ -310,7 +319,7 @@ def resnet_small(x: Any, *, drop_path_rate: float = 0.0) -> Any:
     )
 
 
-@zoo.register_model("resnet_test", timm=timm_name)
+@zoo.register_model("resnet_test", timm=timm_name, maps=MAPS)
 def resnet_test(x: Any, *, drop_path_rate: float = 0.0) -> Any:
     """A size for tests and trial runs, in timm's form: two stages, 64 features."""
     return resnet(

@@ -17,9 +17,13 @@ from bigearthnet_tf.models import layers, zoo
 CONVOLUTIONS = ((32, 5, True), (32, 5, True), (64, 3, False))
 
 
-@zoo.register_model("short_cnn", "ShortCNN")
-@zoo.register_model("short_cnn_rgb", "ShortCNN_RGB", bands="rgb")
-@zoo.register_model("short_cnn_all", "ShortCNN_All", bands="s2_full")
+# The convolutions.
+MAPS = r"conv\d"
+
+
+@zoo.register_model("short_cnn", "ShortCNN", maps=MAPS)
+@zoo.register_model("short_cnn_rgb", "ShortCNN_RGB", bands="rgb", maps=MAPS)
+@zoo.register_model("short_cnn_all", "ShortCNN_All", bands="s2_full", maps=MAPS)
 def short_cnn(x: Any) -> Any:
     """Maps (batch, height, width, bands) to (batch, 64 * height/4 * width/4)."""
     for number, (filters, kernel, pool) in enumerate(CONVOLUTIONS, start=1):

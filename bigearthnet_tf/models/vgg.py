@@ -21,6 +21,10 @@ WIDTHS = (64, 128, 256, 512, 512)
 HIDDEN = 4096
 
 
+# The convolutions of the groups; those after them look at the image as a whole.
+MAPS = r"conv\d_\d"
+
+
 def slim_name(layer: str, variable: str) -> str:
     """Returns what TF-Slim calls a variable, below the network's own scope."""
     kind = {"kernel": "weights", "bias": "biases"}[variable]
@@ -76,19 +80,23 @@ def _convolved(x: Any, filters: int, kernel: int, name: str) -> Any:
     )(x)
 
 
-@zoo.register_model("vgg16", "VGG16", head=layers.glorot_linear, tf1=slim_name)
+@zoo.register_model(
+    "vgg16", "VGG16", head=layers.glorot_linear, tf1=slim_name, maps=MAPS
+)
 def vgg16(x: Any, *, dropout: float = 0.5) -> Any:
     """VGG-16 as in TF-Slim: 4096 features."""
     return vgg(x, (2, 2, 3, 3, 3), dropout=dropout)
 
 
-@zoo.register_model("vgg19", "VGG19", head=layers.glorot_linear, tf1=slim_name)
+@zoo.register_model(
+    "vgg19", "VGG19", head=layers.glorot_linear, tf1=slim_name, maps=MAPS
+)
 def vgg19(x: Any, *, dropout: float = 0.5) -> Any:
     """VGG-19 as in TF-Slim: 4096 features."""
     return vgg(x, (2, 2, 4, 4, 4), dropout=dropout)
 
 
-@zoo.register_model("vgg_test", head=layers.glorot_linear)
+@zoo.register_model("vgg_test", head=layers.glorot_linear, maps=MAPS)
 def vgg_test(x: Any, *, dropout: float = 0.5) -> Any:
     """A size for tests and trial runs: three groups, 32 features."""
     return vgg(x, (1, 1, 2), widths=(8, 8, 16), hidden=32, dropout=dropout)

@@ -21,6 +21,10 @@ CLASS_TOKEN_DEVIATION = 1e-6
 POSITION_DEVIATION = 0.02
 
 
+# Tokens at the ends of the blocks.
+MAPS = r"block\d+_mlp_add"
+
+
 @dataclass(frozen=True)
 class Form:
     """What tells the transformer of one architecture from that of another.
@@ -264,7 +268,7 @@ def _check_sides(sides: tuple[int, ...], patch: int) -> None:
             )
 
 
-@zoo.register_model("vit_base_patch8_224", head=timm_head, timm=timm_name)
+@zoo.register_model("vit_base_patch8_224", head=timm_head, timm=timm_name, maps=MAPS)
 def vit_base_patch8_224(x: Any, *, drop_path_rate: float = 0.0) -> Any:
     """ViT-Base on patches of 8 pixels as in timm: 768 features.
 
@@ -274,7 +278,7 @@ def vit_base_patch8_224(x: Any, *, drop_path_rate: float = 0.0) -> Any:
     return vit(x, drop_path_rate=drop_path_rate)
 
 
-@zoo.register_model("vit_test", head=timm_head, timm=timm_name)
+@zoo.register_model("vit_test", head=timm_head, timm=timm_name, maps=MAPS)
 def vit_test(x: Any, *, drop_path_rate: float = 0.0) -> Any:
     """A size for tests and trial runs: patches of 8 pixels, two blocks, 32 features."""
     form = Form(heads=2, expansion=2, activation="gelu", epsilon=1e-6, deviation=0.02)

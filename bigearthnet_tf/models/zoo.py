@@ -32,6 +32,8 @@ class ModelEntry:
             for a number of features.
         timm: names of its weights in timm and on reBEN's hub, if it is there.
         tf1: names of its weights in the checkpoints of the TF project, likewise.
+        maps: regular expression of the layers that give maps to decode into labels of
+            pixels, see `pyramid`; its groups tell branches apart. None: there are none.
     """
 
     name: str
@@ -41,6 +43,7 @@ class ModelEntry:
     head: HeadInitializers
     timm: published.Naming | None = None
     tf1: published.Naming | None = None
+    maps: str | None = None
 
     @property
     def keras_name(self) -> str:
@@ -78,6 +81,7 @@ def register_model(
     head: HeadInitializers = layers.torch_linear,
     timm: published.Naming | None = None,
     tf1: published.Naming | None = None,
+    maps: str | None = None,
 ) -> Callable[[Builder], Builder]:
     """Returns a decorator that registers a builder; for the arguments see `ModelEntry`.
 
@@ -86,7 +90,7 @@ def register_model(
     """
 
     def decorate(build: Builder) -> Builder:
-        entry = ModelEntry(name, build, inputs, bands, head, timm, tf1)
+        entry = ModelEntry(name, build, inputs, bands, head, timm, tf1, maps)
         MODELS.add(name, entry, aliases)
         return build
 
