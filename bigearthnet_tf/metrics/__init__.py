@@ -1,5 +1,14 @@
 """Exact multi-label metrics from labels and scores."""
 
-from bigearthnet_tf.metrics.multi_label import multi_label_report
+from bigearthnet_tf.metrics.conventions import CONVENTIONS, rename
+from bigearthnet_tf.metrics.multi_label import confusion_matrices, multi_label_report
+from bigearthnet_tf.metrics.thresholds import best_threshold, best_thresholds
 
-__all__ = ["multi_label_report"]
+__all__ = [
+    "CONVENTIONS",
+    "best_threshold",
+    "best_thresholds",
+    "confusion_matrices",
+    "multi_label_report",
+    "rename",
+]

@@ -2,72 +2,78 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from typing import Any
 
 import numpy as np
 
-from bigearthnet_tf.metrics import ranking
-
-# The weight of recall against precision in each F score, by the name in its key.
-_BETAS = {"f1_score": 1.0, "f2_score": 2.0, "f0_5_score": 0.5}
+from bigearthnet_tf.metrics import calibration, conventions, counts, ranking
 
 
 def multi_label_report(
-    labels: Any, scores: Any, threshold: float | np.ndarray = 0.5
+    labels: Any,
+    scores: Any,
+    threshold: float | np.ndarray = 0.5,
+    convention: str = "default",
 ) -> dict[str, float]:
     """Returns every metric of a multi-label prediction, in float64, without NaN.
 
-    A label is predicted where score >= threshold. With the counts tp, fp and fn:
-    precision tp/(tp+fp), recall tp/(tp+fn), F_beta
-    (1+beta^2)tp/((1+beta^2)tp + beta^2 fn + fp) for beta 1, 2 and 0.5, and accuracy the
-    Jaccard index tp/(tp+fp+fn). Names and definitions are the TF project's, so results
-    stay comparable:
+    A label is predicted where score >= threshold. Precision, recall, specificity,
+    `accuracy` (the Jaccard index), `binary_accuracy` and F_beta are those of
+    `counts.measures`. Names and definitions are the TF project's, so results stay
+    comparable:
 
     - `sample_*`: the mean over samples of each sample's value;
     - `micro_*`: from the counts summed over all samples and labels;
     - `macro_*_class_avg`, `macro_*_class<j>`: the mean over labels, and label j's own;
     - `hamming_loss`, `subset_accuracy` (exact matches), `label_cardinality`;
-    - `one_error`, `coverage`, `ranking_loss`, `label_ranking_avg_precision`: see
-      `ranking.sample_ranking`.
+    - `one_error`, `coverage`, `ranking_loss`, `label_ranking_avg_precision` (which is
+      the average precision by sample): see `ranking.sample_ranking`.
 
     Beyond the TF project: `{macro,micro}_average_precision`, `{macro,micro}_auroc`,
     `average_precision_class<j>` and `auroc_class<j>` (`ranking.curve_areas`; micro is
-    one curve over all pairs of sample and label), and `num_positives_class<j>`.
+    one curve over all pairs of sample and label), and `num_positives_class<j>`;
+    `weighted_*`, means over labels by their positives;
+    `{macro,micro}_calibration_error` and `calibration_error_class<j>`
+    (`calibration.calibration_errors`, in 15 bins), `brier_score` and
+    `brier_score_class<j>`.
 
     Every 0/0 is 0 and is counted in the means, as in the TF project and in
     torchmetrics; only the TF project's macro accuracy was NaN there. A label without
     positives therefore lowers every macro mean, and one without negatives the macro
     ROC area: `num_labels_without_positives` and `num_labels_without_negatives` say how
-    many there are.
+    many there are. Other conventions by name: `conventions`; with `tf` and `sklearn`
+    there may be NaN.
 
-    125,866 x 43, the test split of BigEarthNet v1, was measured at 2.2 to 3.4 s on one
-    core, of which the micro curve's sort of 5.4 million scores is the largest part, and
-    at 330 MB above the 43 MB of float64 scores. Both grow in proportion to samples
-    times labels; no working array has more elements than the scores.
+    Time and memory for 125,866 x 43, the test split of BigEarthNet v1, are in
+    `benchmarks/results/metrics.md`; the largest part is the micro curve's sort of 5.4
+    million scores. Both grow in proportion to samples times labels; no working array
+    has more elements than the scores.
 
     Args:
         labels: (samples, labels) of 0 and 1, any numeric type or bool.
         scores: (samples, labels) probabilities. float32 is compared with the threshold
             after its exact conversion to float64.
         threshold: one number, or one per label, (labels,).
+        convention: who counts: `default`, `tf`, `balanced`, `torchmetrics`, `addons` or
+            `sklearn`. The keys stay; `conventions.rename` gives theirs.
 
     Raises:
         ValueError: shapes that are not as above or not alike, no sample or no label,
-            labels other than 0 and 1, scores outside [0, 1], or NaN anywhere.
+            labels other than 0 and 1, scores outside [0, 1], NaN anywhere, or an
+            unknown convention.
     """
-    truth, scores = _checked(labels, scores)
-    predicted = scores >= _checked_threshold(threshold, truth.shape[1])
+    how = conventions.find(convention)
+    truth, scores = checked(labels, scores)
+    predicted = how.decide(scores, checked_threshold(threshold, truth.shape[1]))
     hits = truth & predicted
-
     by_sample, by_label, pooled = (
-        _count_scores(*(table.sum(axis=axis) for table in (hits, predicted, truth)))
-        for axis in (1, 0, None)
+        counts.measures(hits.sum(axis), predicted.sum(axis), truth.sum(axis), total)
+        for axis, total in ((1, truth.shape[1]), (0, len(truth)), (None, truth.size))
     )
-    areas = np.array(
-        [ranking.curve_areas(t, s) for t, s in zip(truth.T, scores.T, strict=True)]
-    )
-    pooled_areas = ranking.curve_areas(truth.ravel(), scores.ravel())
     num_positives = truth.sum(axis=0)
+    never = (num_positives == 0) & (predicted.sum(axis=0) == 0)
+    by_label["accuracy"] = np.where(never, how.undefined_accuracy, by_label["accuracy"])
 
     report: dict[str, Any] = {}
     report |= {f"sample_{name}": each.mean() for name, each in by_sample.items()}
@@ -76,45 +82,88 @@ def multi_label_report(
     report["hamming_loss"] = (truth != predicted).mean()
     report["subset_accuracy"] = (truth == predicted).all(axis=1).mean()
     report["label_cardinality"] = num_positives.sum() / len(truth)
-    report |= ranking.sample_ranking(truth, scores)
-    for index, name in enumerate(("average_precision", "auroc")):
-        report[f"macro_{name}"] = areas[:, index].mean()
-        report[f"micro_{name}"] = pooled_areas[index]
+    ranked = ranking.sample_ranking(truth, scores)
+    unlabelled = ~truth.any(axis=1)
+    ranked["label_ranking_avg_precision"][unlabelled] = how.unlabelled_ranking
+    report |= {name: each.mean() for name, each in ranked.items()}
+
+    curves = _curve_areas(truth, scores, how)
+    gaps, pooled_gap = calibration.calibration_errors(truth, scores)
+    brier = calibration.brier_scores(truth, scores)
+    for name, each in curves.items():
+        report[f"macro_{name}"] = each[:-1].mean()
+        report[f"micro_{name}"] = each[-1]
+    own = {name: each[:-1] for name, each in curves.items()}
+    weighted = counts.weighted(by_label | own, num_positives)
+    report |= {f"weighted_{name}": value for name, value in weighted.items()}
+    report["macro_calibration_error"] = gaps.mean()
+    report["micro_calibration_error"] = pooled_gap
+    report["brier_score"] = brier.mean()
     report["num_labels_without_positives"] = (num_positives == 0).sum()
     report["num_labels_without_negatives"] = (num_positives == len(truth)).sum()
 
-    columns = {f"macro_{name}": each for name, each in by_label.items()} | {
-        "average_precision": areas[:, 0],
-        "auroc": areas[:, 1],
+    columns = {f"macro_{name}": each for name, each in by_label.items()} | own
+    columns |= {
+        "calibration_error": gaps,
+        "brier_score": brier,
         "num_positives": num_positives,
     }
+    return _flat(report, columns)
+
+
+def _flat(
+    report: Mapping[str, Any], columns: Mapping[str, np.ndarray]
+) -> dict[str, float]:
+    """Returns a report with a key for each label of each column."""
+    found = dict(report)
     for name, each in columns.items():
-        report |= {f"{name}_class{j}": value for j, value in enumerate(each)}
-    return {name: float(value) for name, value in report.items()}
+        found |= {f"{name}_class{j}": value for j, value in enumerate(each)}
+    return {name: float(value) for name, value in found.items()}
 
 
-def _count_scores(
-    hits: np.ndarray, predicted: np.ndarray, actual: np.ndarray
+def _curve_areas(
+    truth: np.ndarray, scores: np.ndarray, how: conventions.Convention
 ) -> dict[str, np.ndarray]:
-    """Returns the measures of counts tp, tp + fp and tp + fn of any one shape."""
-    scores = {
-        "precision": _ratio(hits, predicted),
-        "recall": _ratio(hits, actual),
-        "accuracy": _ratio(hits, predicted + actual - hits),
-    }
-    for name, beta in _BETAS.items():
-        weight = beta**2
-        scores[name] = _ratio((1 + weight) * hits, weight * actual + predicted)
-    return scores
+    """Returns both areas of each label and, last, of all pairs, (labels + 1,)."""
+    areas = np.array(
+        [
+            *(
+                ranking.curve_areas(t, s)
+                for t, s in zip(truth.T, scores.T, strict=True)
+            ),
+            ranking.curve_areas(truth.ravel(), scores.ravel()),
+        ]
+    )
+    positives = np.append(truth.sum(axis=0), truth.sum())
+    totals = np.append(np.full(truth.shape[1], len(truth)), truth.size)
+    one_class = (positives == 0) | (positives == totals)
+    areas[one_class, 1] = how.undefined_auroc
+    return {"average_precision": areas[:, 0], "auroc": areas[:, 1]}
 
 
-def _ratio(numerator: np.ndarray, denominator: np.ndarray) -> np.ndarray:
-    """Returns the quotient, and 0 where the denominator is 0."""
-    quotient = np.zeros(np.shape(denominator))
-    return np.divide(numerator, denominator, out=quotient, where=denominator != 0)
+def confusion_matrices(
+    labels: Any,
+    scores: Any,
+    threshold: float | np.ndarray = 0.5,
+    convention: str = "default",
+) -> np.ndarray:
+    """Returns [[tn, fp], [fn, tp]] of each label, int64 (labels, 2, 2).
+
+    The order is that of tensorflow-addons' MultiLabelConfusionMatrix and of
+    scikit-learn. Arguments and errors as for `multi_label_report`.
+    """
+    how = conventions.find(convention)
+    truth, scores = checked(labels, scores)
+    predicted = how.decide(scores, checked_threshold(threshold, truth.shape[1]))
+    cells = [
+        [(~truth & ~predicted), (~truth & predicted)],
+        [(truth & ~predicted), (truth & predicted)],
+    ]
+    table = [[cell.sum(axis=0) for cell in row] for row in cells]
+    return np.array(table, np.int64).transpose(2, 0, 1)
 
 
-def _checked(labels: Any, scores: Any) -> tuple[np.ndarray, np.ndarray]:
+def checked(labels: Any, scores: Any) -> tuple[np.ndarray, np.ndarray]:
     """Returns labels as bool and scores as float64, or raises ValueError."""
     labels, scores = np.asarray(labels), np.asarray(scores)
     if labels.ndim != 2 or 0 in labels.shape:
@@ -141,7 +190,7 @@ def _checked(labels: Any, scores: Any) -> tuple[np.ndarray, np.ndarray]:
     return labels.astype(bool), scores.astype(np.float64)
 
 
-def _checked_threshold(threshold: Any, num_labels: int) -> np.ndarray:
+def checked_threshold(threshold: Any, num_labels: int) -> np.ndarray:
     """Returns the threshold as an array, or raises ValueError."""
     array = np.asarray(threshold, np.float64)
     if array.shape not in ((), (num_labels,)) or np.isnan(array).any():

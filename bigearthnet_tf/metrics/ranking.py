@@ -12,10 +12,16 @@ from __future__ import annotations
 import numpy as np
 
 _BLOCK = 4096  # samples: the working arrays of a block stay in the L2 cache
+SAMPLE_METRICS = (
+    "one_error",
+    "coverage",
+    "ranking_loss",
+    "label_ranking_avg_precision",
+)
 
 
-def sample_ranking(labels: np.ndarray, scores: np.ndarray) -> dict[str, float]:
-    """Returns the four metrics of how each sample ranks its labels, averaged.
+def sample_ranking(labels: np.ndarray, scores: np.ndarray) -> dict[str, np.ndarray]:
+    """Returns the four metrics of how each sample ranks its labels, (samples,) each.
 
     The rank of a label is the number of labels that score at least as high, so ties
     count against the prediction. With Y the true labels of a sample:
@@ -25,7 +31,8 @@ def sample_ranking(labels: np.ndarray, scores: np.ndarray) -> dict[str, float]:
     - `ranking_loss`: share of (true, false) pairs with the false label scored as
       high or higher; 0 where there is no such pair.
     - `label_ranking_avg_precision`: mean over Y of the share of true labels among
-      those ranked at least as high; 0 where Y is empty.
+      those ranked at least as high, which is the average precision of the sample; 0
+      where Y is empty.
 
     Definitions: Tsoumakas, Katakis and Vlahavas, "Mining Multi-label Data" (2010),
     with the TF project's conventions for ties and label-free samples.
@@ -34,16 +41,15 @@ def sample_ranking(labels: np.ndarray, scores: np.ndarray) -> dict[str, float]:
         labels: (samples, labels) bool.
         scores: (samples, labels) float, without NaN.
     """
-    totals = np.zeros(4)
+    values = np.empty((4, len(labels)))
     for start in range(0, len(labels), _BLOCK):
         block = slice(start, start + _BLOCK)
-        totals += _ranking_totals(labels[block], scores[block])
-    names = ("one_error", "coverage", "ranking_loss", "label_ranking_avg_precision")
-    return dict(zip(names, (totals / len(labels)).tolist(), strict=True))
+        values[:, block] = _rank(labels[block], scores[block])
+    return dict(zip(SAMPLE_METRICS, values, strict=True))
 
 
-def _ranking_totals(truth: np.ndarray, scores: np.ndarray) -> np.ndarray:
-    """Returns the sums over a block's samples of the four metrics, in order."""
+def _rank(truth: np.ndarray, scores: np.ndarray) -> np.ndarray:
+    """Returns the four metrics of a block's samples, in order, (4, samples)."""
     # Labels by samples: every operation below then runs along contiguous memory.
     truth, scores = np.ascontiguousarray(truth.T), np.ascontiguousarray(scores.T)
     rank = np.zeros(truth.shape, np.int32)
@@ -57,12 +63,12 @@ def _ranking_totals(truth: np.ndarray, scores: np.ndarray) -> np.ndarray:
     wrong_pairs = ((rank - true_rank) * truth).sum(axis=0)
     all_pairs = num_true * (len(truth) - num_true)
     top = scores.argmax(axis=0)
-    return np.array(
+    return np.stack(
         [
-            (~truth[top, np.arange(truth.shape[1])]).sum(),
-            (rank * truth).max(axis=0).sum(),
-            (wrong_pairs / np.maximum(all_pairs, 1)).sum(),
-            ((true_rank / rank * truth).sum(axis=0) / np.maximum(num_true, 1)).sum(),
+            ~truth[top, np.arange(truth.shape[1])],
+            (rank * truth).max(axis=0),
+            wrong_pairs / np.maximum(all_pairs, 1),
+            (true_rank / rank * truth).sum(axis=0) / np.maximum(num_true, 1),
         ]
     )
 

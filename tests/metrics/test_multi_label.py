@@ -14,7 +14,16 @@ CASES = ("ordinary_19", "ties_19", "degenerate_43", "one_row_19", "exact_half_19
 # tensorflow-addons and torchmetrics predict where score > 0.5, the TF project where
 # score >= 0.5. Above the next float64, >= decides as they do, on exact halves too.
 STRICT = np.nextafter(0.5, 1)
-PER_CLASS = ("precision", "recall", "f1_score", "f2_score", "f0_5_score", "accuracy")
+PER_CLASS = (
+    "precision",
+    "recall",
+    "f1_score",
+    "f2_score",
+    "f0_5_score",
+    "accuracy",
+    "specificity",
+    "binary_accuracy",
+)
 
 
 @pytest.fixture(scope="module")
@@ -31,102 +40,75 @@ def reference(shared):
     return look_up
 
 
+def test_balanced_bigearthnet_counts_in_percent_and_calls_micro_recall_recall():
+    labels, scores = np.array([[1, 0], [1, 1]]), np.array([[0.9, 0.6], [0.2, 0.5]])
+    report = metrics.multi_label_report(labels, scores, convention="balanced")
+    found = metrics.rename(report, "balanced")
+    assert found["accuracy"] == 50
+    assert found["recall"] == pytest.approx(2 / 3)
+    assert found["macro_precision"] == 0.75
+    assert "macro_precision,macro_recall,macro_f1,macro_f2,micro_precision,recall," in (
+        ",".join(found) + ","
+    )
+
+
 def per_class(report, name, num_labels):
     prefix = "macro_" if name in PER_CLASS else ""
     return np.array([report[f"{prefix}{name}_class{j}"] for j in range(num_labels)])
 
 
 @pytest.mark.parametrize("case", CASES)
-def test_equals_the_tf_project(reference, case):
+@pytest.mark.parametrize(
+    ("convention", "source"),
+    [
+        ("tf", "tf1_project"),
+        ("torchmetrics", "torchmetrics_1.9.0"),
+        ("addons", "tensorflow_addons_0.23"),
+    ],
+)
+def test_every_value_of_the_reference_under_its_convention(
+    reference, case, convention, source
+):
+    labels, scores, expected = reference(case, source)
+    report = metrics.multi_label_report(labels, scores, convention=convention)
+    found = metrics.rename(report, convention)
+    found = {name.removeprefix("Multilabel"): each for name, each in found.items()}
+    # Losses of addons are in tests/losses, its matrices below.
+    elsewhere = {
+        name
+        for name in expected
+        if name.startswith("SigmoidFocal") or name == "MultiLabelConfusionMatrix"
+    }
+    beyond = found.keys() - (expected.keys() - elsewhere)
+    # torchmetrics gave no means over samples for the single row.
+    assert expected.keys() - elsewhere <= found.keys()
+    assert not beyond or (case == "one_row_19" and all("sample" in n for n in beyond))
+    for name in found.keys() - beyond:
+        wanted = np.asarray(expected[name], float)  # "NaN" becomes NaN
+        # In float32 where they are above 1: coverage.
+        bound = 1e-6 * max(1, np.nanmax(wanted, initial=0))
+        np.testing.assert_allclose(
+            found[name], wanted, rtol=0, atol=bound, err_msg=name
+        )
+    if convention == "addons":
+        matrices = metrics.confusion_matrices(labels, scores, convention=convention)
+        assert (matrices == expected["MultiLabelConfusionMatrix"]).all()
+
+
+@pytest.mark.parametrize("case", CASES)
+def test_the_default_has_no_nan_and_is_strict_one_float_above(reference, case):
     labels, scores, expected = reference(case, "tf1_project")
-    report = metrics.multi_label_report(labels, scores)
     assert len(expected) == 25 + 6 * labels.shape[1]
-    absent = (report[f"num_positives_class{j}"] == 0 for j in range(labels.shape[1]))
-    absent = np.flatnonzero(list(absent))
-    for name, value in expected.items():
-        if value == "NaN" and name != "macro_accuracy_class_avg":
-            # Its Jaccard index has no guard for labels neither present nor predicted.
-            assert int(name.removeprefix("macro_accuracy_class")) in absent
-            assert report[name] == 0, name
-        elif value == "NaN":
-            each = per_class(report, "accuracy", labels.shape[1])
-            assert report[name] == pytest.approx(each.mean(), abs=1e-15)
+    ours = metrics.multi_label_report(labels, scores)
+    theirs = metrics.multi_label_report(labels, scores, convention="tf")
+    assert np.isfinite(list(ours.values())).all()
+    for name, value in theirs.items():
+        if np.isnan(value):
+            assert "macro_accuracy" in name or name == "weighted_accuracy"
         else:
-            # Its counts are float64; its means over samples come out in float32.
-            relative = 1e-12 if name.startswith(("micro", "macro")) else 2.5e-7
-            assert report[name] == pytest.approx(value, rel=relative, abs=1e-15), name
-
-
-# torchmetrics' name -> ours, for macro, micro and class averages.
-TORCHMETRICS = {
-    "Precision": "precision",
-    "Recall": "recall",
-    "F1Score": "f1_score",
-    "FBetaScore": "f2_score",
-    "AveragePrecision": "average_precision",
-    "AUROC": "auroc",
-}
-
-
-@pytest.mark.parametrize("case", CASES)
-def test_equals_torchmetrics(reference, case):
-    # 0/0 counts as 0 there too. It computes in float32. Its Accuracy counts true
-    # negatives, where ours is the Jaccard index: the Hamming loss is its complement.
-    labels, scores, expected = reference(case, "torchmetrics_1.9.0")
-    report = metrics.multi_label_report(labels, scores, STRICT)
-    num_labels = labels.shape[1]
-    close = {"rel": 5e-7, "abs": 5e-7}
-    for theirs, ours in TORCHMETRICS.items():
-        macro = "" if theirs in ("AveragePrecision", "AUROC") else "_class_avg"
-        assert report[f"macro_{ours}{macro}"] == pytest.approx(
-            expected[f"{theirs}_macro"], **close
-        )
-        assert report[f"micro_{ours}"] == pytest.approx(
-            expected[f"{theirs}_micro"], **close
-        )
-        assert per_class(report, ours, num_labels) == pytest.approx(
-            np.array(expected[f"{theirs}_class"]), **close
-        )
-        if f"{theirs}_sample" in expected:
-            assert report[f"sample_{ours}"] == pytest.approx(
-                expected[f"{theirs}_sample"], **close
-            )
-    assert 1 - report["hamming_loss"] == pytest.approx(
-        expected["Accuracy_micro"], **close
-    )
-
-
-@pytest.mark.parametrize("case", CASES)
-def test_equals_tensorflow_addons(reference, case):
-    labels, scores, expected = reference(case, "tensorflow_addons_0.23")
-    report = metrics.multi_label_report(labels, scores, STRICT)
-    close = {"rel": 5e-7, "abs": 5e-7}  # float32
-    support = np.array(
-        [report[f"num_positives_class{j}"] for j in range(len(labels.T))]
-    )
-    for ours, theirs in {
-        "f1_score": "F1Score_{}",
-        "f2_score": "FBetaScore_{}_beta2.0",
-        "f0_5_score": "FBetaScore_{}_beta0.5",
-    }.items():
-        each = per_class(report, ours, labels.shape[1])
-        ours_by_average = {
-            "macro": report[f"macro_{ours}_class_avg"],
-            "micro": report[f"micro_{ours}"],
-            "weighted": each @ support / support.sum(),
-        }
-        for average, value in ours_by_average.items():
-            assert value == pytest.approx(expected[theirs.format(average)], **close)
-    assert report["hamming_loss"] == pytest.approx(expected["HammingLoss"], **close)
-    for j, ((_, false_pos), (false_neg, true_pos)) in enumerate(
-        expected["MultiLabelConfusionMatrix"]
-    ):
-        assert true_pos + false_neg == support[j]
-        found = report[f"macro_recall_class{j}"] * support[j]
-        assert found == pytest.approx(true_pos)
-        if true_pos:
-            predicted = true_pos / report[f"macro_precision_class{j}"]
-            assert predicted == pytest.approx(true_pos + false_pos)
+            assert ours[name] == value, name
+    strict = metrics.multi_label_report(labels, scores, convention="torchmetrics")
+    assert strict == metrics.multi_label_report(labels, scores, STRICT)
 
 
 @pytest.mark.parametrize("case", ["ties_19", "exact_half_19"])
@@ -152,43 +134,69 @@ def predictions(draw, max_samples=12, max_labels=6, levels=8):
     return np.reshape(bits, shape), np.reshape(steps, shape) / levels
 
 
-SKLEARN_AVERAGES = {
-    "sample_{}": "samples",
-    "micro_{}": "micro",
-    "macro_{}_class_avg": "macro",
-}
+def random_case(seed):
+    """Ties, empty and full labels, label-free samples, and single rows."""
+    rng = np.random.default_rng(seed)
+    samples = 1 if seed % 5 == 0 else int(rng.integers(2, 60))
+    num_labels = int(rng.integers(2, 12))
+    frequency = rng.choice([0, 0.1, 0.4, 1], num_labels, p=[0.15, 0.35, 0.35, 0.15])
+    labels = (rng.random((samples, num_labels)) < frequency).astype(int)
+    levels = rng.choice([4, 20, 10**9])
+    scores = np.clip(rng.normal(0.4 + 0.2 * labels, 0.25), 0, 1)
+    return labels, np.round(scores * levels) / levels, rng.choice([0.25, 0.5, 0.8])
 
 
-@settings(deadline=None, max_examples=60)
-@given(predictions(), st.sampled_from([0.25, 0.5, 0.8]))
-def test_equals_scikit_learn(case, threshold):
-    labels, scores = case
+@pytest.mark.parametrize("seed", range(50))
+@pytest.mark.filterwarnings("ignore::sklearn.exceptions.UndefinedMetricWarning")
+@pytest.mark.filterwarnings("ignore:No positive class found")
+def test_equals_scikit_learn(seed):
+    labels, scores, threshold = random_case(seed)
     predicted = (scores >= threshold).astype(int)
-    if labels.shape[1] == 1:  # scikit-learn takes a single column for a binary task
-        labels, scores = np.repeat(labels, 2, axis=1), np.repeat(scores, 2, axis=1)
-        predicted = np.repeat(predicted, 2, axis=1)
-    report = metrics.multi_label_report(labels, scores, threshold)
-    functions = {
-        "precision": sklearn_metrics.precision_score,
-        "recall": sklearn_metrics.recall_score,
-        "accuracy": sklearn_metrics.jaccard_score,
+    report = metrics.multi_label_report(labels, scores, threshold, "sklearn")
+    found = metrics.rename(report, "sklearn")
+    expected = {
+        "hamming_loss": sklearn_metrics.hamming_loss(labels, predicted),
+        "accuracy_score": sklearn_metrics.accuracy_score(labels, predicted),
     }
-    for key, average in SKLEARN_AVERAGES.items():
-        for name, function in functions.items():
-            value = function(labels, predicted, average=average, zero_division=0)
-            assert report[key.format(name)] == pytest.approx(value, abs=1e-12)
-        for name, beta in {"f1_score": 1, "f2_score": 2, "f0_5_score": 0.5}.items():
-            value = sklearn_metrics.fbeta_score(
-                labels, predicted, beta=beta, average=average, zero_division=0
+    for name in (
+        "coverage_error",
+        "label_ranking_loss",
+        "label_ranking_average_precision_score",
+    ):
+        expected[name] = getattr(sklearn_metrics, name)(labels, scores)
+    for average in ("samples", "micro", "macro", "weighted", None):
+        for name in ("precision_score", "recall_score", "f1_score", "jaccard_score"):
+            expected[f"{name}_{str(average).lower()}"] = getattr(sklearn_metrics, name)(
+                labels, predicted, average=average, zero_division=0
             )
-            assert report[key.format(name)] == pytest.approx(value, abs=1e-12)
-    assert report["hamming_loss"] == pytest.approx(
-        sklearn_metrics.hamming_loss(labels, predicted)
-    )
-    assert report["subset_accuracy"] == pytest.approx(
-        sklearn_metrics.accuracy_score(labels, predicted)
-    )
-    assert report["label_cardinality"] == pytest.approx(labels.sum(axis=1).mean())
+        for beta in (0.5, 2):
+            expected[f"fbeta_score_{beta}_{str(average).lower()}"] = (
+                sklearn_metrics.fbeta_score(
+                    labels, predicted, beta=beta, average=average, zero_division=0
+                )
+            )
+        if average != "samples":
+            for name in ("average_precision_score", "roc_auc_score"):
+                expected[f"{name}_{str(average).lower()}"] = area(
+                    name, labels, scores, average
+                )
+    assert found.keys() == expected.keys()
+    for name, value in expected.items():
+        np.testing.assert_allclose(found[name], value, atol=1e-12, err_msg=name)
+    matrices = sklearn_metrics.multilabel_confusion_matrix(labels, predicted)
+    assert (metrics.confusion_matrices(labels, scores, threshold) == matrices).all()
+
+
+def area(name, labels, scores, average):
+    """An area as scikit-learn has it, column by column where it looks at all alike."""
+    function = getattr(sklearn_metrics, name)
+    if average == "micro":
+        return function(labels.ravel(), scores.ravel())
+    each = np.array([function(*pair) for pair in zip(labels.T, scores.T, strict=True)])
+    if average is None:
+        return each
+    support = np.ones(labels.shape[1]) if average == "macro" else labels.sum(axis=0)
+    return (each * support).sum() / support.sum() if support.any() else 0.0
 
 
 @settings(deadline=None, max_examples=60)
@@ -223,7 +231,9 @@ def test_perfect_scores_give_one(case):
     report = metrics.multi_label_report(labels, labels.astype(float))
     expect_zero = {"one_error", "hamming_loss", "ranking_loss"}
     for name, value in report.items():
-        if name in expect_zero:
+        if "specificity" in name:
+            continue  # 0 without negatives
+        if name in expect_zero or "calibration" in name or "brier" in name:
             assert value == 0, name
         elif name in {"coverage", "label_cardinality"}:
             assert value == pytest.approx(labels.sum(axis=1).mean()), name
@@ -250,8 +260,10 @@ def test_report_is_flat_finite_floats_under_the_documented_names():
     report = metrics.multi_label_report(labels, scores)
     assert all(type(value) is float for value in report.values())
     assert np.isfinite(list(report.values())).all()
-    assert len(report) == 25 + 6 + 9 * 5
-    for name in (*PER_CLASS, "average_precision", "auroc", "num_positives"):
+    other = ("average_precision", "auroc", "num_positives")
+    other += ("calibration_error", "brier_score")
+    assert len(report) == 25 + 6 + 3 * 2 + 10 + 3 + 13 * 5
+    for name in (*PER_CLASS, *other):
         assert len(per_class(report, name, 5)) == 5
     json.dumps(report, allow_nan=False)
 
@@ -297,3 +309,8 @@ def test_bad_input_is_refused_in_one_line(labels, scores, threshold, message):
     with pytest.raises(ValueError, match=message) as raised:
         metrics.multi_label_report(labels, scores, threshold)
     assert "\n" not in str(raised.value)
+
+
+def test_an_unknown_convention_is_refused():
+    with pytest.raises(ValueError, match="'keras': expected one of default, tf, "):
+        metrics.multi_label_report(*GOOD, convention="keras")
