@@ -102,7 +102,7 @@ def check_codes(codes: ArrayLike, where: str) -> None:
     if strange:
         shown = ", ".join(map(str, strange[:5])) + (", ..." if strange[5:] else "")
         raise ValueError(
-            f"{where}: labels of code {shown}, which WorldCover does not have; expected "
-            f"{', '.join(str(each.code) for each in WORLD_COVER)}, 0 for no data or "
-            "255 for unlabelled"
+            f"{where}: labels of code {shown}, which WorldCover does not have; "
+            f"expected {', '.join(str(each.code) for each in WORLD_COVER)}, 0 for no "
+            "data or 255 for unlabelled"
         )

@@ -14,9 +14,9 @@ class DataKeys(pydantic.BaseModel):
     """Task, model, records and the first layers."""
 
     # What is learnt, and from which bands.
-    task: Literal["classification", "contrastive"] = Field(
-        "classification", description="what the run learns"
-    )
+    task: Literal[
+        "classification", "contrastive", "segmentation", "barlow_twins", "land_cover"
+    ] = Field("classification", description="what the run learns")
     model_name: str = Field(
         "ResNet50", description="architecture, by a name of `list_models()`"
     )

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import pydantic
 
+from bigearthnet_tf.config import pixel_keys, time_series_keys
 from bigearthnet_tf.config.data_keys import DataKeys
 from bigearthnet_tf.config.learning_keys import LearningKeys
 from bigearthnet_tf.config.pair_keys import PairKeys
@@ -11,7 +12,14 @@ from bigearthnet_tf.config.run_keys import RunKeys
 
 
 # Of several bases, the fields of the last come first.
-class Config(RunKeys, PairKeys, LearningKeys, DataKeys):
+class Config(
+    RunKeys,
+    time_series_keys.TimeSeriesKeys,
+    pixel_keys.PixelKeys,
+    PairKeys,
+    LearningKeys,
+    DataKeys,
+):
     """All keys of a config with their meaning; unknown keys are refused."""
 
     model_config = pydantic.ConfigDict(
@@ -34,6 +42,11 @@ class Config(RunKeys, PairKeys, LearningKeys, DataKeys):
         for key in ("weights_bands", "weights_head"):
             if getattr(self, key) != "same" and not (self.weights or self.fine_tune):
                 raise ValueError(f"{key} needs weights: there are none to take")
+        return self
+
+    @pydantic.model_validator(mode="after")
+    def _time_series_belong_together(self) -> Config:
+        time_series_keys.check(self)
         return self
 
     @pydantic.model_validator(mode="after")
@@ -74,3 +87,8 @@ class Config(RunKeys, PairKeys, LearningKeys, DataKeys):
         ]
         if useless:
             raise ValueError(f"{useless[0]} goes with labels, not with contrastive")
+
+    @pydantic.model_validator(mode="after")
+    def _pixels_belong_together(self) -> Config:
+        pixel_keys.check(self)
+        return self

@@ -17,19 +17,31 @@ class LearningKeys(pydantic.BaseModel):
     nb_epoch: int = Field(100, gt=0, description="passes over the training data")
     learning_rate: float = Field(1e-3, gt=0, description="step size, the highest one")
     learning_rate_schedule: Literal[
-        "constant", "step", "polynomial", "one_cycle", "warmup_cosine"
+        "constant",
+        "step",
+        "polynomial",
+        "one_cycle",
+        "warmup_cosine",
+        "warmup_decay",
     ] = Field(
         "constant",
         description="`warmup_cosine`: that of reBEN, from a tenth of the rate linearly "
         "up, then down to a tenth on half a cosine; `step`: multiplied by `decay_rate` "
         "every `decay_step` iterations; `polynomial`: down to zero by `decay_power`; "
-        "`one_cycle`: up from 1/25 in the first 30 %, then down to almost nothing",
+        "`one_cycle`: up from 1/25 in the first 30 %, then down to almost nothing; "
+        "`warmup_decay`: linearly up, a plateau, linearly down to zero at the end",
     )
     warmup_iterations: int = Field(
         1000,
         ge=-1,
-        description="of `warmup_cosine`, fewer than all iterations; -1: 10,000, 100 or "
-        "none, by the length of the run",
+        description="of `warmup_cosine`, fewer than all iterations, and of "
+        "`warmup_decay`; -1: 10,000, 100 or none, by the length of the run",
+    )
+    decay_iterations: int = Field(
+        250_000,
+        ge=0,
+        description="of `warmup_decay`: iterations of its way down, at most those that "
+        "the warm-up leaves",
     )
     decay_rate: float = Field(
         0.1, gt=0, le=1, description="of `step`: factor at each step"
@@ -146,4 +158,10 @@ class LearningKeys(pydantic.BaseModel):
         gt=0,
         description="by which the steps of all layers but the head are multiplied; "
         "decoupled weight decay keeps the full rate",
+    )
+    bias_learning_rate_factor: float = Field(
+        1.0,
+        gt=0,
+        description="by which the steps of all biases and offsets of normalisations "
+        "are multiplied; 0.1 is the older Barlow Twins system's",
     )

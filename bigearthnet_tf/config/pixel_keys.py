@@ -30,7 +30,8 @@ class PixelKeys(pydantic.BaseModel):
     class_weights: Literal["none", "balanced", "root"] = Field(
         "none",
         description="weights of the pixels in it: `balanced`: by the inverse of their "
-        "label's frequency in the training records, `root`: by the square root of that",
+        "label's frequency in the training records, `root`: by the square root of "
+        "that; also of `task` land_cover",
     )
     dice_weight: float = Field(
         0.0,
@@ -49,12 +50,16 @@ def check(config: Any) -> None:
     Raises:
         ValueError: names the key.
     """
+    if config.task not in ("segmentation", "land_cover") and (
+        config.class_weights != "none"
+    ):
+        raise ValueError(
+            "class_weights goes with one label a pixel: set task to segmentation or "
+            "land_cover, or leave it out"
+        )
     if config.task != "segmentation":
-        if config.dice_weight or config.class_weights != "none":
-            raise ValueError(
-                "class_weights and dice_weight are of pixels: set task to "
-                "segmentation, or leave them out"
-            )
+        if config.dice_weight:
+            raise ValueError("dice_weight needs task segmentation: leave it out")
         return
     if config.encoders != "single":
         raise ValueError(

@@ -6,12 +6,14 @@ from bigearthnet_tf.optimization.optimizers import (
     averages,
     build_optimizer,
     exclude_from_decay,
+    is_bias,
     scale_steps,
 )
 from bigearthnet_tf.optimization.schedules import (
     SCHEDULES,
     OneCycle,
     WarmupCosine,
+    WarmupDecay,
     build_schedule,
 )
 
@@ -20,10 +22,12 @@ __all__ = [
     "SCHEDULES",
     "OneCycle",
     "WarmupCosine",
+    "WarmupDecay",
     "averages",
     "build_optimizer",
     "build_schedule",
     "clip",
     "exclude_from_decay",
+    "is_bias",
     "scale_steps",
 ]

@@ -105,6 +105,14 @@ def exclude_from_decay(
     optimizer.exclude_from_weight_decay(var_list=spared)
 
 
+def is_bias(variable: keras.Variable) -> bool:
+    """Tells whether a variable is an offset: a bias, or `beta` of a normalisation.
+
+    Torch calls both `bias`, and the older Barlow Twins system went by that name.
+    """
+    return variable.name.endswith(("bias", "beta"))
+
+
 def averages(optimizer: keras.optimizers.Optimizer) -> list[keras.Variable]:
     """Returns the moving averages of the weights, in the order of the weights.
 

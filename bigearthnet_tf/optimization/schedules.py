@@ -31,16 +31,19 @@ class Options:
     """What a schedule can be told; each takes what it needs.
 
     Attributes:
-        warmup_iterations: of `warmup_cosine`; -1: by the length of the run.
+        warmup_iterations: of `warmup_cosine` and `warmup_decay`; -1: by the length of
+            the run.
         decay_rate: factor of `step`.
         decay_step: iterations between two of them.
         decay_power: of `polynomial`.
+        decay_iterations: of `warmup_decay`.
     """
 
     warmup_iterations: int
     decay_rate: float
     decay_step: int
     decay_power: float
+    decay_iterations: int
 
 
 # (highest rate, iterations of the run, options) -> schedule
@@ -57,6 +60,7 @@ def build_schedule(
     decay_rate: float = 0.1,
     decay_step: int = 10_000,
     decay_power: float = 1.0,
+    decay_iterations: int = 250_000,
 ) -> LearningRateSchedule | None:
     """Returns a schedule by its name; None for `constant`.
 
@@ -69,6 +73,7 @@ def build_schedule(
         decay_rate: see `step`.
         decay_step: see `step`.
         decay_power: see `polynomial`.
+        decay_iterations: see `warmup_decay`.
 
     Raises:
         ValueError: unknown name (the nearest ones are offered), or a run without
@@ -76,7 +81,9 @@ def build_schedule(
     """
     if total < 1:
         raise ValueError(f"expected a run of at least one iteration, got {total}")
-    options = Options(warmup_iterations, decay_rate, decay_step, decay_power)
+    options = Options(
+        warmup_iterations, decay_rate, decay_step, decay_power, decay_iterations
+    )
     return SCHEDULES.get(name)(learning_rate, total, options)
 
 
@@ -124,10 +131,23 @@ def warmup_cosine(
     With -1 warm-up iterations reBEN's rule holds: 10,000 of them in runs that are
     longer, else 100 in runs that are longer, else none.
     """
+    return WarmupCosine(learning_rate, _warmup(total, options), total)
+
+
+@SCHEDULES.register("warmup_decay")
+def warmup_decay(
+    learning_rate: float, total: int, options: Options
+) -> LearningRateSchedule:
+    """Returns `WarmupDecay`; -1 warm-up iterations as for `warmup_cosine`."""
+    warmup = _warmup(total, options)
+    return WarmupDecay(learning_rate, warmup, options.decay_iterations, total)
+
+
+def _warmup(total: int, options: Options) -> int:
     warmup = options.warmup_iterations
     if warmup < 0:
         warmup = next((w for w in AUTOMATIC_WARMUPS if w < total), 0)
-    return WarmupCosine(learning_rate, warmup, total)
+    return warmup
 
 
 class WarmupCosine(LearningRateSchedule):
@@ -166,6 +186,46 @@ class WarmupCosine(LearningRateSchedule):
     def get_config(self) -> dict[str, Any]:
         """Returns what the schedule is built from."""
         return {"base": self.base, "warmup": self.warmup, "total": self.total}
+
+
+class WarmupDecay(LearningRateSchedule):
+    """What the older Barlow Twins system meant to do: up, stay, and down to zero.
+
+    With base b, W iterations of warm-up, T in all and D = min(D, T - W) of decay, step
+    s (from 0) has the rate b min((s + 1) / W, 1) min(1, max(0, (T - s) / D)): a
+    straight line up, a plateau, a straight line that is zero at T. A run that is
+    shorter than warm-up and decay together has no plateau, and one that is shorter than
+    its warm-up no decay; the older system's rate never left a hundredth of the base in
+    either.
+
+    Args:
+        base: the highest rate.
+        warmup: W, at least 0.
+        decay: D, at least 0; 0: the rate stays until T.
+        total: T, at least 1.
+    """
+
+    def __init__(self, base: float, warmup: int, decay: int, total: int) -> None:
+        super().__init__()
+        self.base, self.total = base, total
+        self.warmup = max(0, min(warmup, total))
+        self.decay = max(0, min(decay, total - self.warmup))
+
+    def __call__(self, step: Any) -> Any:
+        """Returns the rate of an iteration, counted from 0."""
+        step = ops.cast(step, "float32")
+        rise = ops.minimum((step + 1) / max(self.warmup, 1), 1.0)
+        fall = ops.clip((self.total - step) / max(self.decay, 1), 0.0, 1.0)
+        return self.base * rise * fall
+
+    def get_config(self) -> dict[str, Any]:
+        """Returns what the schedule is built from."""
+        return {
+            "base": self.base,
+            "warmup": self.warmup,
+            "decay": self.decay,
+            "total": self.total,
+        }
 
 
 class OneCycle(LearningRateSchedule):

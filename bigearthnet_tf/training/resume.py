@@ -52,7 +52,7 @@ MAY_CHANGE = frozenset(
 # The rate may be turned by hand where nothing else turns it; a schedule that follows
 # from the length of the run fixes that length too.
 _WITHOUT_SCHEDULE = frozenset({"learning_rate"})
-_FIXED_LENGTH = frozenset({"polynomial", "one_cycle", "warmup_cosine"})
+_FIXED_LENGTH = frozenset({"polynomial", "one_cycle", "warmup_cosine", "warmup_decay"})
 
 
 def check(

@@ -112,9 +112,50 @@ def test_one_cycle_equals_torch(total):
     np.testing.assert_allclose(ours, expected, rtol=1e-5, atol=1e-7)
 
 
-@pytest.mark.parametrize("kind", [optimization.OneCycle, optimization.WarmupCosine])
-def test_schedules_come_back_from_their_configs(kind):
-    arguments = (BASE, 20) if kind is optimization.OneCycle else (BASE, 3, 20)
+@pytest.mark.parametrize(
+    ("warmup", "decay", "total"),
+    [
+        (100, 250, 1000),
+        (100, 250_000, 300),
+        (5, 7, 12),
+        (50, 9, 20),
+        (0, 4, 9),
+        (3, 0, 9),
+    ],
+)
+def test_warmup_decay(warmup, decay, total):
+    """b min((s + 1) / W, 1) min(1, max(0, (T - s) / D)), also where T is below D."""
+    schedule = optimization.build_schedule(
+        "warmup_decay",
+        BASE,
+        total,
+        warmup_iterations=warmup,
+        decay_iterations=decay,
+    )
+    w = min(warmup, total)
+    d = min(decay, total - w)
+    steps = sorted({0, w - 1, w, total - d, total, *range(total + 3)} - {-1})
+    expected = [
+        BASE * min((s + 1) / max(w, 1), 1) * min(1, max(0, (total - s) / max(d, 1)))
+        for s in steps
+    ]
+    found = rates(schedule, steps)
+    np.testing.assert_allclose(found, expected, rtol=1e-5, atol=1e-7)
+    assert max(found) <= BASE * (1 + 1e-6)
+    assert found[steps.index(total)] == 0
+    # What the older system never reached in runs shorter than its decay.
+    assert max(found) >= BASE * 0.9
+
+
+@pytest.mark.parametrize(
+    ("kind", "arguments"),
+    [
+        (optimization.OneCycle, (BASE, 20)),
+        (optimization.WarmupCosine, (BASE, 3, 20)),
+        (optimization.WarmupDecay, (BASE, 3, 5, 20)),
+    ],
+)
+def test_schedules_come_back_from_their_configs(kind, arguments):
     schedule = kind(*arguments)
     again = kind.from_config(schedule.get_config())
     assert rates(again, range(22)) == rates(schedule, range(22))
