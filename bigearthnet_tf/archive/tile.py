@@ -127,13 +127,7 @@ class Tile(ABC):
                 values than 0 and 1, or a label outside the table of classes.
             OSError: a file can't be read.
         """
-        window = Window(row, column, height, width)
-        inside = min(row, column) >= 0 and min(height, width) > 0
-        if not inside or row + height > self.height or column + width > self.width:
-            raise ValueError(
-                f"{self.name}: {window} is not within the tile of {self.height} x "
-                f"{self.width} pixels"
-            )
+        window = self._inside(row, column, height, width)
         bands, mask = self._read(window)
         labels = self._read_labels(window) if self.has_labels else None
         return Block(
@@ -146,6 +140,24 @@ class Tile(ABC):
             self.years,
             labels,
         )
+
+    def read_mask(
+        self, row: int, column: int, height: int, width: int
+    ) -> NDArray[np.uint8]:
+        """Reads the mask of a window alone, (height, width, dates); see `read`."""
+        return self._read_mask(self._inside(row, column, height, width))
+
+    def _inside(self, row: int, column: int, height: int, width: int) -> Window:
+        inside = min(row, column) >= 0 and min(height, width) > 0
+        if not inside or row + height > self.height or column + width > self.width:
+            raise ValueError(
+                f"{self.name}: {height} x {width} pixels from row {row}, column "
+                f"{column} are not within the tile of {self.height} x {self.width}"
+            )
+        return Window(row, column, height, width)
+
+    def _read_mask(self, window: Window) -> NDArray[np.uint8]:
+        return self._read(window)[1]
 
     @abstractmethod
     def _read(self, window: Window) -> tuple[NDArray[np.uint16], NDArray[np.uint8]]:

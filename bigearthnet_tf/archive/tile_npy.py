@@ -42,11 +42,15 @@ class NpyTile(Tile):
 
     def _read(self, window: Window) -> tuple[NDArray[np.uint16], NDArray[np.uint8]]:
         rows, columns = window.slices
-        path = self.folder / MASKS
-        mask = tile.check_mask(_open(path, 3)[:, rows, columns], str(path))
         bands = _open(self.folder / BANDS, 4)[:, rows, columns]
         bands = np.ascontiguousarray(bands.transpose(1, 2, 0, 3))
-        return tile_facts.subtract(bands, self.offsets), mask.transpose(1, 2, 0)
+        return tile_facts.subtract(bands, self.offsets), self._read_mask(window)
+
+    def _read_mask(self, window: Window) -> NDArray[np.uint8]:
+        rows, columns = window.slices
+        path = self.folder / MASKS
+        mask = tile.check_mask(_open(path, 3)[:, rows, columns], str(path))
+        return mask.transpose(1, 2, 0)
 
     def _read_labels(self, window: Window) -> NDArray[np.uint8]:
         path = self.folder / LABELS

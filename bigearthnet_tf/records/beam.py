@@ -134,7 +134,7 @@ def _write(job: Job, source: PatchSource) -> None:
     A damaged patch is told to the process that started the pipeline; the disk's
     errors also to the runner, which may try again.
     """
-    if read_note(job.path) is not None:
+    if read_note(job.path, Note) is not None:
         return
     entries = _ENTRIES.validate_json(storage.read_text(_entries_path(job.path)))
     whole = Job(
@@ -150,7 +150,7 @@ def _write(job: Job, source: PatchSource) -> None:
 
 
 def _note_of(job: Job) -> Note:
-    note = read_note(job.path)
+    note = read_note(job.path, Note)
     if note is None:
         _raise_failure(job)
         raise OSError(
@@ -177,7 +177,7 @@ def _count_finished(
     ended = threading.Event()
 
     def look() -> None:
-        for path in [path for path in waiting if read_note(path) is not None]:
+        for path in [path for path in waiting if read_note(path, Note) is not None]:
             on_records(waiting.pop(path))
 
     def watch() -> None:

@@ -20,7 +20,7 @@ from bigearthnet_tf.archive import labels
 from bigearthnet_tf.archive.patch import PatchSource
 from bigearthnet_tf.records import manifest, pool, storage
 from bigearthnet_tf.records.plan import LeftOut, Plan
-from bigearthnet_tf.records.unfinished import Unfinished, exclusive
+from bigearthnet_tf.records.unfinished import ShardPlan, Unfinished, exclusive
 from bigearthnet_tf.records.writer import Job, Note, write_shard
 
 logger = logging.getLogger(__name__)
@@ -88,12 +88,12 @@ def _carry_out(
     execute: Executor,
 ) -> dict[str, manifest.Manifest]:
     """Writes the shards that are missing and publishes each split when it is whole."""
-    works = {plan.split: Unfinished(plan, out_dir) for plan in plans}
+    works = {plan.split: Unfinished(plan, out_dir, Note) for plan in plans}
     try:
         for work in works.values():
             work.open()
         notes = {split: work.finished(skip_errors) for split, work in works.items()}
-        _check_space(works.values(), out_dir)
+        check_space(works.values(), out_dir)
         jobs = _jobs(works, notes, skip_errors)
         made = {
             split: _publish(works[split], notes[split])
@@ -150,7 +150,9 @@ class Local:
 
 
 def _jobs(
-    works: dict[str, Unfinished], notes: dict[str, dict[int, Note]], skip_errors: bool
+    works: dict[str, Unfinished[Plan, Note]],
+    notes: dict[str, dict[int, Note]],
+    skip_errors: bool,
 ) -> list[Job]:
     """Returns the shards still to be written."""
     jobs = []
@@ -182,16 +184,16 @@ def _present(
     if not storage.exists(path):
         strange = manifest.shards_of(out_dir, plan.split)
         # Publishing may have been killed between the first shard and the manifest.
-        if strange and not Unfinished(plan, out_dir).has_begun():
-            raise _occupied(plan, out_dir, "records without a manifest")
+        if strange and not Unfinished(plan, out_dir, Note).has_begun():
+            raise occupied(plan, out_dir, "records without a manifest")
         return None
     found = manifest.load(path)
-    if not all(_is_there(out_dir, shard) for shard in found.shards):
-        raise _occupied(plan, out_dir, "damaged records")
+    if not all(is_there(out_dir, shard) for shard in found.shards):
+        raise occupied(plan, out_dir, "damaged records")
     if found.plan != plan.fingerprint():
-        raise _occupied(plan, out_dir, "records of other patches or bands")
+        raise occupied(plan, out_dir, "records of other patches or bands")
     if found.left_out and not skip_errors:
-        raise _occupied(plan, out_dir, f"records that lack {found.left_out} patches")
+        raise occupied(plan, out_dir, f"records that lack {found.left_out} patches")
     logger.info(
         "%s: %d records are there already%s; --overwrite converts them again, "
         "bigearthnet-tf inspect --verify reads them",
@@ -202,20 +204,26 @@ def _present(
     return found
 
 
-def _occupied(plan: Plan, out_dir: storage.StrPath, state: str) -> FileExistsError:
+def occupied(plan: ShardPlan, out_dir: storage.StrPath, state: str) -> FileExistsError:
+    """Returns the error of a folder that holds something else than is asked for."""
     return FileExistsError(
         f"{out_dir}: holds {state} of split {plan.split!r}; choose another output "
         "folder, or pass --overwrite"
     )
 
 
-def _is_there(out_dir: storage.StrPath, shard: manifest.Shard) -> bool:
+def is_there(out_dir: storage.StrPath, shard: manifest.Shard) -> bool:
+    """Tells whether a shard lies in a folder, by its size."""
     path = storage.join(out_dir, shard.file)
     return storage.exists(path) and storage.size(path) == shard.num_bytes
 
 
-def _check_space(works: Iterable[Unfinished], out_dir: storage.StrPath) -> None:
-    """Refuses to begin what the disk can't hold."""
+def check_space(works: Iterable[Unfinished], out_dir: storage.StrPath) -> None:
+    """Refuses to begin what the disk can't hold.
+
+    Raises:
+        OSError: less is free than the shards need that are still to be written.
+    """
     free = storage.free_bytes(out_dir)
     if free is None:
         return
@@ -231,7 +239,7 @@ def _patches(note: Note) -> int:
     return note.shard.num_records + len(note.left_out)
 
 
-def _publish(work: Unfinished, notes: dict[int, Note]) -> manifest.Manifest:
+def _publish(work: Unfinished[Plan, Note], notes: dict[int, Note]) -> manifest.Manifest:
     """Puts a whole split into place, with the list of what was left out."""
     plan = work.plan
     ordered = [notes[index] for index in sorted(notes)]

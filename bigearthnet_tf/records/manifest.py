@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import json
 import re
+from collections.abc import Sequence
+from typing import Any, Protocol
 
 import pydantic
 
@@ -140,7 +142,22 @@ def _check(manifest: Manifest, path: storage.StrPath) -> Manifest:
     )
 
 
-def save(manifest: Manifest, folder: storage.StrPath) -> None:
+class AnyManifest(Protocol):
+    """What manifests of any kind have in common."""
+
+    @property
+    def split(self) -> str:
+        """Name of the split."""
+
+    @property
+    def shards(self) -> Sequence[Shard]:
+        """Its files."""
+
+    def model_dump(self) -> dict[str, Any]:
+        """Returns the content."""
+
+
+def save(manifest: AnyManifest, folder: storage.StrPath) -> None:
     """Writes a manifest into the folder of its shards."""
     text = json.dumps(manifest.model_dump(), indent=2, allow_nan=False) + "\n"
     storage.write_text(manifest_path(folder, manifest.split), text)

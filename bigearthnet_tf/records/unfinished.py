@@ -9,13 +9,39 @@ finished, and readers never take a part for the whole.
 from __future__ import annotations
 
 import os
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
+from typing import Any, Generic, Protocol, TypeVar
 
 import filelock
 
 from bigearthnet_tf.records import frames, manifest, storage, writer
-from bigearthnet_tf.records.plan import Plan
+
+
+class ShardPlan(Protocol):
+    """What is to be known of a plan to keep its unfinished work."""
+
+    @property
+    def split(self) -> str:
+        """Name of the split."""
+
+    @property
+    def shards(self) -> Sequence[Sequence[Any]]:
+        """For each shard its entries."""
+
+    @property
+    def num_bytes(self) -> int:
+        """About the bytes of all shards."""
+
+    def file(self, index: int) -> str:
+        """Returns the file name of a shard."""
+
+    def identity(self) -> str:
+        """Returns a hash by which unfinished work knows its own plan and source."""
+
+
+PlanT = TypeVar("PlanT", bound=ShardPlan)
+NoteT = TypeVar("NoteT", bound=writer.Note)
 
 
 @contextmanager
@@ -53,16 +79,20 @@ def exclusive(out_dir: storage.StrPath) -> Iterator[None]:
         lock.release()
 
 
-class Unfinished:
+class Unfinished(Generic[PlanT, NoteT]):
     """The unfinished work on one plan.
 
     Args:
         plan: what is being made.
         out_dir: where the records go.
+        note_form: what is written down of a finished shard.
     """
 
-    def __init__(self, plan: Plan, out_dir: storage.StrPath) -> None:
+    def __init__(
+        self, plan: PlanT, out_dir: storage.StrPath, note_form: type[NoteT]
+    ) -> None:
         self.plan, self.out_dir = plan, os.fspath(out_dir)
+        self.note_form = note_form
         self.folder = storage.join(out_dir, f".{plan.split}.partial")
         self._identity = storage.join(self.folder, "plan")
 
@@ -87,7 +117,7 @@ class Unfinished:
         """Returns the bytes of the shards that wait in the folder."""
         return sum(map(storage.size, manifest.shards_of(self.folder, self.plan.split)))
 
-    def finished(self, skip_errors: bool = False) -> dict[int, writer.Note]:
+    def finished(self, skip_errors: bool = False) -> dict[int, NoteT]:
         """Returns the notes of the shards that are whole, by their number.
 
         Args:
@@ -95,14 +125,14 @@ class Unfinished:
         """
         found = {}
         for index in range(len(self.plan.shards)):
-            note = writer.read_note(self.shard(index))
+            note = writer.read_note(self.shard(index), self.note_form)
             if note is None or (note.left_out and not skip_errors):
                 continue
             if self._is_whole(index, note):
                 found[index] = note
         return found
 
-    def publish(self, whole: manifest.Manifest) -> None:
+    def publish(self, whole: manifest.AnyManifest) -> None:
         """Moves the shards into place, the manifest last; may be called again.
 
         Raises:

@@ -5,7 +5,7 @@ from __future__ import annotations
 import json
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, TypeVar
 
 import pydantic
 import tensorflow as tf
@@ -41,6 +41,9 @@ class Note(pydantic.BaseModel):
 
     shard: manifest.Shard
     left_out: list[LeftOut] = []
+
+
+NoteT = TypeVar("NoteT", bound=Note)
 
 
 def write_shard(
@@ -88,10 +91,10 @@ def note_path(shard: str) -> str:
     return f"{shard}.json"
 
 
-def read_note(shard: str) -> Note | None:
+def read_note(shard: str, form: type[NoteT]) -> NoteT | None:
     """Returns the note of a shard, None if there is none that can be read."""
     try:
-        return Note.model_validate(json.loads(storage.read_text(note_path(shard))))
+        return form.model_validate(json.loads(storage.read_text(note_path(shard))))
     except (FileNotFoundError, ValueError):
         return None
 
