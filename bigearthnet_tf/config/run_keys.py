@@ -126,3 +126,23 @@ class RunKeys(pydantic.BaseModel):
         description="evaluation also fits class priors and a logistic regression "
         "on band means and deviations, and prints their results beside the model's",
     )
+
+    # Evaluation of a classification.
+    thresholds: str = Field(
+        "0.5",
+        min_length=1,
+        description="what labels are predicted from, beside the result at 0.5: "
+        "`tuned`: the best F1 of each label on the validation records, `global`: one "
+        "threshold for all labels with the best micro F1 there, or a "
+        "`thresholds.json`; `0.5`: that alone",
+    )
+    bootstrap_rounds: int = Field(
+        1000,
+        ge=0,
+        description="resamplings of the test patches for 95 % intervals; 0: none",
+    )
+    metadata: list[str] = Field(
+        [],
+        description="parquet files of the metadata of v2, by which results are given "
+        "for each country too",
+    )

@@ -67,9 +67,9 @@ def per_label_bars(
         "colours": colours,
         **baselines,
     }
-    _check_lengths(names, per_label)
+    check_lengths(names, per_label)
     places = np.arange(len(names))
-    figure = _page(9.0, 1.1 + 0.36 * len(names))
+    figure = new_page(9.0, 1.1 + 0.36 * len(names))
     axes, table = figure.subplots(1, 2, sharey=True, width_ratios=(1, 0.2))
     axes.barh(
         places, average_precision, 0.72, color=colours, edgecolor=INK, linewidth=0.6
@@ -97,13 +97,13 @@ def per_label_bars(
     axes.set_xlim(0, 1)
     axes.set_xlabel("average precision", fontsize=10)
     axes.grid(axis="x", color=LIGHT, linewidth=0.8)
-    _finish(axes)
+    finish(axes)
     axes.tick_params(axis="y", length=0, pad=7)
     table.set_axis_off()
     _add_column(table, 0.3, "AP", [f"{value:.3f}" for value in average_precision])
     _add_column(table, 1.0, "positives", [f"{count:,}" for count in counts])
     figure.legend(loc="outside lower center", ncols=4, fontsize=9, frameon=False)
-    return _laid_out(figure)
+    return laid_out(figure)
 
 
 def _add_column(axes: Axes, x: float, title: str, texts: Sequence[str]) -> None:
@@ -144,10 +144,10 @@ def precision_recall_curves(
             "expected labels and scores of one shape (samples, labels), got "
             f"{labels.shape} and {scores.shape}"
         )
-    _check_lengths(names, {"labels": labels.T})
+    check_lengths(names, {"labels": labels.T})
     columns = min(len(names), 5 if len(names) <= 25 else 6)
     rows = math.ceil(len(names) / columns)
-    figure = _page(2.0 * max(columns, 2) + 0.4, 2.1 * rows + 0.5)
+    figure = new_page(2.0 * max(columns, 2) + 0.4, 2.1 * rows + 0.5)
     grid = figure.subplots(rows, columns, sharex=True, sharey=True, squeeze=False)
     panels = grid.ravel()
     for panel, name, truth, ranked in zip(
@@ -175,7 +175,7 @@ def precision_recall_curves(
     )
     figure.supxlabel("recall", fontsize=10)
     figure.supylabel("precision", fontsize=10)
-    return _laid_out(figure)
+    return laid_out(figure)
 
 
 def _draw_curve(axes: Axes, labels: np.ndarray, scores: np.ndarray) -> None:
@@ -185,10 +185,10 @@ def _draw_curve(axes: Axes, labels: np.ndarray, scores: np.ndarray) -> None:
     axes.set_xticks([0, 0.5, 1], ["0", "0.5", "1"])
     axes.set_yticks([0, 0.5, 1], ["0", "0.5", "1"])
     axes.grid(color=LIGHT, linewidth=0.6)
-    _finish(axes)
+    finish(axes)
     positives = int(labels.sum())
     if positives == 0:
-        _note(axes, "no positives", top_right=True)
+        note(axes, "no positives", top_right=True)
         return
     precision, recall, _ = precision_recall_curve(labels, scores)
     precision, recall = precision[::-1], recall[::-1]  # recall now rises from 0
@@ -209,14 +209,14 @@ def _draw_curve(axes: Axes, labels: np.ndarray, scores: np.ndarray) -> None:
     )
     average_precision, _ = ranking.curve_areas(labels, scores)
     # A curve leaves free the corner that lies on the other side of the diagonal.
-    _note(
+    note(
         axes,
         f"AP {average_precision:.3f}\nn = {positives:,}",
         top_right=average_precision < 0.5,
     )
 
 
-def _note(axes: Axes, text: str, *, top_right: bool) -> None:
+def note(axes: Axes, text: str, *, top_right: bool) -> None:
     """Writes a few words into the top right or the bottom left corner."""
     axes.text(
         *((0.96, 0.95) if top_right else (0.05, 0.06)),
@@ -263,14 +263,14 @@ def history_curves(
         panels.setdefault(panel, {})[name] = curve
     columns = len(panels) if len(panels) <= 3 else 2
     rows = math.ceil(len(panels) / columns)
-    figure = _page(max(4.2 * columns, 5.0), 3.3 * rows + 0.3)
+    figure = new_page(max(4.2 * columns, 5.0), 3.3 * rows + 0.3)
     figure.suptitle(title, fontsize=11, color=INK)
     grid = figure.subplots(rows, columns, squeeze=False).ravel()
     for axes, (panel, series) in zip(grid, panels.items(), strict=False):
         _draw_history(axes, panel, series)
     for axes in grid[len(panels) :]:
         axes.set_axis_off()
-    return _laid_out(figure)
+    return laid_out(figure)
 
 
 def _draw_history(axes: Axes, panel: str, series: Mapping[str, np.ndarray]) -> None:
@@ -296,7 +296,7 @@ def _draw_history(axes: Axes, panel: str, series: Mapping[str, np.ndarray]) -> N
     axes.xaxis.set_major_formatter(FuncFormatter(lambda value, _: f"{value:,.0f}"))
     axes.grid(color=LIGHT, linewidth=0.8)
     axes.legend(fontsize=8, framealpha=0.8, edgecolor="none")
-    _finish(axes)
+    finish(axes)
 
 
 def _words(name: str) -> str:
@@ -304,7 +304,7 @@ def _words(name: str) -> str:
     return name.replace("_", " ").replace("/", " ").strip()
 
 
-def _check_lengths(names: Sequence[str], per_label: Mapping[str, Any]) -> None:
+def check_lengths(names: Sequence[str], per_label: Mapping[str, Any]) -> None:
     """Raises ValueError unless there is one of everything for each label."""
     if not len(names):
         raise ValueError("expected at least one label, got none")
@@ -315,12 +315,12 @@ def _check_lengths(names: Sequence[str], per_label: Mapping[str, Any]) -> None:
             )
 
 
-def _page(width: float, height: float) -> Figure:
+def new_page(width: float, height: float) -> Figure:
     """Returns an empty figure of a size in inches."""
     return Figure(figsize=(width, height), dpi=_DPI, layout="constrained")
 
 
-def _laid_out(figure: Figure) -> Figure:
+def laid_out(figure: Figure) -> Figure:
     """Places everything on the page for good.
 
     Each drawing would place it anew, starting from the last: the second drawing of a
@@ -332,7 +332,7 @@ def _laid_out(figure: Figure) -> Figure:
     return figure
 
 
-def _finish(axes: Axes) -> None:
+def finish(axes: Axes) -> None:
     """Gives axes the look that all figures share."""
     axes.spines[["top", "right"]].set_visible(False)
     axes.spines[["left", "bottom"]].set_color(GREY)

@@ -79,6 +79,19 @@ def replicates(
     return {key: np.concatenate([block[key] for block in blocks]) for key in blocks[0]}
 
 
+def micro_average_precision(
+    labels: Any, scores: Any, *, rounds: int = 1000, seed: int = 42
+) -> NDArray[np.float64]:
+    """Returns the micro average precision of resampled patches alone, (rounds,).
+
+    As in `replicates`, in half of its time.
+    """
+    truth, scores = multi_label.checked(labels, scores)
+    curve = _Curve(truth.ravel(), scores.ravel(), len(truth))
+    found = [curve.areas(drawn)[0] for drawn in draws(len(truth), rounds, seed)]
+    return np.concatenate(found)
+
+
 def draws(samples: int, rounds: int, seed: int) -> Iterator[NDArray[np.float32]]:
     """Yields how often each sample is drawn, in blocks (samples, some rounds).
 

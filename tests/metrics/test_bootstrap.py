@@ -55,6 +55,8 @@ def test_areas_can_be_left_out():
     }
     for name, values in found.items():
         np.testing.assert_array_equal(values, whole[name])
+    alone = bootstrap.micro_average_precision(truth, scores, rounds=3)
+    np.testing.assert_array_equal(alone, whole["micro_average_precision"])
 
 
 def test_intervals_cover_the_truth_as_often_as_they_say():
