@@ -147,6 +147,9 @@ ORDERS: dict[str, tuple[str, ...]] = {
     "B19": tuple(LABELS[BIGEARTHNET_19][index] for index in _B19),
 }
 
+# Stands for no label in maps of label indices, in their order.
+UNLABELLED = 255
+
 # CLC code of a reference map's pixel -> index in the 19 labels, None for what they
 # leave out: 999 marks pixels without a CLC polygon, and 335 (glaciers) occurs in no
 # label of the archive.
@@ -267,6 +270,25 @@ def from_multi_hot(vector: ArrayLike, label_type: str) -> tuple[str, ...]:
             "scores first"
         )
     return tuple(names[index] for index in np.flatnonzero(array))
+
+
+def class_table(label_type: str) -> NDArray[np.uint8]:
+    """Returns which label a pixel of a reference map has, by its CLC code.
+
+    Args:
+        label_type: the nomenclature.
+
+    Returns:
+        uint8 (65536,): indices in CLC order; `UNLABELLED` for codes without a label in
+        it, 0 and 999 among them.
+
+    Raises:
+        ValueError: no such nomenclature.
+    """
+    table = np.full(2**16, UNLABELLED, np.uint8)
+    for index, label in enumerate(TABLES[canonical_label_type(label_type)]):
+        table[list(label.clc_codes)] = index
+    return table
 
 
 def convert_43_to_19(labels: Iterable[str]) -> tuple[str, ...]:

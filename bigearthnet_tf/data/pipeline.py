@@ -14,13 +14,16 @@ included, peaks at 1.7 or 2.2 GB, whatever the number of shards
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 
 import tensorflow as tf
 
 from bigearthnet_tf.archive import bands as band_facts
 from bigearthnet_tf.records import reader
+
+# (source, bands, label type) -> what maps serialised records to band groups and labels
+Parser = Callable[[reader.RecordSource, Sequence[str], str], reader.Parse]
 
 # Shards read in turn: enough to mix them, few enough to read each in long strides.
 INTERLEAVED_SHARDS = 8
@@ -139,6 +142,7 @@ def batches(
     pad: bool = False,
     start_iteration: int = 0,
     share: Share = WHOLE,
+    parser: Parser = reader.parser,
 ) -> tf.data.Dataset:
     """Returns batches of an opened source; arguments as for `load_dataset`.
 
@@ -155,11 +159,12 @@ def batches(
             uneven batch has no equal parts.
         start_iteration: likewise.
         share: which parts of every batch this process gets, as batches of their own.
+        parser: what makes labels of records; `map_reader.parser` gives those of pixels.
 
     Raises:
         ValueError: as for `load_dataset`.
     """
-    parse = reader.parser(source, bands, label_type)
+    parse = parser(source, bands, label_type)
     share.check(batch_size)
     if start_iteration < 0:
         raise ValueError(f"expected an iteration of 0 or more, got {start_iteration}")

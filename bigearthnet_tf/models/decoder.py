@@ -122,14 +122,14 @@ def fpn(levels: Sequence[Level], width: int, patch: int) -> tuple[Any, Grid]:
     """
     inner, parts = _WIDEST * width, []
     finest, *coarser = levels
-    x, above, grid = None, None, coarser[-1].grid
+    x, grid = None, coarser[-1].grid
     for level in reversed(coarser):
         name = _name(level.grid)
         found = convolved(_beside(level.maps, name), inner, 1, f"{name}_skip")
         if x is not None:
-            x = regrid(x, above, level.grid, f"{name}_regrid")
-            found = keras.layers.Add(name=f"{name}_add")([x, found])
-        x, above, grid = found, level.grid, level.grid
+            above = regrid(x, grid, level.grid, f"{name}_regrid")
+            found = keras.layers.Add(name=f"{name}_add")([above, found])
+        x, grid = found, level.grid
         part = convolved(x, inner // 2, 3, f"{name}_part")
         parts.append(regrid(part, grid, coarser[0].grid, f"{name}_out"))
     name = f"{published.DECODER}_sum"

@@ -20,6 +20,9 @@ logger = logging.getLogger(__name__)
 # Records in memory at once while their labels are counted, 18 MB with both sensors.
 COUNTED_AT_ONCE = 64
 
+# Maps a string tensor (batch,) to band groups and labels.
+Parse = Callable[[tf.Tensor], tuple[dict[str, tf.Tensor], tf.Tensor]]
+
 
 @dataclass(frozen=True)
 class RecordSource:
@@ -161,9 +164,7 @@ def count_labels(source: RecordSource, label_type: str) -> NDArray[np.int64]:
     return counts
 
 
-def parser(
-    source: RecordSource, bands: Sequence[str], label_type: str
-) -> Callable[[tf.Tensor], tuple[dict[str, tf.Tensor], tf.Tensor]]:
+def parser(source: RecordSource, bands: Sequence[str], label_type: str) -> Parse:
     """Returns the function that turns serialised records into tensors.
 
     It maps a string tensor (batch,) to band groups, each (batch, bands, rows,
@@ -184,13 +185,30 @@ def parser(
     groups = band_facts.group_bands(bands)
     convert_labels = _label_converter(order, label_type)
     label_spec = {label_feature: _label_spec(order)}
-    decode = _decode_bytes if source.form.encoding == "bytes" else _decode_int64
 
     def parse(serialized: tf.Tensor) -> tuple[dict[str, tf.Tensor], tf.Tensor]:
-        images, labels = decode(serialized, groups, label_spec)
+        images, labels = decode(source, serialized, groups, label_spec)
         return images, convert_labels(labels[label_feature])
 
     return parse
+
+
+def decode(
+    source: RecordSource,
+    serialized: tf.Tensor,
+    groups: dict[str, tuple[str, ...]],
+    spec: dict[str, tf.io.FixedLenFeature],
+) -> tuple[dict[str, tf.Tensor], dict[str, tf.Tensor]]:
+    """Returns the band groups of records, and other features as they are parsed.
+
+    Args:
+        source: what the records are like.
+        serialized: string (batch,).
+        groups: bands by the name of their group.
+        spec: of the other features.
+    """
+    decoder = _decode_bytes if source.form.encoding == "bytes" else _decode_int64
+    return decoder(serialized, groups, spec)
 
 
 def _decode_bytes(
