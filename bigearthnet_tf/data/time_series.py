@@ -385,8 +385,13 @@ def _drop_from_first(dataset: tf.data.Dataset, count: tf.Tensor) -> tf.data.Data
     """Leaves out the first `count` pixels of the first element."""
 
     def cut(number: tf.Tensor, pixels: Pixels) -> Pixels:
-        begin = tf.where(number == 0, count, 0)
-        return {name: values[begin:] for name, values in pixels.items()}
+        # Copied, not sliced: rebatching complains of tensors within others.
+        left = tf.range(count, tf.shape(pixels["doy"], tf.int64)[0])
+        return tf.cond(
+            (number == 0) & (count > 0),
+            lambda: {name: tf.gather(of, left) for name, of in pixels.items()},
+            lambda: pixels,
+        )
 
     return dataset.enumerate().map(cut)
 
