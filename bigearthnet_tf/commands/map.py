@@ -3,10 +3,17 @@ r"""Maps a scene, or a tile of a time series, with the model of a run.
 A run of classification or segmentation maps a Sentinel-2 scene: a SAFE folder (L2A), a
 GeoTIFF or a folder of GeoTIFFs whose bands are named.
 
-  bigearthnet-tf map runs/resnet50 S2B_MSIL2A_20240601.SAFE -o best.tif --picture best.png
+  bigearthnet-tf map runs/resnet50 S2B_MSIL2A.SAFE -o best.tif --picture best.png
   bigearthnet-tf map runs/resnet50 scene.tif -o scores.tif --output scores --stride 300
 
-The map is a Cloud-Optimised GeoTIFF. A call that was cut off goes on where it was.
+A run on pixel time series (barlow_twins, land_cover) maps tiles, from their folders or
+from block records, and OUT is a folder that gets GeoTIFFs, pictures and a report:
+
+  bigearthnet-tf map runs/land_cover 'records/test-*' -o maps --kind class probability
+  bigearthnet-tf map runs/barlow tiles/T32TQM -o maps --kind embedding --int8
+  bigearthnet-tf map runs/barlow tiles -o maps --kind false-colour --pca other/pca.npz
+
+Maps are Cloud-Optimised GeoTIFFs. A call that was cut off goes on where it was.
 """
 
 from __future__ import annotations
@@ -26,7 +33,11 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     )
     parser.add_argument("source", type=Path, help="what to map")
     parser.add_argument(
-        "-o", "--out", type=Path, required=True, help="GeoTIFF to write"
+        "-o",
+        "--out",
+        type=Path,
+        required=True,
+        help="GeoTIFF, or folder of maps of tiles",
     )
     parser.add_argument("--checkpoint", choices=("best", "last"), default="best")
     parser.add_argument("--batch-size", type=int, metavar="N", help="windows at once")
@@ -40,6 +51,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         "--picture", type=Path, metavar="PNG", help="draw the map, with its legend"
     )
     _add_scene_arguments(parser.add_argument_group("scenes"))
+    _add_tile_arguments(parser.add_argument_group("tiles of time series"))
 
 
 def _add_scene_arguments(group: argparse._ArgumentGroup) -> None:
@@ -92,6 +104,56 @@ def _add_scene_arguments(group: argparse._ArgumentGroup) -> None:
         "the files say)",
     )
     group.add_argument("--offset", type=float, help="see --scale")
+
+
+def _add_tile_arguments(group: argparse._ArgumentGroup) -> None:
+    group.add_argument(
+        "--kind",
+        nargs="+",
+        choices=("embedding", "class", "probability", "false-colour"),
+        help="one or more, in one pass (class; false-colour of a run without classes)",
+    )
+    group.add_argument(
+        "--int8",
+        action="store_true",
+        default=None,
+        help="embeddings in a byte, with scale and offset of each band",
+    )
+    group.add_argument(
+        "--pca",
+        type=Path,
+        metavar="NPZ",
+        help="colours of an earlier map (fitted on these tiles, written as pca.npz)",
+    )
+    group.add_argument(
+        "--sample-size",
+        type=int,
+        metavar="PIXELS",
+        help="valid pixels that colours and scales are fitted on (100000)",
+    )
+    add_series_arguments(group)
+
+
+def add_series_arguments(group: argparse._ArgumentGroup) -> None:
+    """Declares what maps of tiles and `bigearthnet-tf points` have in common."""
+    group.add_argument(
+        "--draws",
+        type=int,
+        metavar="N",
+        help="how many times dates are drawn, and averaged; 0 for all valid dates (0 "
+        "where the encoder knows dates by their day, 4 elsewhere)",
+    )
+    group.add_argument("--seed", type=int, help="of the draws (42)")
+    group.add_argument("--tile", nargs="+", metavar="NAME", help="these tiles alone")
+    group.add_argument("--crs", help="of tiles that do not tell, such as EPSG:32633")
+    group.add_argument(
+        "--transform",
+        type=float,
+        nargs=6,
+        metavar=tuple("ABCDEF"),
+        help="of a tile that does not tell: pixel width, 0, west edge, 0, minus pixel "
+        "height, north edge",
+    )
 
 
 def run(arguments: argparse.Namespace) -> None:

@@ -9,6 +9,7 @@ from __future__ import annotations
 import zipfile
 from dataclasses import dataclass, fields
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
@@ -89,9 +90,11 @@ def fit(embeddings: NDArray[np.floating], encoder: str) -> ColourSpace:
 
 def save(space: ColourSpace, path: Path | str) -> None:
     """Writes a colour space as npz, atomically."""
-    content = {field.name: getattr(space, field.name) for field in fields(space)}
+    content: dict[str, Any] = {
+        field.name: np.asarray(getattr(space, field.name)) for field in fields(space)
+    }
     with files.write_atomically(path) as temporary, temporary.open("wb") as file:
-        np.savez(file, **{name: np.asarray(value) for name, value in content.items()})
+        np.savez(file, allow_pickle=False, **content)
 
 
 def load(path: Path | str, encoder: str | None = None) -> ColourSpace:

@@ -32,6 +32,18 @@ OF_SCENES = (
     "block_size",
     "picture",
 )
+OF_TILES = (
+    "kind",
+    "tile",
+    "draws",
+    "seed",
+    "int8",
+    "pca",
+    "sample_size",
+    "crs",
+    "transform",
+    "block_size",
+)
 
 
 @dataclass(frozen=True)
@@ -70,6 +82,8 @@ class Mapper:
 
 MAPPERS: Registry[Mapper] = Registry("task with a map")
 MAPPERS.add("classification", Mapper("serving.scene_map", OF_SCENES))
+MAPPERS.add("barlow_twins", Mapper("serving.series_map", OF_TILES))
+MAPPERS.add("land_cover", Mapper("serving.series_map", OF_TILES))
 
 
 def make_map(

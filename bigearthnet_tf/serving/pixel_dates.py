@@ -104,7 +104,8 @@ def chances(rows: Integers, columns: Integers, seed: int) -> NDArray[np.float64]
         columns: likewise.
         seed: of the sample.
     """
-    return (_hash(seed, _SAMPLE, rows, columns) >> np.uint64(11)) * 2.0**-53
+    bits = _hash(seed, _SAMPLE, rows, columns) >> np.uint64(11)
+    return bits.astype(np.float64) * 2.0**-53
 
 
 def _hash(*parts: int | Integers) -> NDArray[np.uint64]:

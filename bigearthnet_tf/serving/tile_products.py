@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
+from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
@@ -180,10 +181,10 @@ def _form(
     nodata: float,
     names: Sequence[str],
     tags: dict[str, str],
-    **more: object,
+    **more: Any,
 ) -> RasterForm:
     crs, transform = tile.georeference()
-    return RasterForm(  # type: ignore[arg-type]
+    return RasterForm(
         crs,
         transform,
         tile.width,

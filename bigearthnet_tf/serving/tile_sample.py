@@ -69,8 +69,9 @@ def _draw(
     one, other = (encoder.with_rule(rule) for rule in _two_rules(encoder))
     for block in tile.read(lambda window: True):
         valid = encoder.valid(block)
-        rows, columns = np.indices(valid.shape)
-        rows, columns = rows + block.row, columns + block.column
+        rows, columns = np.indices(valid.shape) + np.array(
+            [block.row, block.column]
+        ).reshape(2, 1, 1)
         chances = pixel_dates.chances(rows, columns, encoder.rule.seed)
         places = rows * tile.width + columns
         pixels = np.flatnonzero(valid & (chances < shares[0]))

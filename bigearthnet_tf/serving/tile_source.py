@@ -3,34 +3,27 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, Protocol
+from typing import TYPE_CHECKING
 
 import numpy as np
 from affine import Affine
 from numpy.typing import NDArray
 from rasterio.windows import Window
 
+from bigearthnet_tf import registry
+from bigearthnet_tf.archive import tile_facts, tiles
+from bigearthnet_tf.archive.tile import Block, Tile
 from bigearthnet_tf.serving import maps
 
 if TYPE_CHECKING:
-    from bigearthnet_tf.archive.tile import Block
+    from bigearthnet_tf.records.blocks import BlockSource
 
 # Rows and columns of what is read from a folder at once: 26 MB of 73 dates, 11 bands.
 BLOCK_SIZE = 128
 
 Wanted = Callable[[Window], bool]
-
-
-class _Facts(Protocol):
-    """What tile folders and the manifest of records alike say of a tile."""
-
-    height: int
-    width: int
-    doys: NDArray[np.uint16]
-    crs: str | None
-    transform: Affine | None
 
 
 @dataclass(frozen=True)
@@ -84,7 +77,7 @@ def window_of(block: Block) -> Window:
     return Window(block.column, block.row, width, height)
 
 
-def of_folder(tile: Any, folder: Path, block_size: int = BLOCK_SIZE) -> MapTile:
+def of_folder(tile: Tile, folder: Path, block_size: int = BLOCK_SIZE) -> MapTile:
     """Returns a tile of a folder.
 
     Args:
@@ -106,48 +99,103 @@ def of_folder(tile: Any, folder: Path, block_size: int = BLOCK_SIZE) -> MapTile:
                 if wanted(Window(column, row, width, height)):
                     yield tile.read(row, column, height, width)
 
-    stamp = maps.hash_of(block_size, *map(maps.stamp, sorted(folder.iterdir())))
-    return _tile(tile.name, tile, tile.bands, tile.has_labels, stamp, read)
+    return MapTile(
+        name=tile.name,
+        height=tile.height,
+        width=tile.width,
+        bands=tile.bands,
+        doys=tile.doys,
+        crs=tile.crs,
+        transform=tile.transform,
+        has_labels=tile.has_labels,
+        stamp=maps.hash_of(block_size, *map(maps.stamp, sorted(folder.iterdir()))),
+        read=read,
+    )
 
 
-def of_records(source: Any, iterate: Callable[..., Iterator[Block]]) -> list[MapTile]:
+def of_records(source: BlockSource) -> list[MapTile]:
     """Returns the tiles of block records, by name.
+
+    Blocks of a tile are as the records have them; each tile is one pass over all of
+    the records.
 
     Args:
         source: as `records.blocks.open_blocks` gives it.
-        iterate: `records.blocks.iterate_blocks`.
     """
+    # The reader of records brings TensorFlow, which folders do without.
+    from bigearthnet_tf.records import blocks
 
     def reader(name: str) -> Callable[[Wanted], Iterator[Block]]:
         def read(wanted: Wanted) -> Iterator[Block]:
-            return (b for b in iterate(source, name) if wanted(window_of(b)))
+            found = blocks.iterate_blocks(source, name)
+            return (block for block in found if wanted(window_of(block)))
 
         return read
 
     stamp = maps.hash_of(*(maps.stamp(Path(path)) for path in source.files))
     return [
-        _tile(name, facts, source.bands, source.has_labels, stamp, reader(name))
+        MapTile(
+            name=name,
+            height=facts.height,
+            width=facts.width,
+            bands=source.bands,
+            doys=np.array(facts.doys, np.uint16),
+            crs=facts.crs,
+            transform=facts.affine,
+            has_labels=source.num_labelled > 0,
+            stamp=stamp,
+            read=reader(name),
+        )
         for name, facts in sorted(source.tiles.items())
     ]
 
 
-def _tile(
-    name: str,
-    facts: _Facts,
-    bands: Sequence[str],
-    has_labels: bool,
-    stamp: str,
-    read: Callable[[Wanted], Iterator[Block]],
-) -> MapTile:
-    return MapTile(
-        name=name,
-        height=facts.height,
-        width=facts.width,
-        bands=tuple(bands),
-        doys=np.asarray(facts.doys, np.uint16),
-        crs=facts.crs,
-        transform=facts.transform,
-        has_labels=has_labels,
-        stamp=stamp,
-        read=read,
-    )
+def open_tiles(
+    source: Path,
+    *,
+    names: Sequence[str] = (),
+    crs: str | None = None,
+    transform: Sequence[float] | None = None,
+    block_size: int = BLOCK_SIZE,
+) -> list[MapTile]:
+    """Opens tiles, whatever they are in.
+
+    Args:
+        source: the folder of a tile or of tiles, or block records: a folder of shards,
+            or a path with wildcards.
+        names: of the tiles to take; empty for all.
+        crs: in place of what is known of the tiles.
+        transform: likewise, six numbers; of a single tile.
+        block_size: of what is read from folders at once; records have their own.
+
+    Raises:
+        FileNotFoundError: nothing there.
+        ValueError: no tiles, an unknown name, or one place for several tiles.
+    """
+    found = _open(source, block_size)
+    known = [tile.name for tile in found]
+    for name in names:
+        if name not in known:
+            near = registry.nearest_names(name, known)
+            raise ValueError(f"--tile: {source} has no tile {name!r}: {near}")
+    found = [tile for tile in found if not names or tile.name in names]
+    if transform is not None and len(found) > 1:
+        raise ValueError(
+            f"--transform is of one tile, {source} has {len(found)}; name one in --tile"
+        )
+    affine = tile_facts.resolve_transform(transform, "--transform")
+    system = tile_facts.resolve_crs(crs, "--crs")
+    return [
+        replace(tile, crs=system or tile.crs, transform=affine or tile.transform)
+        for tile in found
+    ]
+
+
+def _open(source: Path, block_size: int) -> list[MapTile]:
+    if source.is_dir() and not any(source.glob("*.tfrecord*")):
+        folders = tiles.find_tiles(source)
+        return [of_folder(tiles.open_tile(path), path, block_size) for path in folders]
+    from bigearthnet_tf.records import blocks
+
+    pattern = source / "*.tfrecord*" if source.is_dir() else source
+    return of_records(blocks.open_blocks(str(pattern)))

@@ -1,0 +1,295 @@
+"""A quantity at points from their embeddings: fitted and tested on blocks apart.
+
+Every point is predicted by a model that has seen none of its block of land, since
+neighbours are alike whatever the model knows; the mean of the others is what a model
+has to beat. With random forests the importance of each band is that of a model of all
+points.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pandas as pd
+from numpy.typing import NDArray
+from sklearn.base import RegressorMixin, clone
+from sklearn.dummy import DummyRegressor
+from sklearn.ensemble import RandomForestRegressor
+from sklearn.linear_model import RidgeCV
+from sklearn.metrics import (
+    mean_absolute_error,
+    mean_squared_error,
+    median_absolute_error,
+    r2_score,
+)
+from sklearn.model_selection import GroupKFold
+from sklearn.pipeline import make_pipeline
+from sklearn.preprocessing import StandardScaler
+
+from bigearthnet_tf import files, pictures
+from bigearthnet_tf.evaluation import regression_plots
+
+EMBEDDING = "embedding_"
+MODELS = ("forest", "ridge")
+# Strengths of the penalty that are tried within the training part, standardised bands.
+_PENALTIES = np.logspace(-3, 5, 17)
+_TREES = 100  # as the older system has
+_LONLAT = (("lon", "longitude"), ("lat", "latitude"))
+# Metres of a degree of a great circle, on a sphere of 6371 km.
+_DEGREE = 111_195.0
+
+
+@dataclass(frozen=True)
+class Sites:
+    """Points with embeddings and a quantity.
+
+    Attributes:
+        table: as it was read, without points that lack the quantity.
+        embeddings: (points, dimensions).
+        target: (points,).
+        blocks: (points,) number of the block of land.
+        dropped: points without the quantity.
+    """
+
+    table: pd.DataFrame
+    embeddings: NDArray[np.float64]
+    target: NDArray[np.float64]
+    blocks: NDArray[np.int64]
+    dropped: int
+
+
+def read(path: Path, target: str, block_km: float) -> Sites:
+    """Reads what `bigearthnet-tf points` wrote.
+
+    Args:
+        path: CSV or Parquet.
+        target: column of the quantity.
+        block_km: side of the blocks of land.
+
+    Raises:
+        FileNotFoundError: no such file.
+        ValueError: no such column, no embeddings, no place, or fewer than two blocks.
+    """
+    table = pd.read_parquet(path) if path.suffix == ".parquet" else pd.read_csv(path)
+    columns = [name for name in table.columns if str(name).startswith(EMBEDDING)]
+    if not columns:
+        raise ValueError(
+            f"{path}: has no columns {EMBEDDING}0, ...; expected a table of "
+            "`bigearthnet-tf points`"
+        )
+    if target not in table.columns:
+        others = [str(name) for name in table.columns if name not in columns]
+        raise ValueError(
+            f"{path}: has no column {target!r}; it has {', '.join(others)}"
+        )
+    values = pd.to_numeric(table[target], errors="coerce").to_numpy(np.float64)
+    known = np.isfinite(values)
+    if not known.any():
+        raise ValueError(f"{path}: column {target!r} has no numbers")
+    kept = table[known].reset_index(drop=True)
+    embeddings = kept[columns].to_numpy(np.float64)
+    if not np.isfinite(embeddings).all():
+        raise ValueError(f"{path}: has embeddings that are not finite; sample it again")
+    return Sites(
+        kept,
+        embeddings,
+        values[known],
+        blocks_of(kept, block_km, str(path)),
+        int((~known).sum()),
+    )
+
+
+def blocks_of(table: pd.DataFrame, side_km: float, where: str) -> NDArray[np.int64]:
+    """Returns the number of the block of land that each point lies in.
+
+    Squares of a grid of degrees or metres, whatever the coordinates are; along a
+    parallel of latitude degrees are counted by its length.
+
+    Args:
+        table: with `lon` and `lat`, or `x` and `y` in metres and `tile`.
+        side_km: of a block.
+        where: names the table in a message.
+
+    Raises:
+        ValueError: no coordinates, or fewer than two blocks.
+    """
+    if not side_km > 0:
+        raise ValueError(f"--block-km: expected more than 0, got {side_km}")
+    folded = {str(name).strip().casefold(): name for name in table.columns}
+    lon, lat = (folded.get(short, folded.get(long)) for short, long in _LONLAT)
+    side = side_km * 1000
+    if lon is not None and lat is not None:
+        rows = np.floor(table[lat].to_numpy(np.float64) * _DEGREE / side)
+        # By the latitude of the row's middle, so that a block has one width.
+        scale = np.cos(np.radians((rows + 0.5) * side / _DEGREE))
+        columns = np.floor(table[lon].to_numpy(np.float64) * _DEGREE * scale / side)
+        zones = np.zeros(len(table), np.int64)
+    elif "x" in folded and "y" in folded:
+        rows = np.floor(table[folded["y"]].to_numpy(np.float64) / side)
+        columns = np.floor(table[folded["x"]].to_numpy(np.float64) / side)
+        # Metres of different tiles may be of different zones.
+        tiles = table["tile"] if "tile" in table else pd.Series([""] * len(table))
+        zones = pd.factorize(tiles)[0]
+    else:
+        raise ValueError(f"{where}: expected columns lon and lat, or x and y")
+    keys = np.stack([zones, rows.astype(np.int64), columns.astype(np.int64)], axis=1)
+    _, numbers = np.unique(keys, axis=0, return_inverse=True)
+    if numbers.max() < 1:
+        raise ValueError(
+            f"{where}: all points lie in one block of {side_km:g} km, so nothing is "
+            "left to test on; give a smaller --block-km"
+        )
+    return numbers.reshape(-1).astype(np.int64)
+
+
+def build(model: str, seed: int) -> RegressorMixin:
+    """Returns an untrained model.
+
+    Raises:
+        ValueError: no such model.
+    """
+    if model == "forest":
+        return RandomForestRegressor(_TREES, random_state=seed, n_jobs=-1)
+    if model == "ridge":
+        return make_pipeline(StandardScaler(), RidgeCV(_PENALTIES))
+    raise ValueError(f"expected a model of {', '.join(MODELS)}, got {model!r}")
+
+
+def predict(
+    sites: Sites, model: RegressorMixin, folds: int
+) -> tuple[NDArray[np.float64], NDArray[np.int64]]:
+    """Predicts every point by a model that has not seen its block.
+
+    Args:
+        sites: what is known.
+        model: untrained; a copy is fitted for each fold.
+        folds: parts that the blocks are shared out to; fewer where there are fewer
+            blocks.
+
+    Returns:
+        Predictions (points,), and the fold of each point.
+    """
+    folds = min(folds, int(sites.blocks.max()) + 1)
+    if folds < 2:
+        raise ValueError(f"expected 2 folds or more, got {folds}")
+    found = np.empty(len(sites.target))
+    fold_of = np.empty(len(sites.target), np.int64)
+    parts = GroupKFold(folds).split(sites.embeddings, groups=sites.blocks)
+    for number, (train, test) in enumerate(parts):
+        fitted = clone(model).fit(sites.embeddings[train], sites.target[train])
+        found[test] = fitted.predict(sites.embeddings[test])
+        fold_of[test] = number
+    return found, fold_of
+
+
+def errors(
+    target: NDArray[np.float64], predicted: NDArray[np.float64]
+) -> dict[str, float]:
+    """Returns the errors of predictions, in the unit of the target, and R2.
+
+    No percentages: they have no meaning where the quantity may be zero.
+    """
+    return {
+        "mae": float(mean_absolute_error(target, predicted)),
+        "median_ae": float(median_absolute_error(target, predicted)),
+        "rmse": float(np.sqrt(mean_squared_error(target, predicted))),
+        "bias": float(np.mean(predicted - target)),
+        "r2": float(r2_score(target, predicted)) if len(target) > 1 else 0.0,
+    }
+
+
+def evaluate(
+    sites: Sites, target: str, model: str, folds: int, seed: int, out: Path
+) -> dict[str, Any]:
+    """Fits, tests and writes `regression.json`, tables and a picture.
+
+    Args:
+        sites: what is known.
+        target: name of the quantity.
+        model: of `MODELS`.
+        folds: see `predict`.
+        seed: of a forest.
+        out: folder to write to.
+
+    Returns:
+        The content of `regression.json`.
+
+    Raises:
+        ValueError: an unknown model, or too few folds.
+        OSError: the folder can't be written to.
+    """
+    untrained = build(model, seed)
+    predicted, fold_of = predict(sites, untrained, folds)
+    guessed, _ = predict(sites, DummyRegressor(), folds)
+    each = [
+        errors(sites.target[fold_of == f], predicted[fold_of == f])
+        for f in range(int(fold_of.max()) + 1)
+    ]
+    result: dict[str, Any] = {
+        "target": target,
+        "model": model,
+        "points": len(sites.target),
+        "points_without_target": sites.dropped,
+        "blocks": int(sites.blocks.max()) + 1,
+        "folds": len(each),
+        **errors(sites.target, predicted),
+        "baseline_mean": errors(sites.target, guessed),
+        "of_folds": each,
+    }
+    out.mkdir(parents=True, exist_ok=True)
+    files.write_json(out / "regression.json", result)
+    _write_points(out / "regression_points.csv", sites, target, predicted, fold_of)
+    if model == "forest":
+        fitted = clone(untrained).fit(sites.embeddings, sites.target)
+        _write_importances(out / "regression_importances.csv", fitted)
+    figure = regression_plots.scatter(
+        sites.target, predicted, fold_of, target, _headline(result)
+    )
+    pictures.save_png(figure, out / "regression.png")
+    return result
+
+
+def _headline(result: dict[str, Any]) -> Sequence[str]:
+    base = result["baseline_mean"]
+    return [
+        f"R² {result['r2']:.3f}",
+        f"MAE {result['mae']:.3g}",
+        f"median AE {result['median_ae']:.3g}",
+        f"RMSE {result['rmse']:.3g} (mean of the others: {base['rmse']:.3g})",
+    ]
+
+
+def _write_points(
+    path: Path,
+    sites: Sites,
+    target: str,
+    predicted: NDArray[np.float64],
+    fold_of: NDArray[np.int64],
+) -> None:
+    """Writes a row a point, the worst first."""
+    own = [n for n in sites.table.columns if not str(n).startswith(EMBEDDING)]
+    table = sites.table[own].assign(
+        block=sites.blocks,
+        fold=fold_of,
+        predicted=predicted,
+        error=predicted - sites.target,
+        absolute_error=np.abs(predicted - sites.target),
+    )
+    table = table.sort_values("absolute_error", ascending=False, kind="stable")
+    files.write_text(path, table.to_csv(index=False))
+
+
+def _write_importances(path: Path, fitted: Any) -> None:
+    """Writes the share of each band in what the trees' splits gain."""
+    table = pd.DataFrame(
+        {
+            "band": [f"{EMBEDDING}{i}" for i in range(fitted.n_features_in_)],
+            "importance": fitted.feature_importances_,
+        }
+    )
+    table = table.sort_values("importance", ascending=False, kind="stable")
+    files.write_text(path, table.to_csv(index=False))
