@@ -81,6 +81,25 @@ def find_tiles(root: Path | str) -> list[Path]:
     return found
 
 
+def classes_of(
+    folders: Sequence[Path], given: TileFacts | None = None
+) -> dict[int, str]:
+    """Returns the table of classes that tiles share.
+
+    Raises:
+        ValueError: `tile.json` of two tiles tell different classes.
+    """
+    tables = {folder: read_facts(folder, given).classes for folder in folders}
+    first = next(iter(tables))
+    for folder, table in tables.items():
+        if table != tables[first]:
+            raise ValueError(
+                f"{folder / SIDECAR}: other classes than in {first / SIDECAR}; convert "
+                "the tiles one by one, or give all the same classes"
+            )
+    return tables[first]
+
+
 def _is_tile(folder: Path) -> bool:
     return (
         (folder / SIDECAR).exists()

@@ -16,7 +16,6 @@ from typing import NamedTuple
 import numpy as np
 
 from bigearthnet_tf.archive.tile import Tile, Window, windows
-from bigearthnet_tf.archive.tile_facts import TileFacts
 from bigearthnet_tf.records import block_manifest, manifest, series_schema
 from bigearthnet_tf.records.plan import divide
 from bigearthnet_tf.registry import nearest_names
@@ -157,7 +156,7 @@ def by_squares(
 def plan_blocks(
     split: str,
     areas: Sequence[tuple[Tile, Window]],
-    facts: TileFacts,
+    classes: Mapping[int, str],
     origin: str,
     *,
     side: int = DEFAULT_SIDE,
@@ -173,7 +172,7 @@ def plan_blocks(
     Args:
         split: its name.
         areas: parts of tiles.
-        facts: for the table of classes.
+        classes: codes of labels with their names.
         origin: where the tiles are read from.
         side: of a block in pixels.
         min_valid: a pixel is valid with more usable dates than that.
@@ -210,7 +209,7 @@ def plan_blocks(
         bands=bands,
         shards=tuple(divide(entries, record_bytes, shard_size_mb)),
         tiles=tiles,
-        classes=facts.classes,
+        classes=classes,
         min_valid=min_valid,
         side=side,
         seed=seed,

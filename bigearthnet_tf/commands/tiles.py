@@ -1,0 +1,195 @@
+r"""Writes tiles of satellite time series as records for training and maps.
+
+  bigearthnet-tf tiles ROOT -o records --val TILE --test TILE
+  bigearthnet-tf tiles ROOT -o records --squares 256 --ratios 0.7 0.15 0.15
+  bigearthnet-tf tiles TILE -o records --crs EPSG:32613 --year 2021 \
+      --transform 10 0 300000 0 -10 4500000
+
+ROOT holds one folder a tile, or is one: bands.npy, masks.npy, doys.npy and perhaps
+labels.npy; or GeoTIFFs with dates in their names, a scene classification (SCL) for
+each date, and perhaps labels.tif. What the files don't tell is given here, or in
+tile.json in the folder of the tile: {"crs": "EPSG:32613", "transform": [10, 0, ...],
+"years": 2021, "bands": ["B04", ...]}. Options hold for all tiles, and before tile.json.
+"""
+
+from __future__ import annotations
+
+import argparse
+import math
+from pathlib import Path
+from typing import Any
+
+from bigearthnet_tf import console
+from bigearthnet_tf.archive import tiles
+from bigearthnet_tf.archive.tile_facts import BAND_ORDERS, TileFacts
+
+
+def add_arguments(parser: argparse.ArgumentParser) -> None:
+    """Declares the arguments."""
+    parser.add_argument("root", nargs="+", type=Path, help="folders of tiles, or tiles")
+    parser.add_argument("-o", "--out", required=True, help="folder to write")
+    _add_division(parser.add_argument_group("splits (all tiles are of train)"))
+    _add_facts(parser.add_argument_group("what the files don't tell"))
+    parser.add_argument(
+        "--min-valid",
+        type=int,
+        default=32,
+        metavar="N",
+        help="a pixel is valid with more than N usable dates (32)",
+    )
+    parser.add_argument(
+        "--block-size",
+        type=int,
+        default=64,
+        metavar="PIXELS",
+        help="side of the squares that are a record each (64)",
+    )
+    parser.add_argument(
+        "--shard-size-mb", type=float, default=128, help="of a file, about (128)"
+    )
+    parser.add_argument("--seed", type=int, default=42, help="of order and squares")
+    console.add_workers(parser)
+    parser.add_argument(
+        "--overwrite", action="store_true", help="replace what is in the folder"
+    )
+    parser.set_defaults(refuse=parser.error)
+
+
+def _add_division(group: argparse._ArgumentGroup) -> None:
+    for split in ("val", "test"):
+        group.add_argument(
+            f"--{split}",
+            nargs="+",
+            default=[],
+            metavar="TILE",
+            help=f"tiles of {split}, by the names of their folders",
+        )
+    group.add_argument(
+        "--squares",
+        type=int,
+        metavar="PIXELS",
+        help="divide squares of that side in place of tiles; a multiple of the blocks",
+    )
+    group.add_argument(
+        "--ratios",
+        nargs="+",
+        type=float,
+        metavar="R",
+        help="of train and test, or train, val and test, with --squares; sum to 1",
+    )
+
+
+def _add_facts(group: argparse._ArgumentGroup) -> None:
+    group.add_argument("--crs", help="coordinate system, such as EPSG:32613")
+    group.add_argument(
+        "--transform",
+        nargs=6,
+        type=float,
+        metavar=("A", "B", "C", "D", "E", "F"),
+        help="pixel width, 0, west, 0, minus pixel height, north; of a single tile",
+    )
+    group.add_argument("--year", type=int, help="of all dates")
+    group.add_argument(
+        "--bands",
+        nargs="+",
+        metavar="BAND",
+        help="names in the order of the files, or of an order: "
+        + ", ".join(BAND_ORDERS)
+        + "; of GeoTIFFs, which to take",
+    )
+    group.add_argument(
+        "--dn-offset",
+        type=int,
+        metavar="DN",
+        help="subtracted from digital numbers: 1000 for baseline 04.00 and later "
+        "(GeoTIFFs: as their metadata say; .npy: 0)",
+    )
+
+
+def run(arguments: argparse.Namespace) -> None:
+    """Runs the command."""
+    _refuse_wrong_calls(arguments)
+    facts = _facts(arguments)
+    folders = [path for root in arguments.root for path in tiles.find_tiles(root)]
+    if arguments.transform is not None and len(folders) > 1:
+        arguments.refuse(
+            f"--transform places a single tile, but there are {len(folders)}: write "
+            "it into tile.json of each"
+        )
+    opened = [tiles.open_tile(folder, facts) for folder in folders]
+    classes = tiles.classes_of(folders, facts)
+    console.load_tensorflow()
+    from bigearthnet_tf.records import block_plan, block_writer
+
+    if arguments.squares is None:
+        areas = block_plan.by_tiles(opened, arguments.val, arguments.test)
+    else:
+        areas = block_plan.by_squares(
+            opened, arguments.squares, arguments.ratios, arguments.seed
+        )
+    block_plan.check_tiles(opened, arguments.min_valid)
+    for tile in console.progress(opened, desc="looking", unit="tile", leave=False):
+        block_plan.check_not_all_cloud(tile, arguments.min_valid)
+    plans = [
+        block_plan.plan_blocks(
+            split,
+            of_split,
+            classes,
+            " ".join(str(root.resolve()) for root in arguments.root),
+            side=arguments.block_size,
+            min_valid=arguments.min_valid,
+            seed=arguments.seed,
+            shard_size_mb=arguments.shard_size_mb,
+        )
+        for split, of_split in areas.items()
+    ]
+    block_writer.write_blocks(
+        opened,
+        plans,
+        arguments.out,
+        workers=arguments.workers,
+        overwrite=arguments.overwrite,
+    )
+
+
+def _facts(arguments: argparse.Namespace) -> TileFacts:
+    given: dict[str, Any] = {
+        "crs": arguments.crs,
+        "transform": arguments.transform,
+        "years": arguments.year,
+        "bands": arguments.bands,
+        "dn_offset": arguments.dn_offset,
+    }
+    if arguments.bands and len(arguments.bands) == 1:
+        given["bands"] = arguments.bands[0]
+    return TileFacts(**{name: value for name, value in given.items() if value})
+
+
+def _refuse_wrong_calls(arguments: argparse.Namespace) -> None:
+    """Ends a call whose options do not fit together, as argparse ends one."""
+    if arguments.min_valid < 0:
+        arguments.refuse(f"--min-valid: expected 0 or more, got {arguments.min_valid}")
+    if arguments.block_size < 1:
+        arguments.refuse(
+            f"--block-size: expected 1 or more, got {arguments.block_size}"
+        )
+    if arguments.squares is None:
+        if arguments.ratios is not None:
+            arguments.refuse("--ratios is for --squares alone")
+        return
+    if arguments.val or arguments.test:
+        arguments.refuse("--squares divides parts of tiles, --val and --test tiles")
+    if arguments.squares < 1 or arguments.squares % arguments.block_size:
+        arguments.refuse(
+            f"--squares: expected a multiple of {arguments.block_size} (--block-size), "
+            f"got {arguments.squares}"
+        )
+    ratios = arguments.ratios or []
+    if (
+        len(ratios) not in (2, 3)
+        or min(ratios) <= 0
+        or not math.isclose(sum(ratios), 1)
+    ):
+        arguments.refuse(
+            "--squares needs --ratios: two or three numbers above 0 that sum to 1"
+        )
