@@ -1,6 +1,6 @@
 """Architectures by name, and the layers that turn stored bands into their input."""
 
-# Importing a family registers its architectures.
+# Importing a family registers its architectures, and all layers for Keras's loading.
 from bigearthnet_tf.models import (
     borrowed,
     convmixer,
@@ -12,6 +12,7 @@ from bigearthnet_tf.models import (
     mlp_mixer,
     mobilevit,
     resnet,
+    scores,
     short_cnn,
     vgg,
     vit,
@@ -36,6 +37,7 @@ __all__ = [
     "mobilevit",
     "register_model",
     "resnet",
+    "scores",
     "short_cnn",
     "synchronize_batch_norm",
     "vgg",

@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
 from pathlib import Path
+from types import MappingProxyType
 from typing import Any
 
 import keras
@@ -13,6 +15,7 @@ import safetensors.numpy
 from bigearthnet_tf import files, models
 from bigearthnet_tf.archive import bands as band_facts
 from bigearthnet_tf.archive import labels as label_facts
+from bigearthnet_tf.config import Config
 from bigearthnet_tf.models import published
 from bigearthnet_tf.tasks import assembly, hub_folder, pretrained, weight_files
 from bigearthnet_tf.tasks.pretrained import OtherBands
@@ -23,6 +26,23 @@ from bigearthnet_tf.training import initial_weights
 HUB_PREFIX = "model.vision_encoder."
 # Band orders that the reBEN tools expect (from v0.2.0 on).
 _HUB_SETS = ("s1", "s2", "all", "all_full", "rgb")
+# What runs of ours learn that is a model on patches.
+_TASKS = ("classification", "contrastive")
+
+
+@dataclass(frozen=True, eq=False)
+class Finished:
+    """A model with its weights.
+
+    Attributes:
+        model: from band groups to logits in the order of `labels`.
+        weights: that it has, and what they mean.
+        labels: in CLC order.
+    """
+
+    model: keras.Model
+    weights: Published
+    labels: tuple[str, ...]
 
 
 def from_pretrained(
@@ -37,9 +57,9 @@ def from_pretrained(
     """Returns a model with weights that are published somewhere, or of a run of ours.
 
     Args:
-        name: the folder or hub id of a reBEN model, the prefix of a checkpoint of the
-            TU Berlin TensorFlow models, a `.safetensors` file of timm, or the folder
-            of a run or checkpoint.
+        name: the folder or hub id of a reBEN model or of one of ours, the prefix of a
+            checkpoint of the TU Berlin TensorFlow models, a `.safetensors` file of
+            timm, or the folder of a run or checkpoint.
         model_name: architecture of a `.safetensors` file, which does not say.
         num_labels: of a new head, with `head_dims` of the options; None keeps the
             published one.
@@ -50,15 +70,33 @@ def from_pretrained(
 
     Returns:
         A model from band groups as stored to logits, as `build_model` makes it. Its
-        labels are in CLC order, whatever the order of the weights is.
+        labels are in CLC order, whatever the order of the weights is. A contrastive
+        one gives `h_s1`, `h_s2`, `p_s1` and `p_s2`. Two encoders are taken as they
+        are: bands, labels and options can't be changed.
 
     Raises:
         FileNotFoundError: nothing there by that name.
         OSError: the hub can't be reached.
         ValueError: damaged, a pickle, or weights for something else.
     """
-    weights = _open(str(name), model_name)
+    return _build(_open(str(name), model_name), num_labels, bands, other_bands, options)
+
+
+def _build(
+    weights: Published,
+    num_labels: int | None = None,
+    bands: str | Sequence[str] | None = None,
+    other_bands: OtherBands = "refuse",
+    options: Mapping[str, Any] = MappingProxyType({}),
+) -> keras.Model:
     labels = _labels_of(weights, num_labels)
+    if weights.config is not None and weights.config.encoders != "single":
+        if num_labels is not None or bands is not None or options:
+            raise ValueError(
+                f"{weights.path}: two encoders are taken as they are; leave out "
+                "num_labels, bands and options"
+            )
+        return _as_it_is(weights, weights.config, labels)
     known = {
         "image_size": weights.image_size,
         "interpolation": weights.interpolation,
@@ -79,6 +117,38 @@ def from_pretrained(
         other_bands=other_bands,
         new_head=num_labels is not None,
     )
+    return model
+
+
+def open_finished(name: str | Path) -> Finished:
+    """Opens a classifier as it was trained.
+
+    Args:
+        name: as for `from_pretrained`.
+
+    Raises:
+        FileNotFoundError: nothing there by that name.
+        OSError: the hub can't be reached.
+        ValueError: as for `from_pretrained`; or it gives features, not labels.
+    """
+    weights = _open(str(name), None)
+    if weights.config is not None and weights.config.task != "classification":
+        raise ValueError(
+            f"{weights.path}: is of task {weights.config.task!r}, which gives features "
+            "and no scores of labels; bigearthnet-tf embed writes those"
+        )
+    return Finished(_build(weights), weights, _labels_of(weights, None))
+
+
+def _as_it_is(weights: Published, config: Config, labels: Sequence[str]) -> keras.Model:
+    model = assembly.build_configured(
+        config,
+        weights.model_name,
+        len(labels),
+        weights.bands,
+        weights.statistics or "v2_120_nearest",
+    )
+    pretrained.load_into(model, weights, labels)
     return model
 
 
@@ -114,6 +184,11 @@ def export_timm(
         raise ValueError(
             f"{weights.path}: {weights.model_name!r} is no model of timm; its weights "
             "have no names there"
+        )
+    if weights.config is not None and weights.config.encoders != "single":
+        raise ValueError(
+            f"{weights.path}: has two encoders, for which timm has no names; choose "
+            "another format"
         )
     if any(name.startswith(published.HEAD_HIDDEN) for name in weights.tensors):
         raise ValueError(
@@ -179,6 +254,11 @@ def _is_export(path: Path) -> bool:
 def _open(name: str, model_name: str | None) -> Published:
     if weight_files.is_published(name):
         return weight_files.open_published(name, model_name)
+    task = initial_weights.task_of(name)
+    if task not in _TASKS:
+        raise ValueError(
+            f"{name}: is a run of task {task!r}; expected one of {', '.join(_TASKS)}"
+        )
     return initial_weights.read_run(name)
 
 

@@ -1,8 +1,8 @@
 """What a model of reBEN's hub family says of itself: `config.json` beside its weights.
 
 The reBEN tools store the architecture and the number of channels; which bands these are
-follows from the version in the name of the folder. We store more: bands, labels and the
-statistics and resampling of the input.
+follows from the version in the name of the folder. We store more: bands, labels,
+statistics and resampling of the input, and what `bigearthnet-tf publish` knows.
 """
 
 from __future__ import annotations
@@ -10,7 +10,7 @@ from __future__ import annotations
 import os
 import re
 from pathlib import Path
-from typing import Any
+from typing import Any, Literal
 
 import pydantic
 from pydantic import Field
@@ -28,6 +28,8 @@ _BANDS = {
     "0.1.1": {2: "ilm_v1_s1", 3: "rgb", 10: "ilm_v1_s2", 12: "ilm_v1_all"},
     "0.2.0": {2: "s1", 3: "rgb", 10: "s2", 12: "all", 14: "all_full"},
 }
+# Beside them in a folder that we publish: the config of the run, and thresholds.
+TRAINING, THRESHOLDS = "training.json", "thresholds.json"
 _VERSION = re.compile(r"v(\d+\.\d+\.\d+)")
 
 
@@ -43,6 +45,9 @@ class HubConfig(pydantic.BaseModel):
         class_names: labels in the order of the outputs; likewise.
         statistics: that the input is standardised with, by name or value.
         interpolation: kernel of the resampling.
+        names: of the tensors: `timm`'s, or our `own`.
+        head_dims: units of the hidden layers before the last one.
+        iteration: at which the weights were saved; 0: not known.
     """
 
     model_config = pydantic.ConfigDict(
@@ -57,6 +62,9 @@ class HubConfig(pydantic.BaseModel):
     class_names: list[str] | None = None
     statistics: str | dict[str, dict[str, float]] = "v2_120_nearest"
     interpolation: str = "nearest"
+    names: Literal["timm", "own"] = "timm"
+    head_dims: list[int] = []
+    iteration: int = 0
 
     @pydantic.model_validator(mode="before")
     @classmethod

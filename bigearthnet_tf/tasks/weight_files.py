@@ -21,9 +21,11 @@ import safetensors.numpy
 import tensorflow as tf
 from numpy.typing import NDArray
 
+from bigearthnet_tf import config as configs
 from bigearthnet_tf import extras, models
 from bigearthnet_tf.archive import bands as band_facts
 from bigearthnet_tf.archive import labels as label_facts
+from bigearthnet_tf.config import Config
 from bigearthnet_tf.tasks import hub_folder
 
 # The first scope of the variables in the TF project's checkpoints; the model, its first
@@ -69,6 +71,8 @@ class Published:
         interpolation: kernel of the resampling that they were trained with, likewise.
         statistics: that their input is standardised with, by name or value, likewise.
         head_dims: units of the hidden layers before the last one.
+        config: that they were trained with, where they are our own.
+        iteration: at which they were saved, likewise.
     """
 
     path: str
@@ -81,6 +85,8 @@ class Published:
     interpolation: str | None = None
     statistics: str | Mapping[str, Any] | None = None
     head_dims: tuple[int, ...] = ()
+    config: Config | None = None
+    iteration: int = 0
 
     @property
     def is_torch(self) -> bool:
@@ -117,7 +123,7 @@ def open_published(name: str, model_name: str | None = None) -> Published:
         return _open_tf1(name)
     if path.is_file():
         return _open_file(path, model_name)
-    if _is_hub_id(name):
+    if is_hub_id(name):
         return _open_hub_folder(_fetch(name), name)
     raise FileNotFoundError(
         f"{name}: no such weights; expected a folder with config.json and "
@@ -136,16 +142,20 @@ def _open_hub_folder(path: Path, name: str) -> Published:
                 "of reBEN's hub family in the folder, or checkpoints of a run"
             )
     config = hub_folder.read(config_path)
+    trained = path / hub_folder.TRAINING
     return Published(
         path=str(weights_path),
         model_name=models.get_model(config.timm_model_name).name,
         bands=config.band_order(name),
         labels=config.labels,
         tensors=_read_safetensors(weights_path),
-        form="timm",
+        form=config.names,
         image_size=config.image_size,
         interpolation=config.interpolation,
         statistics=config.statistics,
+        head_dims=tuple(config.head_dims),
+        config=configs.load(trained) if trained.is_file() else None,
+        iteration=config.iteration,
     )
 
 
@@ -264,7 +274,8 @@ def _is_keras(path: Path) -> bool:
         return "model.weights.h5" in archive.namelist()
 
 
-def _is_hub_id(name: str) -> bool:
+def is_hub_id(name: str) -> bool:
+    """Tells whether a name has the form of an id of the hub, `ORG/NAME`."""
     return re.fullmatch(r"[\w.-]+/[\w.-]+", name) is not None
 
 
@@ -287,7 +298,13 @@ def _fetch(name: str) -> Path:
     try:
         return Path(
             hub.snapshot_download(
-                name, allow_patterns=["config.json", "model.safetensors"]
+                name,
+                allow_patterns=[
+                    "config.json",
+                    "model.safetensors",
+                    hub_folder.TRAINING,
+                    hub_folder.THRESHOLDS,
+                ],
             )
         )
     except Exception as error:

@@ -41,6 +41,7 @@ class Meaning(pydantic.BaseModel):
     statistics: str | dict[str, dict[str, float]]
     interpolation: str
     image_size: int
+    iteration: int
     progress: Progress
 
     @property
@@ -98,12 +99,60 @@ def load(config: Config, task: base.Task, model: keras.Model) -> bool:
     return True
 
 
+def is_published(which: str) -> bool:
+    """Tells whether the checkpoint that a user asks for is published weights."""
+    path = Path(which)
+    if which in ("best", "last") or (path / "description.json").is_file():
+        return False
+    return (
+        (path / "model.safetensors").is_file()
+        or Path(f"{which}.index").is_file()
+        or (not path.exists() and weight_files.is_hub_id(which))
+    )
+
+
+def load_published(task: base.Task, model: keras.Model, name: str) -> int:
+    """Loads published weights as they are, for an evaluation.
+
+    Args:
+        task: of the config.
+        model: of the task, in the scope of the strategy.
+        name: folder or hub id of reBEN's family or of ours, or the prefix of a
+            checkpoint of the TF project.
+
+    Returns:
+        The iteration at which they were saved; 0 where that is not known.
+
+    Raises:
+        FileNotFoundError: nothing there by that name.
+        OSError: the hub can't be reached.
+        ValueError: they are damaged, for another architecture, bands or labels, or
+            trained on input of other statistics, resampling or size.
+    """
+    description = task.describe()
+    weights = weight_files.open_published(name, description["model_name"])
+    pretrained.load_into(model, weights, description["labels"])
+    theirs = _other_input(weights, description)
+    if theirs:
+        raise ValueError(
+            f"{weights.path}: trained with {_list(theirs)}, but the config asks for "
+            f"{_list({key: description.get(key) for key in theirs})}; evaluate with "
+            "what they were trained with"
+        )
+    logger.info("evaluating the weights of %s", weights.path)
+    return weights.iteration
+
+
+def _other_input(weights: Published, description: dict[str, Any]) -> dict[str, Any]:
+
+
 def _warn_of_other_input(weights: Published, description: dict[str, Any]) -> None:
-    """Says where the weights were trained on other numbers than they get now."""
-    theirs = {
+    theirs = _other_input(weights, description)
+    """Returns where the weights were trained on other numbers than they get now."""
+    return {
         key: value
         for key in ("statistics", "interpolation", "image_size")
-        if (value := getattr(weights, key)) not in (None, description[key])
+        if (value := getattr(weights, key)) not in (None, description.get(key))
     }
     if theirs:
         logger.warning(
@@ -150,9 +199,33 @@ def read_run(name: str, which: str = "best") -> Published:
             for name, value in published.dump(
                 model, published.own_name, torch=False
             ).items()
+        config=meaning.config,
+        iteration=meaning.iteration,
         },
         form="own",
         image_size=meaning.image_size,
+def task_of(name: str, which: str = "best") -> str:
+    """Returns the task of a run or checkpoint, such as `classification`.
+
+    Args:
+        name: the folder of a run, or of one of its checkpoints.
+        which: `best` or `last`, for a run.
+
+    Raises:
+        FileNotFoundError: there is no checkpoint.
+        ValueError: it is damaged.
+    """
+    path = _checkpoint(name, which)
+    return str(checkpoints.read_description(path).get("task"))
+
+
+def _checkpoint(name: str, which: str) -> Path:
+    path = Path(name)
+    if (path / "checkpoints").is_dir():
+        return checkpoints.CheckpointFolder(path / "checkpoints", {}).find(which)
+    return path
+
+
         interpolation=meaning.interpolation,
         statistics=meaning.statistics,
         head_dims=tuple(meaning.config.head_dims),
@@ -173,9 +246,7 @@ def restore_run(name: str, which: str) -> tuple[keras.Model, Path, Meaning]:
         FileNotFoundError: there is no checkpoint.
         ValueError: it is damaged.
     """
-    path = Path(name)
-    if (path / "checkpoints").is_dir():
-        path = checkpoints.CheckpointFolder(path / "checkpoints", {}).find(which)
+    path = _checkpoint(name, which)
     meaning = files.read_checked(path / "description.json", Meaning)
     config = meaning.config
     model = assembly.build_configured(

@@ -14,7 +14,13 @@ from bigearthnet_tf import optimization, runs
 from bigearthnet_tf.config import Config
 from bigearthnet_tf.models import freezing
 from bigearthnet_tf.tasks import base
-from bigearthnet_tf.training import checkpoints, emissions, loop, strategy
+from bigearthnet_tf.training import (
+    checkpoints,
+    emissions,
+    initial_weights,
+    loop,
+    strategy,
+)
 from bigearthnet_tf.training.cluster import Cluster, find_cluster
 from bigearthnet_tf.training.schedule import total_iterations
 from bigearthnet_tf.training.state import State
@@ -89,12 +95,17 @@ def build(session: Session) -> tuple[keras.Model, keras.optimizers.Optimizer]:
         if config.weight_decay_on == "kernels":
             optimization.exclude_from_decay(optimizer, variables)
         optimizer.build(variables)
-        if config.backbone_learning_rate_factor != 1:
-            factor = config.backbone_learning_rate_factor
-            optimization.scale_steps(
-                optimizer, [1.0 if freezing.is_head(v) else factor for v in variables]
-            )
+        factors = [_rate_factor(config, variable) for variable in variables]
+        if set(factors) != {1.0}:
+            optimization.scale_steps(optimizer, factors)
     return model, optimizer
+
+
+def _rate_factor(config: Config, variable: keras.Variable) -> float:
+    """Returns by which the steps of a variable are multiplied."""
+    head, bias = freezing.is_head(variable), optimization.is_bias(variable)
+    factor = 1.0 if head else config.backbone_learning_rate_factor
+    return factor * (config.bias_learning_rate_factor if bias else 1.0)
 
 
 def _schedule(
@@ -109,6 +120,7 @@ def _schedule(
         decay_rate=config.decay_rate,
         decay_step=config.decay_step,
         decay_power=config.decay_power,
+        decay_iterations=config.decay_iterations,
     )
 
 
@@ -168,7 +180,7 @@ def load_trained(
     Args:
         session: of the run.
         out_dir: its folder.
-        which: `best`, `last`, or the folder of a checkpoint.
+        which: `best`, `last`, the folder of a checkpoint, or published weights.
 
     Returns:
         The model and the iteration it was saved at.
@@ -177,6 +189,10 @@ def load_trained(
         FileNotFoundError: there is no such checkpoint.
         ValueError: it is damaged or of another model.
     """
+    if initial_weights.is_published(which):
+        with session.strategy.scope():
+            model = session.task.build_model()
+            return model, initial_weights.load_published(session.task, model, which)
     folder = checkpoints.CheckpointFolder(
         out_dir / "checkpoints",
         session.task.describe(),
