@@ -125,12 +125,12 @@ def draw_parcels(count: int, frequencies: Floats, rng: np.random.Generator) -> P
 
     return Parcels(
         season=season,
-        delay=normal(9),
-        vigour=np.clip(1 + normal(0.18), 0.5, 1.4),
+        delay=normal(11),
+        vigour=np.clip(1 + normal(0.22), 0.5, 1.4),
         stretch=np.clip(1 + normal(0.09), 0.7, 1.3),
         share=np.clip(1 + normal(0.25), 0.4, 1.6),
         cuts=150 + 45 * np.arange(3, dtype=np.float32) + normal(14, 3),
-        brightness=np.exp(normal(0.13, len(MATERIALS))),
+        brightness=np.exp(normal(0.18, len(MATERIALS))),
     )
 
 

@@ -216,8 +216,8 @@ class _Scene:
         """Returns digital numbers (size, size, bands) and mask (size, size)."""
         rng = self.rng
         ground = self._ground(year, doy)
-        haze = abs(rng.normal(0, 0.02)) * _HAZE
-        light = np.float32(np.exp(rng.normal(0, 0.05)))
+        haze = abs(rng.normal(0, 0.035)) * _HAZE
+        light = np.float32(np.exp(rng.normal(0, 0.09)))
         ground = ground * light * self.gain + haze
         thickness, shadow = self._clouds(doy)
         ground = ground * (1 - 0.5 * shadow[:, None])
@@ -227,7 +227,7 @@ class _Scene:
         ground += 0.006 * rng.standard_normal(ground.shape, np.float32)
         numbers = np.clip(np.rint(ground * 10_000), 1, 65_535).astype(np.uint16)
         # The mask overlooks thin clouds and shadows, and sees some that are not there.
-        seen = (thickness > 0.22) | (shadow > 0.55)
+        seen = (thickness > 0.3) | (shadow > 0.6)
         seen |= rng.random(seen.shape) < 0.02
         shape = (self.size, self.size)
         return numbers.reshape(*shape, -1), (~seen).reshape(shape).astype(np.uint8)
