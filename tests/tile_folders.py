@@ -12,12 +12,19 @@ TRANSFORM = (10.0, 0.0, 300_000.0, 0.0, -10.0, 4_500_000.0)
 
 
 def write_npy(
-    folder: Path, dates=40, height=30, width=50, bands=11, seed=0, labels=True, **facts
+    folder: Path,
+    dates=40,
+    height=30,
+    width=50,
+    num_bands=11,
+    seed=0,
+    labels=True,
+    **facts,
 ) -> Path:
     """A folder of `.npy` files with numbers up to 65535; `facts` go to tile.json."""
     rng = np.random.default_rng(seed)
     folder.mkdir(parents=True)
-    numbers = rng.integers(0, 65_536, (dates, height, width, bands), np.uint16)
+    numbers = rng.integers(0, 65_536, (dates, height, width, num_bands), np.uint16)
     numbers[0, 0, 0] = 65_535
     np.save(folder / "bands.npy", numbers)
     mask = rng.random((dates, height, width)) < 0.6

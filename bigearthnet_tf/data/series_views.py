@@ -39,6 +39,7 @@ def draw_views(
         `bands` (pixels, views, sample_size, bands), `doy` (pixels, views,
         sample_size) and `mask` likewise, in the types they came in.
     """
+    bands, mask, doy = map(tf.convert_to_tensor, (bands, mask, doy))
     pixels, dates = tf.unstack(tf.shape(mask))
     drawn = 1 if disjoint else views
     taken = views * sample_size if disjoint else sample_size
@@ -67,6 +68,7 @@ def take_all(
     Returns:
         As `draw_views`, with one view of `length` dates.
     """
+    bands, mask, doy = map(tf.convert_to_tensor, (bands, mask, doy))
     dates = tf.shape(mask)[1]
     places = tf.where(tf.cast(mask, tf.bool), tf.range(dates), dates)
     places = _pad(tf.sort(places, axis=-1), length, dates)[:, :length]
@@ -89,10 +91,12 @@ def _take(
     within = tf.where(there, places, 0)
     # Rows of one long table: a gather with batch dimensions is slower.
     rows = within + (tf.range(pixels) * dates)[:, None, None]
-    table = tf.reshape(bands, (pixels * dates, bands.shape[-1] or tf.shape(bands)[-1]))
-    days = tf.gather(doy, within) if doy.shape.rank == 1 else None
-    if days is None:
-        days = tf.gather(tf.reshape(doy, [-1]), rows)
+    table = tf.reshape(bands, (pixels * dates, tf.shape(bands)[-1]))
+    days = (
+        tf.gather(doy, within)
+        if doy.shape.rank == 1
+        else tf.gather(tf.reshape(doy, [-1]), rows)
+    )
     return {
         "bands": tf.gather(table, rows) * tf.cast(there[..., None], bands.dtype),
         "doy": days * tf.cast(there, doy.dtype),

@@ -12,7 +12,6 @@ from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
-import numpy as np
 import tensorflow as tf
 
 import bigearthnet_tf
@@ -272,10 +271,10 @@ def _check_moments(plan: BlockPlan, moments: block_manifest.Moments) -> None:
             f"split {plan.split!r}: not a single usable observation, so there are no "
             "statistics; give other tiles"
         )
-    for name, deviation in zip(plan.bands, moments.std, strict=True):
-        if not np.isfinite(deviation) or deviation == 0:
+    for name, mean, std in zip(plan.bands, moments.mean, moments.std, strict=True):
+        if std == 0:
             raise ValueError(
-                f"split {plan.split!r}: band {name} is {moments.mean[0]:g} everywhere, "
+                f"split {plan.split!r}: band {name} is {mean:g} everywhere, "
                 "so it can't be standardised; correct the tiles, or leave it out by "
                 "--bands"
             )

@@ -34,7 +34,7 @@ def test_npy_tile_is_read_window_by_window(tmp_path):
 
 
 def test_arguments_come_before_the_sidecar(tmp_path):
-    folder = tile_folders.write_npy(tmp_path / "a", bands=2, **FACTS)
+    folder = tile_folders.write_npy(tmp_path / "a", num_bands=2, **FACTS)
     years = [2020] * 40
     tile = tiles.open_tile(folder, year=years, bands=["B04", "B08"], crs="EPSG:32632")
     assert "32632" in tile.crs
