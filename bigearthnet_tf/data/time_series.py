@@ -140,7 +140,8 @@ def pixel_batches(
         whole = (pixels, *labels, *weights)
         return whole if len(whole) > 1 else pixels
 
-    dataset = dataset.map(as_tuple)
+    if labelled or pad:
+        dataset = dataset.map(as_tuple)
     if repeat:
         size = tf.data.INFINITE_CARDINALITY
     else:
@@ -331,13 +332,9 @@ def _drawer(
         if labelled:
             wanted &= block["labels"] != UNLABELLED
         chosen = _choose(wanted, tf.gather(per_block, number), _for(own, _PIXELS))
-        series = (
-            tf.gather(block["bands"], chosen),
-            tf.gather(block["mask"], chosen),
-            block["doy"],
-        )
+        series = block["bands"], block["mask"], block["doy"]
         if sample_size is None:
-            pixels = series_views.take_all(*series, size)
+            pixels = series_views.take_all(*series, size, chosen)
         else:
             pixels = series_views.draw_views(
                 *series,
@@ -345,6 +342,7 @@ def _drawer(
                 sample_size=sample_size,
                 views=views,
                 disjoint=disjoint,
+                chosen=chosen,
             )
         pixels["bands"].set_shape((None, *shape, len(source.bands)))
         pixels["doy"].set_shape((None, *shape))
