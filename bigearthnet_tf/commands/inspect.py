@@ -64,9 +64,14 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 def run(arguments: argparse.Namespace) -> None:
     """Runs the command."""
     console.load_tensorflow()
-    from bigearthnet_tf.records import inspection
+    from bigearthnet_tf.records import inspection, series_inspection
 
-    splits = inspection.look(arguments.records)
+    series, others = series_inspection.find_series(arguments.records)
+    if series:
+        _print_series(series, arguments)
+        if not others:
+            return
+    splits = inspection.look(others)
     one_record = arguments.record is not None or arguments.name is not None
     reads_all = arguments.verify or arguments.labels
     if one_record:
@@ -75,6 +80,33 @@ def run(arguments: argparse.Namespace) -> None:
         _draw_sheet(splits, arguments)
     if reads_all or not (one_record or arguments.sheet):
         _print_splits(splits, arguments, reads_all)
+
+
+def _print_series(paths: Sequence[str], arguments: argparse.Namespace) -> None:
+    """Prints what splits of pixel time series hold, and verifies them if asked to."""
+    from bigearthnet_tf.records import block_manifest, series_inspection
+
+    if arguments.record is not None or arguments.name or arguments.sheet:
+        raise ValueError(
+            f"{paths[0]}: records of pixel time series; --record, --name and --sheet "
+            "are for patches, bigearthnet-tf map draws time series"
+        )
+    described = {path: block_manifest.load(path) for path in paths}
+    if arguments.json:
+        print(json.dumps([facts.model_dump() for facts in described.values()]))
+    else:
+        texts = (series_inspection.describe(*each) for each in described.items())
+        print("\n\n".join(texts), flush=True)
+    if not (arguments.verify or arguments.labels):
+        return
+    faults = []
+    total = sum(facts.num_records for facts in described.values())
+    with console.progress(total=total, desc="reading", unit="record") as bar:
+        for path, facts in described.items():
+            faults += series_inspection.verify(path, facts, bar.update)
+    _complain(faults)
+    if not arguments.json:
+        print(f"{_count(total, 'record')} of time series: all whole")
 
 
 def _print_splits(

@@ -87,6 +87,12 @@ def exists(path: StrPath) -> bool:
         return bool(tf.io.gfile.exists(os.fspath(path)))
 
 
+def is_folder(path: StrPath) -> bool:
+    """Tells whether a path is that of a folder."""
+    with python_errors(path):
+        return bool(tf.io.gfile.isdir(os.fspath(path)))
+
+
 def size(path: StrPath) -> int:
     """Returns the bytes of a file.
 

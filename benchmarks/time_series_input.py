@@ -1,0 +1,239 @@
+r"""Pixel time series to batches of views: `bigearthnet_tf` against the older sampler.
+
+  PYTHONPATH=. python benchmarks/time_series_input.py --write
+
+Tiles are generated; both read the same.
+"""
+
+from __future__ import annotations
+
+import argparse
+import os
+import statistics
+import tempfile
+import time
+from collections.abc import Callable, Iterator, Sequence
+from functools import partial
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import conversion
+import old_series
+from conversion import Case
+
+from bigearthnet_tf import console, files
+from bigearthnet_tf.archive import tile_sample, tiles
+
+if TYPE_CHECKING:
+    import tensorflow as tf
+
+BATCH = 256
+DATES = 73  # of the tile that the older system quotes
+TARGET = 20
+
+OLD = "older sampler, 1 process"
+OLD_MANY = "older sampler, {} processes that send nothing"
+BARE = "bare reading of the records"
+OURS = "bigearthnet_tf, {} pixels of each block of {} x {}"
+ALL = "bigearthnet_tf, all pixels"
+
+
+def parse_arguments() -> argparse.Namespace:
+    """Reads the command line."""
+    parser = console.parser(
+        __doc__ or "", formatter_class=argparse.RawDescriptionHelpFormatter
+    )
+    parser.add_argument("--size", type=int, default=256, help="of a tile (256)")
+    parser.add_argument("--tiles", type=int, default=4, help="number (4)")
+    parser.add_argument("--repeats", type=int, default=5, help="rounds (5)")
+    parser.add_argument("--seconds", type=float, default=3, help="of a case (3)")
+    parser.add_argument("--json", type=Path, help="file for every single number")
+    parser.add_argument(
+        "--write", action="store_true", help="put the tables into benchmarks/results"
+    )
+    return parser.parse_args()
+
+
+def write_records(root: Path, out: Path, side: int) -> list[str]:
+    """Converts tiles into blocks of `side` pixels; returns the shards."""
+    from bigearthnet_tf.records import block_plan, block_writer
+
+    opened = [tiles.open_tile(path) for path in tiles.find_tiles(root)]
+    areas = block_plan.by_tiles(opened)["train"]
+    plan = block_plan.plan_blocks(
+        "train", areas, tiles.classes_of(tiles.find_tiles(root)), str(root), side=side
+    )
+    block_writer.write_blocks(opened, [plan], out)
+    return sorted(map(str, out.glob("*.tfrecord")))
+
+
+def measure(
+    name: str,
+    processor: dict[str, list[float]],
+    open_batches: Callable[[], Any],
+    size: int,
+    seconds: float,
+) -> float:
+    """Draws batches for some seconds and returns pixels a second.
+
+    Args:
+        name: of the case.
+        processor: gets the microseconds of processor time a pixel, of all threads.
+        open_batches: what to draw from.
+        size: pixels of a batch.
+        seconds: how long.
+    """
+    batches = iter(open_batches())
+    next(batches)
+    _draw(batches, seconds / 2)
+    begun = time.process_time()
+    count, elapsed = _draw(batches, seconds)
+    used = time.process_time() - begun
+    processor.setdefault(name, []).append(used / (count * size) * 1e6)
+    return count * size / elapsed
+
+
+def measure_old(processor: dict[str, list[float]], folders: Sequence[Path]) -> float:
+    """Returns the pixels a second of the older sampler; as `measure`."""
+    begun, start = time.process_time(), time.perf_counter()
+    count = sum(len(views) for views, _ in old_series.batches(folders, BATCH))
+    used, elapsed = time.process_time() - begun, time.perf_counter() - start
+    processor.setdefault(OLD, []).append(used / count * 1e6)
+    return count / elapsed
+
+
+def _draw(batches: Iterator[Any], seconds: float) -> tuple[int, float]:
+    """Returns the number of batches drawn and the seconds that it took."""
+    start, count = time.perf_counter(), 0
+    while (elapsed := time.perf_counter() - start) < seconds:
+        next(batches)
+        count += 1
+    return count, elapsed
+
+
+def bare(shards: Sequence[str]) -> tf.data.Dataset:
+    """Returns serialised records, not parsed."""
+    import tensorflow as tf
+
+    return tf.data.TFRecordDataset(list(shards)).repeat().prefetch(2)
+
+
+def ours(shards: Sequence[str], pixels_per_block: int | None) -> tf.data.Dataset:
+    """Returns batches as training gets them."""
+    from bigearthnet_tf.data import time_series
+    from bigearthnet_tf.records import blocks
+
+    return time_series.pixel_batches(
+        blocks.open_blocks(shards),
+        BATCH,
+        pixels_per_block=pixels_per_block,
+        repeat=True,
+    )
+
+
+def read_batches(shards: Sequence[str], count: int) -> None:
+    """Draws batches, for the measurement of the memory that they take."""
+    console.load_tensorflow()
+    for _ in ours(shards, 512).take(count):
+        pass
+
+
+def list_cases(
+    arguments: argparse.Namespace, root: Path, processor: dict[str, list[float]]
+) -> tuple[list[Case], list[str]]:
+    """Writes the records and returns what to measure, and the larger blocks' shards."""
+    folders = tiles.find_tiles(root)
+    shards = {
+        side: write_records(root, root.with_name(f"blocks_{side}"), side)
+        for side in (64, 32)
+    }
+    sources: dict[str, tuple[Callable[[], Any], int]] = {
+        BARE: (partial(bare, shards[64]), 64 * 64),
+        ALL: (partial(ours, shards[64], None), BATCH),
+    }
+    for side, count in ((64, 1024), (64, 512), (32, 512)):
+        name = OURS.format(count, side, side)
+        sources[name] = (partial(ours, shards[side], count), BATCH)
+    cores = os.cpu_count() or 1
+    cases = [
+        Case(OLD, partial(measure_old, processor, folders[:1])),
+        Case(
+            OLD_MANY.format(cores),
+            partial(old_series.rate_of_processes, folders[:1], BATCH, cores),
+        ),
+        *(
+            Case(name, partial(measure, name, processor, *of, arguments.seconds))
+            for name, of in sources.items()
+        ),
+    ]
+    return cases, shards[64]
+
+
+def main() -> None:
+    """Runs the command line."""
+    arguments = parse_arguments()
+    console.load_tensorflow()
+    many = OLD_MANY.format(os.cpu_count() or 1)
+    processor: dict[str, list[float]] = {}
+    with tempfile.TemporaryDirectory() as temporary:
+        root = Path(temporary) / "tiles"
+        tile_sample.write_tiles(root, arguments.tiles, arguments.size, DATES, 1)
+        cases, shards = list_cases(arguments, root, processor)
+        rates = conversion.interleave(cases, arguments.repeats)
+        peaks = {
+            f"{count} batches of {BATCH}": conversion.peak_memory(
+                read_batches, shards, count
+            )
+            for count in (200, 2000)
+        }
+    reached = (
+        f"- {ALL}: {conversion.ratio(rates[ALL], rates[OLD]):.1f} times {OLD} "
+        f"(target: {TARGET}), {conversion.ratio(rates[ALL], rates[many]):.1f} times "
+        f"{many}"
+    )
+    used = [
+        f"| {name} | {statistics.median(times):.2f} | "
+        f"{conversion.ratio(processor[OLD], times):.1f} |"
+        for name, times in processor.items()
+    ]
+    sections = {
+        "Two views of 16 dates of 11 bands": "\n\n".join(
+            [
+                conversion.table(
+                    rates, {"times old": OLD, "times old, all cores": many}, "pixels/s"
+                ),
+                reached,
+            ]
+        ),
+        "Processor time, all threads": "\n".join(
+            ["| | microseconds a pixel | times less than old |", "|--|--:|--:|", *used]
+        ),
+        "Peak memory": conversion.memory_table(
+            peaks, "TensorFlow included, 65,536 pixels to shuffle, 512 a block"
+        ),
+    }
+    report(arguments, sections, {"pixels_per_second": rates, "peak_bytes": peaks})
+
+
+def report(
+    arguments: argparse.Namespace, sections: dict[str, str], numbers: dict[str, Any]
+) -> None:
+    """Prints the tables and saves them as asked for."""
+    facts = (
+        f"{conversion.machine()} {arguments.tiles} tiles of {arguments.size} pixels a "
+        f"side, {DATES} dates or so; {arguments.repeats} rounds; load average at the "
+        f"end {os.getloadavg()[0]:.1f}."
+    )
+    parts = ["# Input of pixel time series", facts]
+    for heading, body in sections.items():
+        parts += [f"## {heading}", body]
+    text = "\n\n".join(parts) + "\n"
+    print(f"\n{text}")
+    if arguments.write:
+        files.write_text(conversion.RESULTS / "time_series_input.md", text)
+    if arguments.json:
+        files.write_json(arguments.json, {"machine": facts, **numbers})
+
+
+if __name__ == "__main__":
+    console.run(main)
