@@ -1,5 +1,6 @@
 """Evaluates a trained run on its test split and writes tables, pictures, a report."""
 
+import json
 import logging
 
 from bigearthnet_tf import config as configs
@@ -17,9 +18,24 @@ def main() -> None:
         metavar="best|last|PATH",
         help="which weights: best on validation (default), last, or a checkpoint",
     )
+    parser.add_argument(
+        "--thresholds",
+        metavar="tuned|global|FILE",
+        help="results at other thresholds too: tuned on validation for each label or "
+        "one for all, or of a thresholds.json (the key of that name)",
+    )
+    parser.add_argument(
+        "--scores",
+        metavar="FILE",
+        help="evaluate these scores of the test records (eval_scores.npz) instead of "
+        "a checkpoint",
+    )
     arguments = parser.parse_args()
 
-    config = configs.load(arguments.config, arguments.set)
+    settings = list(arguments.set)
+    if arguments.thresholds:
+        settings.append(f"thresholds={json.dumps(arguments.thresholds)}")
+    config = configs.load(arguments.config, settings)
     out_dir = runs.out_dir(config)
 
     # From here on TensorFlow is needed, which takes seconds to import.
@@ -28,8 +44,12 @@ def main() -> None:
     from bigearthnet_tf.training import session
 
     run = session.open_session(config, alone=True)
-    model, iteration = session.load_trained(run, out_dir, arguments.checkpoint)
-    for line in evaluation.evaluate(run, model, iteration, out_dir):
+    if arguments.scores:
+        lines = evaluation.evaluate_scores(run, arguments.scores, out_dir)
+    else:
+        model, iteration = session.load_trained(run, out_dir, arguments.checkpoint)
+        lines = evaluation.evaluate(run, model, iteration, out_dir)
+    for line in lines:
         logger.info(line)
 
 

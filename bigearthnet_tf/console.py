@@ -65,14 +65,15 @@ def add_workers(parser: argparse.ArgumentParser | argparse._ArgumentGroup) -> No
     """Declares `--workers`, the number of processes, all cores by default."""
     parser.add_argument(
         "--workers",
-        type=_at_least_one,
+        type=at_least_one,
         default=os.cpu_count(),
         metavar="N",
         help="processes at most (all cores)",
     )
 
 
-def _at_least_one(text: str) -> int:
+def at_least_one(text: str) -> int:
+    """Returns the number that an argument gives, for argparse; 0 is a wrong call."""
     if not text.isdecimal() or int(text) < 1:
         raise argparse.ArgumentTypeError(f"expected 1 or more, got {text}")
     return int(text)

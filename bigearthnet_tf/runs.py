@@ -3,12 +3,14 @@
 from __future__ import annotations
 
 import importlib.metadata
+import json
 import platform
 import shutil
 import sys
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager, suppress
 from pathlib import Path
+from typing import Any
 
 import filelock
 
@@ -111,4 +113,21 @@ def _environment() -> dict[str, str]:
         "python": platform.python_version(),
         "platform": platform.platform(),
         **versions,
+    }
+
+
+def config_differences(found: Sequence[Mapping[str, Any]]) -> dict[str, list[Any]]:
+    """Returns the keys in which configs differ, with the value of each.
+
+    `out_dir` always differs and is left out; a config that has no such key has None.
+
+    Args:
+        found: resolved configs.
+    """
+    keys = dict.fromkeys(key for config in found for key in config)
+    values = {key: [config.get(key) for config in found] for key in keys}
+    return {
+        key: of
+        for key, of in values.items()
+        if key != "out_dir" and len({json.dumps(value) for value in of}) > 1
     }

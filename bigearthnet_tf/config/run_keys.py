@@ -129,12 +129,11 @@ class RunKeys(pydantic.BaseModel):
 
     # Evaluation of a classification.
     thresholds: str = Field(
-        "0.5",
+        "none",
         min_length=1,
-        description="what labels are predicted from, beside the result at 0.5: "
-        "`tuned`: the best F1 of each label on the validation records, `global`: one "
-        "threshold for all labels with the best micro F1 there, or a "
-        "`thresholds.json`; `0.5`: that alone",
+        description="thresholds beside 0.5 that results are given for: `tuned`: those "
+        "with the best F1 of each label on the validation records; `global`: one for "
+        "all labels with the best micro F1 there; or a `thresholds.json`; `none`",
     )
     bootstrap_rounds: int = Field(
         1000,

@@ -2,31 +2,34 @@
 
 from __future__ import annotations
 
-import sys
-from collections.abc import Iterator
+import dataclasses
+import logging
+from collections.abc import Iterator, Mapping
 from pathlib import Path
 from typing import Any, cast
 
 import keras
 import numpy as np
+from numpy.typing import NDArray
 
-from bigearthnet_tf import files, metrics, pictures
-from bigearthnet_tf.archive import labels as label_facts
-from bigearthnet_tf.evaluation import baselines, plots, report
+from bigearthnet_tf import files
+from bigearthnet_tf.evaluation import (
+    baselines,
+    classification_page,
+    groups,
+    measured,
+    predictions,
+    report,
+    thresholds,
+)
+from bigearthnet_tf.evaluation.measured import HEADLINES, Measured
+from bigearthnet_tf.evaluation.predictions import Predictions
 from bigearthnet_tf.records import reader
 from bigearthnet_tf.tasks.classification import Classification
-from bigearthnet_tf.training import logs, scoring
+from bigearthnet_tf.training import scoring
 from bigearthnet_tf.training.session import Session
 
-HEADLINES = (
-    "macro_average_precision",
-    "micro_average_precision",
-    "macro_f1_score_class_avg",
-    "micro_f1_score",
-    "sample_f1_score",
-    "macro_auroc",
-    "hamming_loss",
-)
+logger = logging.getLogger(__name__)
 
 
 def evaluate(
@@ -34,10 +37,16 @@ def evaluate(
 ) -> list[str]:
     """Scores the test split and writes every number, table and picture of it.
 
-    Leaves in the folder of the run: `eval_result.json` (flat, numbers),
-    `eval_per_class.csv`, `eval_scores.npz` (names, labels and scores in the order of
-    the records), `report.html`, with `baselines` also `eval_baselines.json`, and
-    TensorBoard scalars and pictures in `logs/test`.
+    Leaves in the folder of the run:
+
+    - `eval_result.json` (flat, numbers): all metrics at 0.5, and with `thresholds`
+      those that depend on them again as `tuned_...`;
+    - `eval_intervals.json`, `eval_per_class.csv`, `eval_groups.csv`,
+      `eval_confusions.csv`, `eval_conventions.json` (under the names of others), with
+      `baselines` also `eval_baselines.json`;
+    - `eval_scores.npz`: names, labels and scores in the order of the records;
+    - `thresholds.json`, if thresholds were tuned;
+    - `report.html` and `report.md`, and scalars and pictures in `logs/test`.
 
     Args:
         session: config, devices and task.
@@ -47,180 +56,221 @@ def evaluate(
 
     Returns:
         Lines for the user.
+
+    Raises:
+        ValueError: thresholds that do not belong to the model, or metadata of other
+            patches.
     """
-    task = cast(Classification, session.task)
+    config, task = session.config, cast(Classification, session.task)
+    weights = thresholds.fingerprint(model)
     scorer = scoring.Scorer(task, model, session.strategy)
-    outputs = scorer.score("test", session.config.batch_size)
-    result = task.metrics(outputs)
-    others, their_scores = _baselines(task, outputs) if _wanted(session) else ({}, {})
+    # What does not fit is said before the test split is scored.
+    chosen = _thresholds(session, scorer, weights, iteration, out_dir)
+    outputs = scorer.score("test", config.batch_size)
+    found = _predictions(task, outputs, "test", iteration, weights)
+    if config.baselines and task.num_records("train") > 0:
+        found = dataclasses.replace(found, others=_baselines(task, found))
+    loss = {task.loss_name: float(outputs["losses"].astype(np.float64).mean())}
+    return write(session, found, chosen, out_dir, loss)
 
-    counts = outputs["labels"].sum(axis=0).astype(int)
-    table = report.per_class_table(result, task.labels, counts)
-    figures = _figures(task, outputs, result, others, out_dir)
 
-    files.write_json(out_dir / "eval_result.json", result)
-    if others:
-        files.write_json(out_dir / "eval_baselines.json", others)
-    report.write_per_class_csv(out_dir / "eval_per_class.csv", table)
-    _save_scores(out_dir / "eval_scores.npz", task, outputs, their_scores)
-    _write_tensorboard(out_dir, iteration, result, figures)
-    report.write_report(
-        out_dir / "report.html",
-        title=f"{task.model_name} on {session.config.modality}, test split",
-        run=_describe(task, iteration),
-        metrics=result,
-        per_class=table,
-        baselines=others,
-        figures=figures,
-        config=session.config.model_dump(),
+def evaluate_scores(session: Session, path: Path | str, out_dir: Path) -> list[str]:
+    """Writes the results of scores that are there already, of whatever made them.
+
+    Args:
+        session: config and task; its test records say which patches and labels.
+        path: scores as `predictions` has them, or the folder of a run.
+        out_dir: folder that gets the results.
+
+    Returns:
+        Lines for the user.
+
+    Raises:
+        FileNotFoundError: no such file.
+        ValueError: scores of other patches or labels, or thresholds of others.
+    """
+    config, task = session.config, cast(Classification, session.task)
+    found = predictions.load(path)
+    expected = _truth(task)
+    found = predictions.align(found, expected)
+    found = dataclasses.replace(found, names_s1=expected.names_s1, split="test")
+    chosen = None
+    if config.thresholds in (thresholds.PER_LABEL, thresholds.GLOBAL):
+        raise ValueError(
+            "--scores holds no validation scores to tune thresholds on; name a "
+            "thresholds.json that was tuned before"
+        )
+    if config.thresholds != thresholds.NONE:
+        chosen = _load_thresholds(config.thresholds, found)
+    return write(session, found, chosen, out_dir, {})
+
+
+def write(
+    session: Session,
+    found: Predictions,
+    chosen: thresholds.Thresholds | None,
+    out_dir: Path,
+    loss: Mapping[str, float],
+) -> list[str]:
+    """Measures predictions of the test split and writes all results.
+
+    Args:
+        session: config and task.
+        found: in the order of the test records.
+        chosen: thresholds to apply beside 0.5; None for none.
+        out_dir: folder that gets the results.
+        loss: of the split by its name; empty where it is not known.
+
+    Returns:
+        Lines for the user.
+    """
+    config, task = session.config, cast(Classification, session.task)
+    result = measured.measure(
+        found, chosen, loss, rounds=config.bootstrap_rounds, seed=config.seed
     )
-    return _lines(result, others, out_dir, iteration)
+    kinds = groups.find(found, config.metadata)
+    by_group = groups.measure(found, kinds, config.bootstrap_rounds, config.seed)
+    _write_tables(out_dir, result, by_group)
+    predictions.save(out_dir / predictions.FILE, found)
+    figures = classification_page.draw(task, result, out_dir)
+    classification_page.write_tensorboard(out_dir, result, figures)
+    classification_page.write(out_dir, task, result, by_group, figures)
+    return _lines(result, out_dir)
 
 
-def _wanted(session: Session) -> bool:
-    return session.config.baselines and session.task.num_records("train") > 0
+def _predictions(
+    task: Classification,
+    outputs: Mapping[str, NDArray[Any]],
+    split: str,
+    iteration: int,
+    weights: str,
+) -> Predictions:
+    source = task.source(split)
+    return Predictions(
+        names=reader.read_names(source),
+        label_order=tuple(task.labels),
+        labels=outputs["labels"].astype(np.uint8),
+        scores=outputs["scores"],
+        names_s1=reader.read_partner_names(source),
+        split=split,
+        iteration=iteration,
+        fingerprint=weights,
+        where=f"the {split} records",
+    )
+
+
+def _truth(task: Classification) -> Predictions:
+    """Returns names and labels of the test records, with scores of 0."""
+    parts = [
+        labels[weights > 0]
+        for _, labels, weights in task.scoring_data("test").as_numpy_iterator()
+    ]
+    labels = np.concatenate(parts)
+    outputs = {"labels": labels, "scores": np.zeros(labels.shape, np.float32)}
+    return _predictions(task, outputs, "test", -1, "")
+
+
+def _thresholds(
+    session: Session,
+    scorer: scoring.Scorer,
+    weights: str,
+    iteration: int,
+    out_dir: Path,
+) -> thresholds.Thresholds | None:
+    """Returns the thresholds that the config asks for, tuned now if need be."""
+    config, task = session.config, cast(Classification, session.task)
+    asked = config.thresholds
+    if asked == thresholds.NONE:
+        return None
+    if asked not in (thresholds.PER_LABEL, thresholds.GLOBAL):
+        found = thresholds.load(asked)
+        thresholds.check(found, asked, task.labels, weights)
+        return found
+    patches = task.num_records("val")
+    if not patches:
+        raise ValueError(
+            f"thresholds {asked!r} are tuned on validation records, but "
+            "val_tf_record_files is empty; name them there"
+        )
+    kind: thresholds.Kind = "global" if asked == thresholds.GLOBAL else "per_label"
+    path = out_dir / thresholds.FILE
+    stored = thresholds.belongs(path, kind, weights, patches)
+    if stored is not None:
+        logger.info("thresholds of %s, tuned before: %s", stored.checkpoint, path)
+        return stored
+    outputs = scorer.score("val", config.batch_size)
+    scored = _predictions(task, outputs, "val", iteration, weights)
+    tuned = thresholds.tune(scored, task.describe(), kind)
+    thresholds.save(path, tuned)
+    if tuned.undecided:
+        logger.warning(
+            "no validation patch has %s: the threshold stays 0.5",
+            ", ".join(tuned.undecided),
+        )
+    return tuned
+
+
+def _load_thresholds(path: str, found: Predictions) -> thresholds.Thresholds:
+    chosen = thresholds.load(path)
+    thresholds.check(chosen, path, found.label_order, found.fingerprint)
+    return chosen
 
 
 def _baselines(
-    task: Classification, outputs: dict[str, np.ndarray]
-) -> tuple[dict[str, dict[str, float]], dict[str, np.ndarray]]:
+    task: Classification, found: Predictions
+) -> dict[str, NDArray[np.float64]]:
     """Fits the baselines on the training split and scores the test split with them."""
     train_features, train_labels = baselines.collect_band_moments(
         _unpadded(task, "train")
     )
     test_features, _ = baselines.collect_band_moments(_unpadded(task, "test"))
-    scores = {
-        "class priors": baselines.class_priors(train_labels, len(test_features)),
+    return {
+        "class priors": baselines.class_priors(train_labels, len(found)),
         "logistic regression on band statistics": baselines.logistic_regression(
             train_features, train_labels, test_features
         ),
     }
-    labels = outputs["labels"]
-    reports = {
-        name: metrics.multi_label_report(labels, s) for name, s in scores.items()
-    }
-    return reports, scores
 
 
 def _unpadded(
     task: Classification, split: str
 ) -> Iterator[tuple[dict[str, np.ndarray], np.ndarray]]:
-    for groups, labels, weights in task.scoring_data(split).as_numpy_iterator():
+    for groups_of, labels, weights in task.scoring_data(split).as_numpy_iterator():
         present = weights > 0
-        yield {name: g[present] for name, g in groups.items()}, labels[present]
+        yield {name: g[present] for name, g in groups_of.items()}, labels[present]
 
 
-def _figures(
-    task: Classification,
-    outputs: dict[str, np.ndarray],
-    result: dict[str, float],
-    others: dict[str, dict[str, float]],
-    out_dir: Path,
-) -> list[tuple[str, plots.Figure]]:
-    """Draws the pictures of the report."""
-    table = label_facts.TABLES[task.label_type]
-
-    def per_label(values: dict[str, float]) -> list[float]:
-        keys = range(len(task.labels))
-        return [values[f"average_precision_class{j}"] for j in keys]
-
-    figures = [
-        (
-            "Average precision of each label on the test split",
-            plots.per_label_bars(
-                task.labels,
-                per_label(result),
-                outputs["labels"].sum(axis=0).astype(int),
-                {name: per_label(values) for name, values in others.items()},
-                [label.colour for label in table],
-            ),
-        ),
-        (
-            "Precision and recall of each label",
-            plots.precision_recall_curves(
-                outputs["labels"], outputs["scores"], task.labels
-            ),
-        ),
-    ]
-    history = _history(out_dir)
-    if history:
-        figures.append(
-            ("Course of the training", plots.history_curves(history, "Training"))
-        )
-    return figures
-
-
-def _history(out_dir: Path) -> dict[str, list[tuple[int, float]]]:
-    """Returns loss and headline metrics by split from the run's history."""
-    series: dict[str, list[tuple[int, float]]] = {}
-    for point in logs.read_history(out_dir):
-        split, iteration = point["split"], point["iteration"]
-        for key, value in point.items():
-            shown = key.endswith("cross_entropy_loss") or key in HEADLINES[:3]
-            if shown and split != "test" and value is not None:
-                series.setdefault(f"{split}/{key}", []).append((iteration, value))
-    return series
-
-
-def _save_scores(
-    path: Path,
-    task: Classification,
-    outputs: dict[str, np.ndarray],
-    their_scores: dict[str, np.ndarray],
+def _write_tables(
+    out_dir: Path, result: Measured, by_group: list[dict[str, Any]]
 ) -> None:
-    """Keeps the scores, so that thresholds and comparisons need no second pass."""
-    with files.write_atomically(path) as temporary, temporary.open("wb") as file:
-        arrays: dict[str, Any] = {
-            "names": np.array(reader.read_names(task.source("test"))),
-            "label_order": np.array(task.labels),
-            "labels": outputs["labels"].astype(np.uint8),
-            "scores": outputs["scores"],
-        }
-        arrays |= {f"scores of {name}": s for name, s in their_scores.items()}
-        np.savez_compressed(file, **arrays)
+    """Writes what other programs read."""
+    files.write_json(out_dir / "eval_result.json", result.flat())
+    files.write_json(out_dir / "eval_conventions.json", result.conventions())
+    if result.others:
+        files.write_json(out_dir / "eval_baselines.json", dict(result.others))
+    if result.intervals:
+        files.write_json(out_dir / "eval_intervals.json", result.intervals_json())
+    report.write_per_class_csv(out_dir / "eval_per_class.csv", result.per_class())
+    for name, rows in (("groups", by_group), ("confusions", result.confusions())):
+        path = out_dir / f"eval_{name}.csv"
+        if rows:
+            report.write_per_class_csv(path, rows)
+        else:
+            path.unlink(missing_ok=True)  # of an evaluation before
 
 
-def _write_tensorboard(
-    out_dir: Path,
-    iteration: int,
-    result: dict[str, float],
-    figures: list[tuple[str, plots.Figure]],
-) -> None:
-    log = logs.RunLog(out_dir)
-    log.write("test", iteration, logs.overall(result))
-    for caption, figure in figures:
-        image = pictures.to_png(figure, dpi=100)
-        log.write_png("test", iteration, f"report/{caption}", image)
-    log.close()
-
-
-def _describe(task: Classification, iteration: int) -> dict[str, str]:
-    return {
-        "model": task.model_name,
-        "bands": " ".join(task.bands),
-        "labels": f"{len(task.labels)} ({task.label_type})",
-        "iteration": str(iteration),
-        "training records": str(task.num_records("train")),
-        "test records": str(task.num_records("test")),
-        "statistics": task.statistics,
-        "seed": str(task.config.seed),
-        "command": " ".join(sys.argv),
-    }
-
-
-def _lines(
-    result: dict[str, float],
-    others: dict[str, dict[str, float]],
-    out_dir: Path,
-    iteration: int,
-) -> list[str]:
-    columns = {f"iteration {iteration}": result, **others}
-    names = {name: name.split(" on ")[0] for name in columns}
-    header = " ".join(f"{names[name]:>20}" for name in columns)
-    lines = [f"{'':26}{header}"]
+def _lines(result: Measured, out_dir: Path) -> list[str]:
+    columns = result.columns()
+    heads = {name: name.split(" on ")[0] for name in columns}
+    lines = [f"{'':26}" + " ".join(f"{heads[name]:>20}" for name in columns)]
     for key in HEADLINES:
-        row = " ".join(f"{values[key]:20.4f}" for values in columns.values())
-        lines.append(f"{key:26}{row}")
-    lines.append(f"report: {out_dir / 'report.html'}")
+        cells = [
+            f"{values[key]:20.4f}" if key in values else f"{'–':>20}"
+            for values in columns.values()
+        ]
+        bounds = result.intervals.get(key)
+        between = f"   95 %: {bounds[0]:.4f} to {bounds[1]:.4f}" if bounds else ""
+        lines.append(f"{key:26}{' '.join(cells)}{between}")
+    lines.append(f"report: {out_dir / 'report.html'}, report.md")
     lines.append(f"tables: {out_dir / 'eval_result.json'}, eval_per_class.csv")
     return lines

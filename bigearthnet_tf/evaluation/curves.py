@@ -6,7 +6,6 @@ colour blindness, the styles in print without colour.
 
 from __future__ import annotations
 
-import json
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -20,6 +19,7 @@ from matplotlib.ticker import FuncFormatter, MaxNLocator
 from numpy.typing import NDArray
 
 from bigearthnet_tf import files, pictures, registry
+from bigearthnet_tf import runs as run_folders
 from bigearthnet_tf.training import logs, stopping
 
 Axis = Literal["iteration", "epoch"]
@@ -378,14 +378,7 @@ def differences(runs: Iterable[Run]) -> dict[str, list[Any]]:
 
     `out_dir` always differs and is left out; a run that has no such key has None.
     """
-    configs = [run.config for run in runs]
-    keys = dict.fromkeys(key for config in configs for key in config)
-    values = {key: [config.get(key) for config in configs] for key in keys}
-    return {
-        key: of
-        for key, of in values.items()
-        if key != "out_dir" and len({json.dumps(value) for value in of}) > 1
-    }
+    return run_folders.config_differences([run.config for run in runs])
 
 
 def _words(name: str) -> str:

@@ -67,7 +67,11 @@ tbody th { font-weight: 400; min-width: 11rem; background: var(--page); }
 th:first-child { position: sticky; left: 0; z-index: 1; }
 td:nth-child(2) { font-weight: 600; }
 td.bar { background: linear-gradient(var(--bar), var(--bar)) no-repeat 0 50% / 0 75%; }
+td small.below { display: block; font-size: .78rem; font-weight: 400;
+  color: var(--soft); white-space: nowrap; }
 .labels td:nth-child(2) { font-weight: 400; }
+h3 { font-size: 1rem; margin: 1.4rem 0 .5rem; }
+.note { color: var(--soft); font-size: .9rem; max-width: 46rem; }
 figure { margin: 0 0 2rem; }
 img { display: block; max-width: 100%; height: auto; background: #fff; padding: .5rem;
   border: 1px solid var(--line); border-radius: 6px; }
@@ -133,14 +137,31 @@ def table(heads: Sequence[str], lines: Sequence[Sequence[str]], kind: str = "") 
     )
 
 
-def cell(text: str, *, row_head: bool = False, bar: float | None = None) -> str:
-    """Returns one cell; `bar` is the share of it that is shaded."""
+def cell(
+    text: str,
+    *,
+    row_head: bool = False,
+    bar: float | None = None,
+    below: str = "",
+    kind: str = "",
+) -> str:
+    """Returns one cell.
+
+    Args:
+        text: in it.
+        row_head: whether it heads its row.
+        bar: the share of it that is shaded.
+        below: small text under the other.
+        kind: its class, for the CSS of a page.
+    """
     text = html.escape(text)
+    if below:
+        text += f'<small class="below">{html.escape(below)}</small>'
     if row_head:
         # Keys are long: on a narrow screen they may break after an underscore.
         return f'<th scope="row">{text.replace("_", "_<wbr>")}</th>'
     if bar is None:
-        return f"<td>{text}</td>"
+        return f'<td class="{kind}">{text}</td>' if kind else f"<td>{text}</td>"
     return f'<td class="bar" style="background-size: {bar:.1%} 75%">{text}</td>'
 
 

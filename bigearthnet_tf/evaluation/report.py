@@ -23,8 +23,11 @@ from bigearthnet_tf.evaluation import page, plots
 Rows = Sequence[Mapping[str, Any]]
 """One mapping per label, all with the same keys: column name to text or number."""
 
+Intervals = Mapping[str, tuple[float, float]]
+"""Lower and upper bound of each metric that has them."""
+
 # Key in the metrics, and the words of the first table. Arrows point to the better.
-_HEADLINES = {
+HEADLINES = {
     "macro_average_precision": "Average precision, macro\N{NO-BREAK SPACE}↑",
     "micro_average_precision": "Average precision, micro\N{NO-BREAK SPACE}↑",
     "macro_f1_score_class_avg": "F1, macro\N{NO-BREAK SPACE}↑",
@@ -55,7 +58,11 @@ _COLUMN_TITLES = {
     "recall": "Recall",
     "f1": "F1",
     "average_precision": "Average precision",
+    "average_precision_95": "95\N{NO-BREAK SPACE}%",
     "auroc": "ROC area",
+    "calibration_error": "Calibration error",
+    "threshold": "Tuned threshold",
+    "tuned_f1": "F1 at it",
 }
 
 
@@ -69,9 +76,12 @@ def write_report(
     baselines: Mapping[str, Mapping[str, float]] | None = None,
     figures: Sequence[tuple[str, plots.Figure]] = (),
     config: Mapping[str, Any] | None = None,
-    headlines: Mapping[str, str] = MappingProxyType(_HEADLINES),
+    headlines: Mapping[str, str] = MappingProxyType(HEADLINES),
     more: Sequence[str] = (),
     style: str = "",
+    model: str = "model",
+    intervals: Mapping[str, Intervals] | None = None,
+    notes: Sequence[str] = (),
 ) -> None:
     """Writes the page of a run, atomically. Sections without content are left out.
 
@@ -89,20 +99,26 @@ def write_report(
         headlines: keys of the first table, and their words; others are left out.
         more: finished sections that come after the figures.
         style: CSS that they need.
+        model: heading of the column of `metrics`.
+        intervals: of columns by their heading, shown below the numbers.
+        notes: paragraphs below the first table.
 
     Raises:
         OSError: the file can't be written.
     """
-    columns = {"model": metrics, **(baselines or {})}
+    columns = {model: metrics, **(baselines or {})}
+    said = "".join(f'<p class="note">{html.escape(text)}</p>\n' for text in notes)
     shown = {key: text for key, text in headlines.items() if key in metrics}
     every = {key: key for column in columns.values() for key in column}
     sections = [
         page.definitions(run),
-        page.section("Results", _comparison(shown, columns, ".4f")),
+        page.section(
+            "Results", comparison(shown, columns, ".4f", intervals or {}) + said
+        ),
         page.section("Labels", _label_table(per_class)),
-        page.section("Figures", "".join(_figure(*pair) for pair in figures)),
+        page.section("Figures", "".join(figure_html(*pair) for pair in figures)),
         *more,
-        page.folded("All measures", _comparison(every, columns, ".6g")),
+        page.folded("All measures", comparison(every, columns, ".6g")),
         page.folded("Config", _settings(config or {})),
     ]
     files.write_text(path, page.render(title, sections, style))
@@ -160,20 +176,29 @@ def write_per_class_csv(path: Path | str, rows: Rows) -> None:
         writer.writerows(rows)
 
 
-def _comparison(
-    titles: Mapping[str, str], columns: Mapping[str, Mapping[str, float]], form: str
+def comparison(
+    titles: Mapping[str, str],
+    columns: Mapping[str, Mapping[str, float]],
+    form: str,
+    intervals: Mapping[str, Intervals] = MappingProxyType({}),
 ) -> str:
-    """Returns a table with a line per measure and a column per set of metrics."""
-    lines = [
-        [
-            page.cell(title, row_head=True),
-            *(
-                page.cell(format(column[key], form) if key in column else "–")
-                for column in columns.values()
-            ),
-        ]
-        for key, title in titles.items()
-    ]
+    """Returns a table with a line per measure and a column per set of metrics.
+
+    Args:
+        titles: keys of the metrics, and their words.
+        columns: heading to metrics; a dash stands where one lacks a measure.
+        form: of the numbers.
+        intervals: of columns by their heading, shown below the numbers.
+    """
+    lines = []
+    for key, title in titles.items():
+        cells = [page.cell(title, row_head=True)]
+        for name, column in columns.items():
+            text = format(column[key], form) if key in column else "–"
+            bounds = intervals.get(name, {}).get(key)
+            below = "–".join(format(bound, form) for bound in bounds) if bounds else ""
+            cells.append(page.cell(text, below=below))
+        lines.append(cells)
     return page.table(["Measure", *columns], lines)
 
 
@@ -203,7 +228,7 @@ def _settings(config: Mapping[str, Any]) -> str:
     return page.table(["Key", "Value"], lines)
 
 
-def _figure(caption: str, figure: plots.Figure) -> str:
+def figure_html(caption: str, figure: plots.Figure) -> str:
     """Returns a picture with its caption."""
     caption = html.escape(caption)
     source = plots.to_data_uri(figure)

@@ -22,7 +22,7 @@ from bigearthnet_tf.evaluation.predictions import Predictions
 
 FILE = "thresholds.json"
 # What a config may ask for, beside the path of a file.
-PLAIN, PER_LABEL, GLOBAL = "0.5", "tuned", "global"
+NONE, PER_LABEL, GLOBAL = "none", "tuned", "global"
 
 Kind = Literal["per_label", "global"]
 
