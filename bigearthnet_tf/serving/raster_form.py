@@ -40,6 +40,7 @@ class RasterForm:
         scales: factor from stored to meant number, for each band.
         offsets: what is added after that.
         is_rgb: whether the three bands, uint8, are red, green and blue.
+        has_flags: whether the values are 0 and 1, which are never averaged.
         tags: metadata of the file, by name.
     """
 
@@ -55,7 +56,13 @@ class RasterForm:
     scales: Sequence[float] = ()
     offsets: Sequence[float] = ()
     is_rgb: bool = False
+    has_flags: bool = False
     tags: Mapping[str, str] = field(default_factory=dict)
+
+    @property
+    def is_categorical(self) -> bool:
+        """Whether values may not be averaged."""
+        return self.colours is not None or self.has_flags
 
     @property
     def num_bytes(self) -> int:

@@ -37,7 +37,7 @@ logger = logging.getLogger(__name__)
 KEY_TAG = "BIGEARTHNET_TF_KEY"
 # So that memory does not grow with the map, nor with the machine (GDAL takes 5 % of
 # it); a row of blocks of the widest map in use, 512 x 10980 float32, is 22 MB.
-_CACHE_MB = 64
+_CACHE_BYTES = 64 << 20
 # How much may be lost in a power cut. A kill loses nothing that was written.
 _SYNC_BYTES, _SYNC_SECONDS = 64 << 20, 5.0
 
@@ -68,7 +68,8 @@ class ResumableRaster:
         key: says what the pixels follow from: a hash of model, source and options.
             What an earlier process has written is kept if its key and form were the
             same, and thrown away otherwise.
-        block_size: of the finished file, a multiple of 16.
+        block_size: of the finished file, a multiple of 16; None: 512, or 256 where
+            pixels have so many bands that a block of 512 would be over 4 MB.
 
     Raises:
         ValueError: a form that can't be written.
@@ -77,8 +78,15 @@ class ResumableRaster:
     """
 
     def __init__(
-        self, path: Path | str, form: RasterForm, key: str, block_size: int = 512
+        self,
+        path: Path | str,
+        form: RasterForm,
+        key: str,
+        block_size: int | None = None,
     ) -> None:
+        if block_size is None:
+            pixel_bytes = form.count * np.dtype(form.dtype).itemsize
+            block_size = 512 if pixel_bytes <= 16 else 256
         raster_form.check(form, block_size)
         self.path, self.form, self.key = Path(path), form, key
         self._block_size = block_size
@@ -173,6 +181,10 @@ class ResumableRaster:
         with self._explained():
             made = self._optimise()
             made.replace(self.path)
+        self.discard()
+
+    def discard(self) -> None:
+        """Throws away what is written."""
         os.close(self._pixels)
         self._pixels = -1
         self._release()
@@ -254,14 +266,14 @@ class ResumableRaster:
         tags = {**self.form.tags, KEY_TAG: self.key}
         vrt = raster_form.to_vrt(self.form, tags, "pixels")
         source.write_text(vrt, encoding="utf-8")
-        kind = "NEAREST" if self.form.colours is not None else "AVERAGE"
-        with rasterio.Env(GDAL_CACHEMAX=_CACHE_MB):
+        kind = "NEAREST" if self.form.is_categorical else "AVERAGE"
+        with rasterio.Env(GDAL_CACHEMAX=_CACHE_BYTES):
             rasterio.shutil.copy(
                 source,
                 made,
                 driver="COG",
                 COMPRESS="DEFLATE",
-                PREDICTOR="YES" if self.form.colours is None else "NO",
+                PREDICTOR="NO" if self.form.is_categorical else "YES",
                 BLOCKSIZE=self._block_size,
                 OVERVIEW_RESAMPLING=kind,
                 BIGTIFF="IF_SAFER",
