@@ -43,11 +43,11 @@ def check_options(name: str, options: Mapping[str, Any]) -> None:
             )
 
 
-def options_of(name: str) -> list[str]:
-    """Returns the names of the options that an encoder takes."""
+def options_of(name: str) -> dict[str, Any]:
+    """Returns the options that an encoder takes, with their defaults."""
     parameters = inspect.signature(ENCODERS.get(name)).parameters.values()
-    keywords = [p.name for p in parameters if p.kind is p.KEYWORD_ONLY]
-    return [option for option in keywords if option != "latent_dim"]
+    keywords = {p.name: p.default for p in parameters if p.kind is p.KEYWORD_ONLY}
+    return {key: value for key, value in keywords.items() if key != "latent_dim"}
 
 
 def takes_fixed_size(name: str) -> bool:
