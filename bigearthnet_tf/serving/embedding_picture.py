@@ -13,6 +13,7 @@ from numpy.typing import NDArray
 from rasterio.enums import Resampling
 
 from bigearthnet_tf.pictures import GREY, INK, LIGHT
+from bigearthnet_tf.serving import map_picture
 
 _BANDS, _COLUMNS = 6, 3  # as many as the older system drew
 _PIXELS = 500  # of the longer side of a band
@@ -36,16 +37,19 @@ def draw(path: Path | str, title: str) -> Figure:
     columns = min(_COLUMNS, count)
     rows = math.ceil(count / columns)
     figure = Figure(
-        figsize=(3.1 * columns, 2.9 * rows + 0.8), layout="constrained", dpi=160
+        figsize=(3.1 * columns, 2.9 * rows + 0.8), layout="constrained"
     )
     panels = figure.subplots(rows, columns, squeeze=False, sharex=True, sharey=True)
     for axes in panels.flat[count:]:
         axes.set_axis_off()
+    extent = (bounds.left, bounds.right, bounds.bottom, bounds.top)
+    if crs and crs.is_projected:
+        map_picture.scale_bar(panels[0, 0], extent)
     for number, (axes, image) in enumerate(zip(panels.flat, images, strict=False)):
         low, high = np.nanpercentile(image, _STRETCH)
         drawn = axes.imshow(
             image,
-            extent=(bounds.left, bounds.right, bounds.bottom, bounds.top),
+            extent=extent,
             vmin=low,
             vmax=high,
             cmap="cividis",

@@ -151,7 +151,7 @@ def _draw_panels(
     _limit(images, views, limits)
     _add_bar(figure, images[0], list(cells), "")
     if _unit(dataset.crs)[1]:
-        _scale_bar(cells[0], views[0].extent)
+        scale_bar(cells[0], views[0].extent)
     figure.suptitle(
         f"{title}  ({_name(dataset.crs)})", fontsize=10, color=INK, x=0.01, ha="left"
     )
@@ -299,7 +299,7 @@ def _channels(dataset: DatasetReader) -> str:
     if not any(names):
         return ""
     channels = zip(("red", "green", "blue"), names, strict=True)
-    return "\n" + ",  ".join(f"{channel}: {name}" for channel, name in channels)
+    return "\n" + "\n".join(f"{channel}: {name}" for channel, name in channels)
 
 
 def _frame(axes: Axes, view: _View, note: str) -> None:
@@ -329,7 +329,7 @@ def _frame(axes: Axes, view: _View, note: str) -> None:
         color=GREY,
     )
     if metric:
-        _scale_bar(axes, view.extent)
+        scale_bar(axes, view.extent)
 
 
 def _unit(crs: Any) -> tuple[str, bool]:
@@ -345,8 +345,13 @@ def _name(crs: Any) -> str:
     return f"EPSG:{code}" if code else str(crs.to_wkt().split('"')[1])
 
 
-def _scale_bar(axes: Axes, extent: tuple[float, float, float, float]) -> None:
-    """Draws a bar of a round length, at most a quarter of the width."""
+def scale_bar(axes: Axes, extent: tuple[float, float, float, float]) -> None:
+    """Draws a bar of a round length, at most a quarter of the width.
+
+    Args:
+        axes: with map coordinates in metres.
+        extent: left, right, bottom and top of the map.
+    """
     most = (extent[1] - extent[0]) / 4
     power = 10 ** math.floor(math.log10(most))
     length = next(factor * power for factor in (5, 2, 1) if factor * power <= most)

@@ -37,17 +37,25 @@ def load(path: Path | str, which: str = "best") -> PixelModel:
     facts = run.description
     name = facts["model_name"]
     dimensions = int(run.model.output["h_s2"].shape[-1])
+    drawn = int(facts["encoder"]["sample_size"])
     return PixelModel(
         forward=_forward(run.model),
         bands=tuple(facts["bands"]),
         dimensions=dimensions,
-        sample_size=int(facts["sample_size"]),
-        min_valid=int(facts["min_valid"]),
+        sample_size=drawn,
+        # The rule of the training records, or what drawing dates takes.
+        min_valid=int(facts.get("min_valid", drawn - 1)),
         takes_all_dates=_knows_days(run.model),
         classes=_classes(facts),
         key=embeddings.hash_model(run.model, facts),
-        title=f"{name} of {path}",
+        title=f"{name} of {_folder(run.path)}",
     )
+
+
+def _folder(checkpoint: Path) -> Path:
+    """Returns the folder of the run of a checkpoint, or of a checkpoint on its own."""
+    inside = checkpoint.parent.name == "checkpoints"
+    return checkpoint.parents[1] if inside else checkpoint
 
 
 def _forward(model: keras.Model) -> Any:

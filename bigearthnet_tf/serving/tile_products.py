@@ -24,7 +24,8 @@ DIFFERENCE = "difference"
 NO_CLASS = UNLABELLED
 # In a map of differences: the map says what the reference says.
 AGREES = 0
-_GREY = (205, 205, 205)
+# Apart from the greys of bare land and snow, and from paper.
+_PALE_BLUE = (196, 214, 240)
 
 Labels = NDArray[np.uint8]
 
@@ -128,7 +129,7 @@ def false_colour(tile: MapTile, space: ColourSpace, tags: dict[str, str]) -> Pro
         "uint8",
         colour_space.NODATA,
         [
-            f"principal component {number} ({share:.0%} of the variance)"
+            f"principal component {number} ({100 * share:.0f} % of the variance)"
             for number, share in enumerate(space.explained, 1)
         ],
         tags,
@@ -157,7 +158,7 @@ def difference(tile: MapTile, model: PixelModel, tags: dict[str, str]) -> Produc
         NO_CLASS,
         ["difference from the reference"],
         tags | legend,
-        colours={AGREES: _GREY}
+        colours={AGREES: _PALE_BLUE}
         | {number: rgb(c) for number, c in enumerate(model.classes, 1)},
     )
 

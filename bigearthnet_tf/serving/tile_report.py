@@ -69,7 +69,7 @@ def write(
         # Of nothing there is nothing to draw.
         if labelled if kind == DIFFERENCE else valid:
             picture = file.with_suffix(".png")
-            title = f"{tile.name}: {TITLES[kind]}, {facts['run']}"
+            title = f"{tile.name}: {TITLES[kind]}\n{facts['run']}"
             draw = embedding_picture.draw if kind == "embedding" else map_picture.draw
             pictures.save_png(draw(file, title), picture)
             report["pictures"][kind] = picture.name
