@@ -80,7 +80,34 @@ class Movement(Augmentation):
 
     @abc.abstractmethod
     def move(self, images: Any, moves: Any) -> Any:
-        """Returns images (batch, height, width, bands) moved as `moves` says."""
+        """Returns images (batch, height, width, bands) moved as `moves` says.
+
+        Whole numbers are classes: they are copied, never interpolated.
+        """
+
+
+def move_alike(model: keras.Model, maps: Any) -> Any:
+    """Moves maps as a model will move the next training images.
+
+    What its layers are going to draw is drawn here, and their random states are put
+    back, so that the call of the model that follows draws it again. The maps may have
+    another number of pixels than the images.
+
+    Args:
+        model: of `build.assemble` or `segmenter.assemble`.
+        maps: (batch, height, width) of classes, of an integer type.
+
+    Returns:
+        The maps, moved by all `Movement`s one after another.
+    """
+    maps = maps[..., None]
+    for layer in model.layers:
+        if isinstance(layer, Movement):
+            state = layer.seed_generator.state
+            before = ops.convert_to_tensor(state.value)
+            (maps,) = layer.change([maps])
+            state.assign(before)
+    return maps[..., 0]
 
 
 @AUGMENTATIONS.register("flips")
@@ -177,6 +204,8 @@ class RandomCrops(Movement):
     def move(self, images: Any, moves: Any) -> Any:
         """Returns the boxes of the images, enlarged."""
         north, west, side = moves
+        if not keras.backend.is_float_dtype(images.dtype):
+            return _enlarge_classes(images, north, west, side)
         rows = _enlarging_weights(north, side, images.shape[1])
         columns = _enlarging_weights(west, side, images.shape[2])
         enlarged = ops.einsum("bij,bjkc->bikc", rows, ops.cast(images, "float32"))
@@ -201,10 +230,30 @@ def _enlarging_weights(start: Any, side: Any, pixels: int) -> Any:
     Returns:
         (batch, pixels, pixels) float32, whose rows sum to one.
     """
+    position = _enlarged_places(start, side, pixels)
+    pixel = ops.arange(pixels, dtype="float32")
+    return ops.relu(1 - ops.abs(position[:, :, None] - pixel))
+
+
+def _enlarged_places(start: Any, side: Any, pixels: int) -> Any:
+    """Returns where on the axis the pixels of the enlarged stretch lie.
+
+    Arguments as for `_enlarging_weights`; (batch, pixels) float32, in pixels.
+    """
     pixel = ops.arange(pixels, dtype="float32")
     position = start[:, None] * pixels + side[:, None] * (pixel + 0.5) - 0.5
-    position = ops.clip(position, 0, pixels - 1)
-    return ops.relu(1 - ops.abs(position[:, :, None] - pixel))
+    return ops.clip(position, 0, pixels - 1)
+
+
+def _enlarge_classes(images: Any, north: Any, west: Any, side: Any) -> Any:
+    """Returns the boxes of maps of classes, enlarged: each pixel is the nearest one."""
+    for axis, start in ((1, north), (2, west)):
+        places = _enlarged_places(start, side, images.shape[axis])
+        nearest = ops.cast(ops.floor(places + 0.5), "int32")
+        shape = [-1, 1, 1, 1]
+        shape[axis] = images.shape[axis]
+        images = ops.take_along_axis(images, ops.reshape(nearest, shape), axis=axis)
+    return images
 
 
 @AUGMENTATIONS.register("band_drop")

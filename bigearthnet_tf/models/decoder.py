@@ -55,7 +55,7 @@ class Regrid(keras.layers.Layer):
         """Returns the interpolated maps."""
         weights = ops.cast(self._weights(), inputs.dtype)
         # A row of pixels is one vector: the first product needs no transposition.
-        side, (height, width, channels) = len(weights), inputs.shape[1:]
+        side, (height, width, channels) = weights.shape[0], inputs.shape[1:]
         rows = ops.reshape(inputs, (-1, height, width * channels))
         rows = ops.reshape(ops.matmul(weights, rows), (-1, width, channels))
         return ops.reshape(ops.matmul(weights, rows), (-1, side, side, channels))

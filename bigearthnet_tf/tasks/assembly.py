@@ -15,7 +15,7 @@ from bigearthnet_tf import models
 from bigearthnet_tf.archive import bands as band_facts
 from bigearthnet_tf.archive import statistics as band_statistics
 from bigearthnet_tf.config import Config
-from bigearthnet_tf.models import build, two_branch
+from bigearthnet_tf.models import build, segmenter, two_branch
 
 
 def model_bands(name: str, bands: str | Sequence[str] | None) -> tuple[str, ...]:
@@ -78,8 +78,9 @@ def build_configured(
         statistics: as for `build_model`.
 
     Returns:
-        A classification gives logits (batch, num_labels), a contrastive model
-        `h_s1`, `h_s2`, `p_s1`, `p_s2`, each (batch, dimensions), all float32.
+        A classification gives logits (batch, num_labels), a segmentation those of
+        every pixel (batch, 120, 120, num_labels), a contrastive model `h_s1`, `h_s2`,
+        `p_s1`, `p_s2`, each (batch, dimensions), all float32.
 
     Raises:
         ValueError: as for `build_model`, or a sensor is missing for two encoders.
@@ -96,9 +97,26 @@ def build_configured(
         "drop_rate": config.drop_rate,
         "head_dims": config.head_dims,
     }
-    if config.encoders == "single":
+    if config.task != "segmentation" and config.encoders == "single":
         return build_model(
             name, num_labels, bands, statistics=statistics, **front, **head
+        )
+    names = model_bands(name, bands)
+    facts = band_statistics.band_statistics(statistics)
+    front |= {
+        "groups": _groups(names),
+        "band_order": names,
+        "mean": facts.mean,
+        "std": facts.std,
+    }
+    if config.task == "segmentation":
+        return segmenter.assemble(
+            name,
+            num_labels,
+            **front,
+            form=config.decoder,
+            width=config.decoder_width,
+            drop_rate=config.drop_rate,
         )
     pair: dict[str, Any] = {
         "encoders": config.encoders,
@@ -107,14 +125,6 @@ def build_configured(
         "projection_hidden_dims": config.projection_hidden_dims,
         "projection_activation": config.projection_activation,
         "pair_augmentation": config.pair_augmentation,
-    }
-    names = model_bands(name, bands)
-    facts = band_statistics.band_statistics(statistics)
-    pair |= {
-        "groups": _groups(names),
-        "band_order": names,
-        "mean": facts.mean,
-        "std": facts.std,
     }
     if config.task == "contrastive":
         learnt = config.temperature if config.learn_temperature else None

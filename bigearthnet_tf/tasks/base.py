@@ -52,6 +52,9 @@ class Task(Protocol):
     def build_model(self) -> keras.Model:
         """Builds the model with its preprocessing."""
 
+    def load_weights(self, model: keras.Model, weights: Any) -> None:
+        """Loads the weights that a config names, of `weight_files.Published`."""
+
     def losses(self, model: keras.Model, batch: Batch, training: bool) -> tf.Tensor:
         """Returns the loss of each example, (batch,) float32."""
 

@@ -14,7 +14,7 @@ from bigearthnet_tf.archive import statistics as band_statistics
 from bigearthnet_tf.config import Config
 from bigearthnet_tf.data import cache, pipeline
 from bigearthnet_tf.records import reader
-from bigearthnet_tf.tasks import assembly
+from bigearthnet_tf.tasks import assembly, pretrained, weight_files
 
 logger = logging.getLogger(__name__)
 
@@ -27,12 +27,17 @@ Batch = tuple[dict[str, tf.Tensor], tf.Tensor, tf.Tensor]
 class PatchTask:
     """Reads patches and their labels from records.
 
+    Attributes:
+        parser: what makes labels of records.
+
     Args:
         config: of the run.
 
     Raises:
         ValueError: unknown model, band or label type.
     """
+
+    parser: pipeline.Parser = staticmethod(reader.parser)
 
     def __init__(self, config: Config) -> None:
         self.config = config
@@ -75,7 +80,7 @@ class PatchTask:
         if not patterns:
             return None
         source = reader.open_records(patterns)
-        reader.parser(source, self.bands, self.label_type)
+        self.parser(source, self.bands, self.label_type)
         if expected not in (None, source.num_records):
             logger.warning(
                 "%s: the config expects %d records, the files hold %d; going on with "
@@ -119,6 +124,7 @@ class PatchTask:
             drop_remainder=True,
             start_iteration=start_iteration,
             share=share,
+            parser=self.parser,
         )
 
     def scoring_data(
@@ -134,4 +140,24 @@ class PatchTask:
             self.label_type,
             pad=True,
             share=share,
+            parser=self.parser,
         )
+
+    def load_weights(self, model: keras.Model, weights: weight_files.Published) -> None:
+        """Loads weights that the config names into the model of this task.
+
+        Raises:
+            ValueError: they are for another architecture, bands or labels.
+        """
+        pretrained.load_into(
+            model,
+            weights,
+            self.labels,
+            other_bands=self._other_bands,
+            new_head=self.config.weights_head == "new",
+        )
+
+    @property
+    def _other_bands(self) -> pretrained.OtherBands:
+        chosen = self.config.weights_bands
+        return "refuse" if chosen == "same" else chosen

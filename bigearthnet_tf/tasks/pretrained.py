@@ -84,6 +84,26 @@ def load_into(
     )
 
 
+def copy_encoder(classifier: keras.Model, model: keras.Model) -> None:
+    """Copies the weights of a classifier to a model with the same encoder.
+
+    Args:
+        classifier: with the weights.
+        model: whose layers but those of the head have the classifier's names.
+
+    Raises:
+        ValueError: a layer is not there, or of another shape.
+    """
+    theirs = {layer.name: layer for layer in classifier.layers}
+    for layer in model.layers:
+        if not layer.weights or layer.name.startswith(published.HEAD):
+            continue
+        source = theirs.get(layer.name)
+        if source is None:
+            raise ValueError(f"{classifier.name}: no layer {layer.name} to copy from")
+        layer.set_weights(source.get_weights())
+
+
 def _without_auxiliary(named: dict[str, NDArray[Any]]) -> dict[str, NDArray[Any]]:
     kept = {n: v for n, v in named.items() if not n.startswith(_AUXILIARY)}
     if len(kept) < len(named):

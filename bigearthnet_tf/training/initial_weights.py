@@ -14,9 +14,9 @@ from bigearthnet_tf import config as configs
 from bigearthnet_tf import files
 from bigearthnet_tf.config import Config
 from bigearthnet_tf.models import published
-from bigearthnet_tf.tasks import assembly, base, pretrained, weight_files
+from bigearthnet_tf.tasks import assembly, base, pixels, pretrained, weight_files
 from bigearthnet_tf.tasks.weight_files import Published
-from bigearthnet_tf.training import checkpoints
+from bigearthnet_tf.training import checkpoints, pixel_runs
 from bigearthnet_tf.training.state import State
 
 logger = logging.getLogger(__name__)
@@ -66,6 +66,9 @@ def load(config: Config, task: base.Task, model: keras.Model) -> bool:
     name = config.weights or (config.model_file if config.fine_tune else None)
     if name is None or config.fine_tune_level == 2:
         return False
+    if config.weights and isinstance(task, pixels.PixelTask):
+        pixel_runs.load_encoder(model, task, config.weights)
+        return True
     strict = config.weights is None
     if not weight_files.is_published(name):
         if strict:
@@ -84,18 +87,9 @@ def load(config: Config, task: base.Task, model: keras.Model) -> bool:
         )
     else:
         weights = weight_files.open_published(name, config.model_name)
-    description = task.describe()
-    pretrained.load_into(
-        model,
-        weights,
-        description["labels"],
-        other_bands="refuse"
-        if config.weights_bands == "same"
-        else config.weights_bands,
-        new_head=config.weights_head == "new",
-    )
+    task.load_weights(model, weights)
     logger.info("starting from the weights of %s", weights.path)
-    _warn_of_other_input(weights, description)
+    _warn_of_other_input(weights, task.describe())
     return True
 
 
@@ -144,16 +138,16 @@ def load_published(task: base.Task, model: keras.Model, name: str) -> int:
 
 
 def _other_input(weights: Published, description: dict[str, Any]) -> dict[str, Any]:
-
-
-def _warn_of_other_input(weights: Published, description: dict[str, Any]) -> None:
-    theirs = _other_input(weights, description)
     """Returns where the weights were trained on other numbers than they get now."""
     return {
         key: value
         for key in ("statistics", "interpolation", "image_size")
         if (value := getattr(weights, key)) not in (None, description.get(key))
     }
+
+
+def _warn_of_other_input(weights: Published, description: dict[str, Any]) -> None:
+    theirs = _other_input(weights, description)
     if theirs:
         logger.warning(
             "%s: trained with %s, this run has %s",
@@ -199,11 +193,17 @@ def read_run(name: str, which: str = "best") -> Published:
             for name, value in published.dump(
                 model, published.own_name, torch=False
             ).items()
-        config=meaning.config,
-        iteration=meaning.iteration,
         },
         form="own",
         image_size=meaning.image_size,
+        interpolation=meaning.interpolation,
+        statistics=meaning.statistics,
+        head_dims=tuple(meaning.config.head_dims),
+        config=meaning.config,
+        iteration=meaning.iteration,
+    )
+
+
 def task_of(name: str, which: str = "best") -> str:
     """Returns the task of a run or checkpoint, such as `classification`.
 
@@ -224,12 +224,6 @@ def _checkpoint(name: str, which: str) -> Path:
     if (path / "checkpoints").is_dir():
         return checkpoints.CheckpointFolder(path / "checkpoints", {}).find(which)
     return path
-
-
-        interpolation=meaning.interpolation,
-        statistics=meaning.statistics,
-        head_dims=tuple(meaning.config.head_dims),
-    )
 
 
 def restore_run(name: str, which: str) -> tuple[keras.Model, Path, Meaning]:

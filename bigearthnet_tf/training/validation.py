@@ -77,7 +77,8 @@ class Validator:
             log.write_per_class("validation", iteration, per_class(metrics))
             log.write_histograms("validation", iteration, histograms(outputs))
             if self.config.sample_images:
-                figures = self.task.watch(outputs, self._samples)
+                with self.state.averaged():
+                    figures = self.task.watch(outputs, self._samples)
                 log.write_figures("validation", iteration, figures)
         return metrics
 
