@@ -120,12 +120,22 @@ class LmdbArchive:
             OSError: another process writes to the LMDB.
             ValueError: as `complete`.
         """
-        leading: Sensor = "S2" if "S2" in _sensors(self.bands) else "S1"
-        with self._source.transaction() as transaction:
-            found = list(_names(transaction, leading))
-        if leading == "S1":
+        found = self.names()
+        if "S2" not in _sensors(self.bands):
             return self._catalogue.entries_of_partners(found)
         return self.complete(map(PatchEntry, found))
+
+    def names(self) -> list[str]:
+        """Returns the names of the patches that are there, in the order of their keys.
+
+        Those of Sentinel-2, or of Sentinel-1 where that alone is read.
+
+        Raises:
+            OSError: another process writes to the LMDB.
+        """
+        leading: Sensor = "S2" if "S2" in _sensors(self.bands) else "S1"
+        with self._source.transaction() as transaction:
+            return list(_names(transaction, leading))
 
     def read(self, entry: PatchEntry, bands: Sequence[str] | None = None) -> Patch:
         """Returns a patch with its pixels and labels.

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import re
+import warnings
 from collections.abc import Iterable, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, replace
@@ -10,7 +11,7 @@ from pathlib import Path
 from typing import Any
 
 import rasterio
-from rasterio.errors import RasterioError
+from rasterio.errors import NotGeoreferencedWarning, RasterioError
 from rasterio.io import DatasetReader
 
 from bigearthnet_tf.archive.bands import BANDS
@@ -58,6 +59,20 @@ def reading(path: Path) -> Iterator[None]:
             f"{path}: expected a raster that GDAL reads, but {error}: the file is "
             "damaged or cut short, get it again"
         ) from error
+
+
+@contextmanager
+def open_raster(path: Path) -> Iterator[DatasetReader]:
+    """Yields a raster that is open; that it may have no place is no news yet.
+
+    Raises:
+        ValueError: it can't be read.
+    """
+    with reading(path), warnings.catch_warnings():
+        warnings.simplefilter("ignore", NotGeoreferencedWarning)
+        dataset = rasterio.open(path)
+    with dataset:
+        yield dataset
 
 
 def find(
@@ -157,7 +172,7 @@ def _rasters(source: Path) -> Iterable[Path]:
 
 def _described(path: Path) -> Iterator[BandFile]:
     """Yields the bands of a raster, by description, or by name if it has a single."""
-    with reading(path), rasterio.open(path) as dataset:
+    with open_raster(path) as dataset:
         names = [band_name(text) for text in dataset.descriptions]
         if not any(names) and dataset.count == 1:
             names = [band_name(path.stem)]

@@ -17,6 +17,7 @@ import rasterio
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 from matplotlib.font_manager import FontProperties
+from matplotlib.layout_engine import ConstrainedLayoutEngine
 from matplotlib.patches import Patch
 from matplotlib.ticker import FuncFormatter, MaxNLocator
 from mpl_toolkits.axes_grid1.anchored_artists import AnchoredSizeBar
@@ -121,8 +122,8 @@ def _draw(
 def _open(dataset: DatasetReader, room: float) -> tuple[Figure, Axes]:
     """Returns a figure for the map and so many inches at its right."""
     width, height = _inches(dataset, _INCHES)
-    figure = Figure(figsize=(width + room, height + 0.9), layout="constrained")
-    figure.get_layout_engine().set(w_pad=0.08, h_pad=0.08)
+    layout = ConstrainedLayoutEngine(w_pad=0.08, h_pad=0.08)
+    figure = Figure(figsize=(width + room, height + 0.9), layout=layout)
     return figure, figure.subplots()
 
 

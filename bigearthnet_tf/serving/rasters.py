@@ -194,6 +194,9 @@ class ResumableRaster:
         """Keeps what is written for the next call, unless it is finished."""
         if self._pixels < 0:
             return
+        if not self.num_done:
+            self.discard()
+            return
         try:
             with self._explained():
                 self._sync()

@@ -108,7 +108,7 @@ def read_calibration(folder: Path) -> Calibration:
         quantification = float(next(_texts(root, names))[1])
         given = dict(_texts(root, ("BOA_ADD_OFFSET",)))
         offsets = {
-            _BAND_IDS[int(band_id or -1)]: float(text)
+            _BAND_IDS[int(band_id or len(_BAND_IDS))]: float(text)
             for band_id, text in given.items()
         }
         if not offsets and float(baseline) >= _NEWER_BASELINE:

@@ -197,9 +197,10 @@ def _form(
     scene: Scene, grid: Grid, product: Product, tags: Mapping[str, str]
 ) -> RasterForm:
     rows, columns = grid.shape
+    left, top, side = scene.transform.c, scene.transform.f, METRES * grid.pixel
     return RasterForm(
         crs=scene.crs,
-        transform=scene.transform * Affine.scale(grid.pixel),
+        transform=Affine(side, 0, left, 0, -side, top),
         width=columns,
         height=rows,
         count=len(product.descriptions),

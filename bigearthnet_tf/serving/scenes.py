@@ -16,7 +16,6 @@ from types import TracebackType
 from typing import Any, Self
 
 import numpy as np
-import rasterio
 from affine import Affine
 from numpy.typing import NDArray
 from rasterio.enums import Resampling
@@ -113,8 +112,8 @@ class Scene:
         """Opens a dataset for each band, so that they can be read side by side."""
         datasets: dict[str, DatasetReader] = {}
         for name, file in self.files.items():
-            with band_files.reading(file.path):
-                datasets[name] = self._held.enter_context(rasterio.open(file.path))
+            opening = band_files.open_raster(file.path)
+            datasets[name] = self._held.enter_context(opening)
         # The finest band of Sentinel-2 says where the scene ends.
         optical = [name for name in datasets if BANDS[name].sensor == "S2"]
         lead = min(optical or datasets, key=lambda name: datasets[name].res[0])

@@ -1,0 +1,164 @@
+"""Scores of patches as a table that is written as it grows, Parquet or CSV.
+
+A row a patch, in the order of the source: `name`, `name_s1` (of models that take
+Sentinel-1), `labels` (those whose score reaches their threshold, in the order of the
+nomenclature; in CSV with ` | ` between them), and the score of each label, float32,
+under its name. Parquet says in the metadata of its schema, under `bigearthnet_tf`, what
+the scores are of.
+"""
+
+from __future__ import annotations
+
+import csv
+import json
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pyarrow as pa
+from numpy.typing import NDArray
+from pyarrow import parquet
+
+import bigearthnet_tf
+from bigearthnet_tf import console, files
+from bigearthnet_tf.archive.bands import BANDS
+from bigearthnet_tf.serving import points
+from bigearthnet_tf.serving.patch_sources import PatchBatch, PatchSource
+from bigearthnet_tf.serving.trained import Trained
+
+SEPARATOR = " | "
+KEY = b"bigearthnet_tf"
+# Rows of a group of Parquet: 43 scores and names of these are about 2 MB.
+ROWS = 8192
+
+Columns = dict[str, list[Any] | NDArray[Any]]
+
+
+def write(
+    model: Trained,
+    source: PatchSource,
+    out: Path,
+    thresholds: NDArray[np.float64],
+    batch_size: int,
+) -> int:
+    """Scores patches and writes the table, atomically.
+
+    Memory: two batches, and a group of rows.
+
+    Args:
+        model: that scores them.
+        source: of the patches.
+        out: ends in `.parquet` or `.csv`.
+        thresholds: (labels,); a score as high reaches it.
+        batch_size: patches at once.
+
+    Returns:
+        Number of patches.
+
+    Raises:
+        FileNotFoundError: a patch or a band is missing.
+        ValueError: another ending, a damaged patch, or one whose scores are no numbers.
+        OSError: the table can't be written.
+    """
+    points.check_name(out)
+    open_table = _parquet if out.suffix == ".parquet" else _csv
+    with (
+        console.progress(
+            total=source.num_patches, desc="predicting", unit="patch"
+        ) as bar,
+        files.write_atomically(out) as temporary,
+        open_table(temporary, model, thresholds) as add,
+    ):
+        for batch in source.batches(batch_size):
+            add(_columns(model, batch, thresholds))
+            bar.update(len(batch.names))
+    return source.num_patches
+
+
+def _columns(
+    model: Trained, batch: PatchBatch, thresholds: NDArray[np.float64]
+) -> Columns:
+    scores = model.score(batch.groups)
+    broken = ~np.isfinite(scores).all(axis=1)
+    if broken.any():
+        raise ValueError(
+            f"{batch.names[int(broken.argmax())]}: the scores of this patch are no "
+            "numbers: look at its pixels, or leave it out by a list"
+        )
+    columns: Columns = {"name": batch.names}
+    if _takes_s1(model):
+        columns["name_s1"] = batch.names_s1
+    given = scores >= thresholds
+    columns["labels"] = [
+        [name for name, has in zip(model.labels, row, strict=True) if has]
+        for row in given
+    ]
+    return columns | dict(zip(model.labels, scores.T, strict=True))
+
+
+def _takes_s1(model: Trained) -> bool:
+    return any(BANDS[name].sensor == "S1" for name in model.bands)
+
+
+def _fields(model: Trained) -> list[pa.Field]:
+    texts = ["name", *(["name_s1"] if _takes_s1(model) else [])]
+    return [
+        *(pa.field(name, pa.string()) for name in texts),
+        pa.field("labels", pa.list_(pa.string())),
+        *(pa.field(name, pa.float32()) for name in model.labels),
+    ]
+
+
+@contextmanager
+def _parquet(
+    path: Path, model: Trained, thresholds: NDArray[np.float64]
+) -> Iterator[Callable[[Columns], None]]:
+    """Yields what adds rows; a group is written when it is full."""
+    facts = {
+        "model": model.title,
+        "checkpoint": model.path.name,
+        "bands": model.bands,
+        "labels": model.labels,
+        "thresholds": thresholds.tolist(),
+        "rule": "score >= threshold",
+        "tool_version": bigearthnet_tf.__version__,
+    }
+    schema = pa.schema(_fields(model), {KEY: json.dumps(facts).encode()})
+    waiting: list[pa.Table] = []
+    with parquet.ParquetWriter(path, schema, compression="zstd") as writer:
+
+        def flush() -> None:
+            if waiting:
+                writer.write_table(pa.concat_tables(waiting), row_group_size=ROWS)
+                waiting.clear()
+
+        def add(columns: Columns) -> None:
+            waiting.append(pa.table(columns, schema))
+            if sum(table.num_rows for table in waiting) >= ROWS:
+                flush()
+
+        yield add
+        flush()
+
+
+@contextmanager
+def _csv(
+    path: Path, model: Trained, thresholds: NDArray[np.float64]
+) -> Iterator[Callable[[Columns], None]]:
+    """Yields what adds rows; nine digits tell all float32 apart."""
+    with path.open("w", newline="", encoding="utf-8") as file:
+        writer = csv.writer(file)
+        writer.writerow([field.name for field in _fields(model)])
+
+        def add(columns: Columns) -> None:
+            texts = {
+                **columns,
+                "labels": [SEPARATOR.join(own) for own in columns["labels"]],
+            }
+            for name in model.labels:
+                texts[name] = [f"{score:.9g}" for score in columns[name]]
+            writer.writerows(zip(*texts.values(), strict=True))
+
+        yield add
