@@ -21,6 +21,7 @@ from bigearthnet_tf.records import map_reader
 from bigearthnet_tf.tasks import (
     assembly,
     base,
+    map_pictures,
     patches,
     pictures,
     pixel_pictures,
@@ -203,10 +204,11 @@ class Segmentation(patches.PatchTask):
         """
         confused = outputs["confusion"].sum(axis=0, dtype=np.int64)
         table = label_facts.TABLES[self.label_type]
-        drawn = {"confusion": pixel_pictures.confusion(confused, table)}
+        names = [map_pictures.short(label) for label in table]
+        drawn = {"confusion": pixel_pictures.confusion(confused, names)}
         if samples is not None and self._model is not None:
             groups, classes = samples
-            drawn["samples"] = pixel_pictures.sheet(
+            drawn["samples"] = map_pictures.sheet(
                 pictures.composite(groups, self.bands),
                 classes,
                 predict(self._model, groups),
