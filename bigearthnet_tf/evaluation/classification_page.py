@@ -77,6 +77,7 @@ def draw(task: Classification, result: Measured, out_dir: Path) -> Figures:
                 labels.sum(axis=0).astype(int),
                 others,
                 colours,
+                _bounds(result),
             ),
         ),
         (
@@ -99,6 +100,12 @@ def draw(task: Classification, result: Measured, out_dir: Path) -> Figures:
         curves = plots.history_curves(history, "Training")
         figures.append(("Course of the training", curves))
     return figures
+
+
+def _bounds(result: Measured) -> list[tuple[float, float]] | None:
+    """Returns the interval of the average precision of each label, if there are any."""
+    keys = [f"average_precision_class{j}" for j in range(result.predictions.num_labels)]
+    return [result.intervals[key] for key in keys] if result.intervals else None
 
 
 def _history(out_dir: Path) -> dict[str, list[tuple[int, float]]]:
@@ -133,7 +140,7 @@ def write(
 ) -> None:
     """Writes `report.html` and `report.md`."""
     title = f"{task.model_name} on {' '.join(_sensors(task))}, test split"
-    run = _describe(task, result)
+    run = _describe(task, result) | _training(out_dir)
     known = published.find(
         task.model_name,
         task.bands,
@@ -195,6 +202,13 @@ def _describe(task: Classification, result: Measured) -> dict[str, str]:
             f"{chosen.patches:,} patches of {chosen.split}"
         )
     return said
+
+
+def _training(out_dir: Path) -> dict[str, str]:
+    """Returns the command that trained the run, where its folder has it."""
+    path = out_dir / "environment.json"
+    command = files.read_json(path).get("command") if path.is_file() else None
+    return {"trained by": str(command)} if command else {}
 
 
 def _notes(result: Measured, is_published: bool) -> list[str]:
@@ -265,16 +279,19 @@ def _table(rows: Rows, titles: Mapping[str, str]) -> str:
             if isinstance(value, str) and index:
                 cells.append(f'<td class="text">{html.escape(value)}</td>')
             else:
-                cells.append(page.cell(_text(value), row_head=index == 0, below=below))
+                form = ".1f" if key == "lift" else ".4f"
+                cells.append(
+                    page.cell(_text(value, form), row_head=index == 0, below=below)
+                )
         lines.append(cells)
     return page.table(list(titles.values()), lines, kind="labels")
 
 
-def _text(value: Any) -> str:
+def _text(value: Any, form: str) -> str:
     if value is None:
         return "–"
     if isinstance(value, float):
-        return f"{value:.2f}" if value >= 2 else f"{value:.4f}"
+        return format(value, form)
     return f"{value:,}" if isinstance(value, int) else str(value)
 
 

@@ -87,18 +87,23 @@ def _draw_reliability(
         sums[some] / counts[some],
         positives[some] / counts[some],
         color=_BLUE,
-        linewidth=1.2,
+        linewidth=0.8,
+        alpha=0.6,
     )
     axes.scatter(
         sums[some] / counts[some],
         positives[some] / counts[some],
-        s=4 + 40 * np.sqrt(share[some]),
+        s=5 + 50 * np.sqrt(share[some]),
         color=_BLUE,
         zorder=3,
         clip_on=False,
         linewidths=0,
     )
-    plots.note(axes, f"ECE {gap:.3f}\nn = {int(positives.sum()):,}", top_right=False)
+    axes.text(
+        0.97, 0.3, f"ECE {gap:.3f}\nn = {int(positives.sum()):,}",
+        ha="right", va="bottom", fontsize=8, color=INK,
+        bbox={"facecolor": "white", "alpha": 0.8, "edgecolor": "none", "pad": 1.5},
+    )  # fmt: skip
 
 
 def confusion_map(

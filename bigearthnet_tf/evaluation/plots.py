@@ -44,6 +44,7 @@ def per_label_bars(
     counts: Sequence[int] | np.ndarray,
     baselines: Mapping[str, Sequence[float] | np.ndarray] | None,
     colours: Sequence[str],
+    bounds: Sequence[tuple[float, float]] | None = None,
 ) -> Figure:
     """Returns one bar per label, from top to bottom in the given order.
 
@@ -56,6 +57,7 @@ def per_label_bars(
         counts: positives of each label in the evaluated split.
         baselines: name of each baseline to its average precision per label.
         colours: colour of each label's bar, as matplotlib takes it.
+        bounds: lower and upper bound of each label, a thin line on its bar.
 
     Raises:
         ValueError: no label, or lists of different lengths.
@@ -65,6 +67,7 @@ def per_label_bars(
         "average_precision": average_precision,
         "counts": counts,
         "colours": colours,
+        **({} if bounds is None else {"bounds": bounds}),
         **baselines,
     }
     check_lengths(names, per_label)
@@ -74,6 +77,9 @@ def per_label_bars(
     axes.barh(
         places, average_precision, 0.72, color=colours, edgecolor=INK, linewidth=0.6
     )
+    if bounds is not None:
+        low, high = np.array(bounds).T
+        axes.hlines(places, low, high, color=INK, linewidth=1.1, label="95 % interval")
     mean = float(np.mean(average_precision))
     axes.axvline(
         mean, color=INK, linestyle="--", linewidth=1.2, label=f"macro mean {mean:.3f}"

@@ -10,6 +10,7 @@ from __future__ import annotations
 
 import dataclasses
 import zipfile
+import zlib
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -22,6 +23,15 @@ from bigearthnet_tf import files
 
 FILE = "eval_scores.npz"
 _OTHER = "scores of "
+_UNREADABLE = (
+    OSError,
+    ValueError,
+    EOFError,
+    TypeError,  # a single array
+    NotImplementedError,
+    zipfile.BadZipFile,
+    zlib.error,
+)
 
 
 @dataclass(frozen=True, eq=False)
@@ -70,6 +80,11 @@ class Predictions:
 
     def __len__(self) -> int:
         return len(self.names)
+
+    @property
+    def num_labels(self) -> int:
+        """Number of labels."""
+        return len(self.label_order)
 
     def take(self, rows: NDArray[np.int64]) -> Predictions:
         """Returns the patches of some rows, in their order."""
@@ -124,13 +139,14 @@ def load(path: Path | str) -> Predictions:
                 "run first: python eval.py CONFIG"
             )
     try:
-        with np.load(path, allow_pickle=False) as stored:
+        # Opened here: of a damaged file NumPy would leave its own open.
+        with path.open("rb") as file, np.load(file, allow_pickle=False) as stored:
             arrays = {name: stored[name] for name in stored.files}
     except FileNotFoundError:
         raise FileNotFoundError(
             f"{path}: no such file; eval.py leaves {FILE} in the folder of a run"
         ) from None
-    except (OSError, ValueError, EOFError, AttributeError, zipfile.BadZipFile) as error:
+    except _UNREADABLE as error:
         raise ValueError(
             f"{path}: expected scores as eval.py writes them, but it does not read "
             f"({' '.join(str(error).split())[:100]}); evaluate the run again"

@@ -213,7 +213,8 @@ def _label_table(rows: Rows) -> str:
             forms = {int: ",d", float: ".4f"}
             text = format(value, forms.get(type(value), ""))
             bar = float(value) if column == "average_precision" else None
-            cells.append(page.cell(text, row_head=index == 0, bar=bar))
+            kind = "range" if column.endswith("_95") else ""
+            cells.append(page.cell(text, row_head=index == 0, bar=bar, kind=kind))
         lines.append(cells)
     titles = [_COLUMN_TITLES.get(column, column) for column in rows[0]]
     return page.table(titles, lines, kind="labels")
