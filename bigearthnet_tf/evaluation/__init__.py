@@ -6,13 +6,15 @@ from pathlib import Path
 
 import keras
 
-from bigearthnet_tf.evaluation import classification, retrieval
+from bigearthnet_tf.evaluation import classification, land_cover, retrieval
 from bigearthnet_tf.registry import Registry
 from bigearthnet_tf.training.session import Session
 
 EVALUATORS: Registry = Registry("evaluator")
 EVALUATORS.add("classification", classification.evaluate)
 EVALUATORS.add("contrastive", retrieval.evaluate)
+EVALUATORS.add("land_cover", land_cover.evaluate)
+EVALUATORS.add("barlow_twins", land_cover.evaluate_embeddings)
 
 
 def evaluate(
@@ -30,3 +32,26 @@ def evaluate(
         Lines for the user: the headline numbers and where the rest is.
     """
     return EVALUATORS.get(session.config.task)(session, model, iteration, out_dir)
+
+
+def evaluate_scores(session: Session, path: Path | str, out_dir: Path) -> list[str]:
+    """Evaluates scores of the test records that are there already.
+
+    Args:
+        session: the config with its task.
+        path: the scores, as `predictions` has them.
+        out_dir: folder that gets the results.
+
+    Returns:
+        Lines for the user, as `evaluate`.
+
+    Raises:
+        ValueError: the task does not classify patches, or as
+            `classification.evaluate_scores`.
+    """
+    if session.config.task != "classification":
+        raise ValueError(
+            f"--scores is for task classification, this config has "
+            f"{session.config.task!r}"
+        )
+    return classification.evaluate_scores(session, path, out_dir)

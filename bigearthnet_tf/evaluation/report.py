@@ -42,6 +42,8 @@ HEADLINES = {
     "one_error": "One-error\N{NO-BREAK SPACE}↓",
     "hamming_loss": "Hamming loss\N{NO-BREAK SPACE}↓",
     "subset_accuracy": "Exact matches\N{NO-BREAK SPACE}↑",
+    "macro_calibration_error": "Calibration error, macro\N{NO-BREAK SPACE}↓",
+    "brier_score": "Brier score\N{NO-BREAK SPACE}↓",
 }
 # Column of the table per label, and the stem of its keys in the metrics.
 _PER_LABEL = {

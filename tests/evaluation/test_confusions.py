@@ -61,9 +61,7 @@ def test_the_map_says_the_shares_in_percent(case):
     figure = outcome_plots.confusion_map(found, missed, outcomes.LABELS)
     shares = 100 * found / np.maximum(missed, 1)[:, None]
     texts = {t.get_position(): t.get_text() for t in figure.axes[0].texts}
-    assert texts == {
-        (j, i): f"{shares[i, j]:.0f}" for i, j in zip(*(shares >= 1).nonzero())
-    }
+    assert texts == {(j, i): f"{shares[i, j]:.0f}" for i, j in np.argwhere(shares >= 1)}
     names = [t.get_text() for t in figure.axes[0].get_yticklabels()]
     assert names[0] == f"Urban fabric  ({missed[0]})"
     with pytest.raises(ValueError, match="one per label name"):

@@ -81,7 +81,7 @@ def test_thresholds_of_others_are_refused(tuned):
         thresholds.check(tuned, "t.json", labels[::-1], "")
     with pytest.raises(ValueError, match="4 of them, the model has 3"):
         thresholds.check(tuned, "t.json", labels[:3], "")
-    with pytest.raises(ValueError, match="other weights .resnet_test at iteration-12"):
+    with pytest.raises(ValueError, match=r"other weights .resnet_test at iteration-12"):
         thresholds.check(tuned, "t.json", labels, "others")
 
 
