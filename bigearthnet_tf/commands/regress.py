@@ -13,6 +13,8 @@ from __future__ import annotations
 import argparse
 from pathlib import Path
 
+from bigearthnet_tf import console
+
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
     """Declares the arguments."""
@@ -35,6 +37,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 
 def run(arguments: argparse.Namespace) -> None:
     """Runs the command."""
+    console.load_tensorflow()
     from bigearthnet_tf.evaluation import regression
 
     sites = regression.read(arguments.table, arguments.target, arguments.block_km)

@@ -77,13 +77,14 @@ def fit(embeddings: NDArray[np.floating], encoder: str) -> ColourSpace:
     if not np.isfinite(embeddings).all():
         raise ValueError("embeddings are not finite; take another checkpoint")
     # Exact, in the size of the dimensions: no random start, unlike the other solvers.
-    pca = PCA(COLOURS, svd_solver="covariance_eigh").fit(embeddings.astype(np.float64))
+    pca = PCA(COLOURS, svd_solver="covariance_eigh")
+    with np.errstate(invalid="ignore"):  # 0/0 where no pixel differs from another
+        pca.fit(embeddings.astype(np.float64))
     largest = np.abs(pca.components_).argmax(axis=1)
     signs = np.sign(pca.components_[np.arange(COLOURS), largest])
     components = pca.components_ * signs[:, None]
     projected = (embeddings - pca.mean_) @ components.T
     low, high = np.percentile(projected, STRETCH, axis=0)
-    # 0/0 where no pixel differs from another.
     explained = np.nan_to_num(pca.explained_variance_ratio_)
     return ColourSpace(pca.mean_, components, low, high, explained, count, encoder)
 
@@ -110,7 +111,8 @@ def load(path: Path | str, encoder: str | None = None) -> ColourSpace:
     """
     wanted = {field.name for field in fields(ColourSpace)}
     try:
-        with np.load(path, allow_pickle=False) as stored:
+        # Opened here: NumPy leaves a damaged file open.
+        with Path(path).open("rb") as file, np.load(file, allow_pickle=False) as stored:
             found = {name: stored[name] for name in wanted & set(stored.files)}
     except (zipfile.BadZipFile, ValueError, EOFError, AttributeError) as error:
         raise ValueError(f"{path}: is no colour space, or damaged") from error

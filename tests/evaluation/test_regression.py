@@ -1,0 +1,134 @@
+"""A quantity at points: predicted by models that have not seen a point's block."""
+
+import json
+
+import numpy as np
+import pandas as pd
+import pytest
+from sklearn.base import BaseEstimator, RegressorMixin
+
+from bigearthnet_tf.evaluation import regression
+
+
+@pytest.fixture(scope="module")
+def table():
+    """Points in clusters of 200 m, 5 km apart; a target that embeddings tell of."""
+    rng = np.random.default_rng(0)
+    cluster = np.repeat(np.arange(20), 8)
+    centres = 5000.0 * np.stack([cluster % 5, cluster // 5], axis=1) + 1000
+    places = centres + rng.random((160, 2)) * 200
+    embeddings = rng.normal(size=(160, 4))
+    target = 3 * embeddings[:, 0] - embeddings[:, 1] + 10 + rng.normal(0, 0.2, 160)
+    found = pd.DataFrame({"x": places[:, 0], "y": places[:, 1], "richness": target})
+    found["tile"], found["cluster"] = "t", cluster
+    for number in range(4):
+        found[f"embedding_{number}"] = embeddings[:, number]
+    return found
+
+
+@pytest.fixture
+def written(table, tmp_path):
+    table.to_csv(tmp_path / "points.csv", index=False)
+    return tmp_path / "points.csv"
+
+
+class _Memory(RegressorMixin, BaseEstimator):
+    """Predicts a number of the blocks that it has seen: where `seen` holds it, 1."""
+
+    def fit(self, x, y):
+        self.seen_ = set(np.round(y).astype(int))
+        return self
+
+    def predict(self, x):
+        return np.array([float(int(v) in self.seen_) for v in x[:, 0]])
+
+
+def test_no_model_has_seen_the_block_that_it_is_tested_on(table):
+    blocks = regression.blocks_of(table, 2.5, "t")
+    assert len(np.unique(blocks)) == 20
+    sites = regression.Sites(table, blocks[:, None], blocks.astype(float), blocks, 0)
+    found, folds = regression.predict(sites, _Memory(), 5)
+    assert not found.any()
+    assert len(np.unique(folds)) == 5
+
+
+def test_blocks_of_degrees_are_as_large_as_of_metres():
+    rng = np.random.default_rng(0)
+    lat = 60 + rng.random(4000) * 0.5
+    lon = 10 + rng.random(4000)
+    blocks = regression.blocks_of(pd.DataFrame({"lon": lon, "lat": lat}), 10, "t")
+    # Half a degree by one degree at 60 degrees north, of 55.6 km a degree there.
+    for number in np.unique(blocks):
+        own = blocks == number
+        assert np.ptp(lat[own]) * 111.2 <= 10.01
+        assert np.ptp(lon[own]) * 111.2 * np.cos(np.radians(60)) <= 10.2
+    assert 6 * 6 <= len(np.unique(blocks)) <= 7 * 7
+
+
+def test_metres_of_different_tiles_are_apart(table):
+    other = table.assign(tile=np.where(table["cluster"] == 0, "a", "b"), x=0.0, y=0.0)
+    assert len(np.unique(regression.blocks_of(other, 1, "t"))) == 2
+
+
+@pytest.mark.parametrize("model", ["ridge", "forest"])
+def test_a_quantity_is_found_and_told_of(written, tmp_path, model):
+    sites = regression.read(written, "richness", 2.5)
+    found = regression.evaluate(sites, "richness", model, 5, 42, tmp_path / "out")
+    assert found["r2"] > (0.98 if model == "ridge" else 0.8)
+    assert found["baseline_mean"]["r2"] < 0.05
+    rows = pd.read_csv(tmp_path / "out" / "regression_points.csv")
+    assert rows["absolute_error"].is_monotonic_decreasing
+    # The errors again, from the table alone.
+    gap = rows["predicted"] - rows["richness"]
+    share = (gap**2).sum() / ((rows["richness"] - rows["richness"].mean()) ** 2).sum()
+    expected = pytest.approx(
+        {
+            "mae": gap.abs().mean(),
+            "median_ae": gap.abs().median(),
+            "rmse": np.sqrt((gap**2).mean()),
+            "bias": gap.mean(),
+            "r2": 1 - share,
+        }
+    )
+    assert {
+        name: found[name] for name in ("mae", "median_ae", "rmse", "bias", "r2")
+    } == (expected)
+    assert json.loads((tmp_path / "out" / "regression.json").read_text()) == found
+    picture = tmp_path / "out" / "regression.png"
+    assert picture.read_bytes().startswith(b"\x89PNG")
+    if model == "forest":
+        bands = pd.read_csv(tmp_path / "out" / "regression_importances.csv")
+        assert bands["band"].iloc[0] == "embedding_0"
+        assert bands["importance"].sum() == pytest.approx(1)
+
+
+def test_points_without_the_quantity_are_left_out(table, tmp_path):
+    table.assign(richness=table["richness"].where(table.index > 4)).to_csv(
+        tmp_path / "points.csv", index=False
+    )
+    sites = regression.read(tmp_path / "points.csv", "richness", 2.5)
+    assert (len(sites.target), sites.dropped) == (155, 5)
+
+
+@pytest.mark.parametrize(
+    ("change", "side", "message"),
+    [
+        (lambda t: t.drop(columns="richness"), 1, "no column 'richness'; it has x, y"),
+        (lambda t: t.iloc[:, :5], 1, "has no columns embedding_0"),
+        (lambda t: t.drop(columns="x"), 1, "expected columns lon and lat, or x and y"),
+        (lambda t: t.assign(richness="much"), 1, "'richness' has no numbers"),
+        (lambda t: t.assign(embedding_1=np.nan), 1, "not finite; sample it again"),
+        (lambda t: t, 1000, "all points lie in one block of 1000 km"),
+        (lambda t: t, 0, "--block-km: expected more than 0"),
+    ],
+)
+def test_what_cannot_be_tested_is_refused(table, tmp_path, change, side, message):
+    change(table).to_csv(tmp_path / "points.csv", index=False)
+    with pytest.raises(ValueError, match=message):
+        regression.read(tmp_path / "points.csv", "richness", side)
+
+
+def test_one_fold_is_refused(written):
+    sites = regression.read(written, "richness", 2.5)
+    with pytest.raises(ValueError, match="expected 2 folds or more, got 1"):
+        regression.predict(sites, regression.build("ridge", 0), 1)
