@@ -27,9 +27,12 @@ def test_from_archive_to_report(call, records, write_config, tmp_path):
     expected = {
         "config.json", "environment.json", "checkpoints", "logs", "history.jsonl",
         "eval_result.json", "eval_baselines.json", "eval_per_class.csv",
-        "eval_scores.npz", "report.html",
+        "eval_scores.npz", "report.html", "report.md", "eval_conventions.json",
+        "eval_intervals.json", "eval_groups.csv",
     }  # fmt: skip
-    assert {path.name for path in run.iterdir()} == expected
+    # Confusions only where there are some.
+    left = {path.name for path in run.iterdir()}
+    assert left - {"eval_confusions.csv"} == expected
     assert {p.name for p in (run / "logs").iterdir()} == {
         "training",
         "validation",
