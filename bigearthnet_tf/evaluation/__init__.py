@@ -6,13 +6,19 @@ from pathlib import Path
 
 import keras
 
-from bigearthnet_tf.evaluation import classification, land_cover, retrieval
+from bigearthnet_tf.evaluation import (
+    classification,
+    land_cover,
+    retrieval,
+    segmentation,
+)
 from bigearthnet_tf.registry import Registry
 from bigearthnet_tf.training.session import Session
 
 EVALUATORS: Registry = Registry("evaluator")
 EVALUATORS.add("classification", classification.evaluate)
 EVALUATORS.add("contrastive", retrieval.evaluate)
+EVALUATORS.add("segmentation", segmentation.evaluate)
 EVALUATORS.add("land_cover", land_cover.evaluate)
 EVALUATORS.add("barlow_twins", land_cover.evaluate_embeddings)
 

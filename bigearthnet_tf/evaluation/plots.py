@@ -45,6 +45,9 @@ def per_label_bars(
     baselines: Mapping[str, Sequence[float] | np.ndarray] | None,
     colours: Sequence[str],
     bounds: Sequence[tuple[float, float]] | None = None,
+    *,
+    measure: str = "average precision",
+    counted: str = "positives",
 ) -> Figure:
     """Returns one bar per label, from top to bottom in the given order.
 
@@ -58,6 +61,8 @@ def per_label_bars(
         baselines: name of each baseline to its average precision per label.
         colours: colour of each label's bar, as matplotlib takes it.
         bounds: lower and upper bound of each label, a thin line on its bar.
+        measure: what the bars are, where they are not average precisions.
+        counted: what was counted.
 
     Raises:
         ValueError: no label, or lists of different lengths.
@@ -101,13 +106,14 @@ def per_label_bars(
     axes.set_yticks(places, [textwrap.fill(name, 50) for name in names], fontsize=9)
     axes.set_ylim(len(names) - 0.4, -0.6)
     axes.set_xlim(0, 1)
-    axes.set_xlabel("average precision", fontsize=10)
+    axes.set_xlabel(measure, fontsize=10)
     axes.grid(axis="x", color=LIGHT, linewidth=0.8)
     finish(axes)
     axes.tick_params(axis="y", length=0, pad=7)
     table.set_axis_off()
-    _add_column(table, 0.3, "AP", [f"{value:.3f}" for value in average_precision])
-    _add_column(table, 1.0, "positives", [f"{count:,}" for count in counts])
+    short = "AP" if measure == "average precision" else measure
+    _add_column(table, 0.3, short, [f"{value:.3f}" for value in average_precision])
+    _add_column(table, 1.0, counted, [f"{count:,}" for count in counts])
     figure.legend(loc="outside lower center", ncols=4, fontsize=9, frameon=False)
     return laid_out(figure)
 

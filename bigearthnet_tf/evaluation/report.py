@@ -53,9 +53,13 @@ _PER_LABEL = {
     "average_precision": "average_precision_class",
     "auroc": "auroc_class",
 }
+_WITH_BAR = ("average_precision", "iou")
 _COLUMN_TITLES = {
     "label": "Label",
     "count": "Positives",
+    "pixels": "Pixels",
+    "predicted_pixels": "Predicted pixels",
+    "iou": "IoU",
     "precision": "Precision",
     "recall": "Recall",
     "f1": "F1",
@@ -214,7 +218,7 @@ def _label_table(rows: Rows) -> str:
         for index, (column, value) in enumerate(row.items()):
             forms = {int: ",d", float: ".4f"}
             text = format(value, forms.get(type(value), ""))
-            bar = float(value) if column == "average_precision" else None
+            bar = float(value) if column in _WITH_BAR else None
             kind = "range" if column.endswith("_95") else ""
             cells.append(page.cell(text, row_head=index == 0, bar=bar, kind=kind))
         lines.append(cells)
