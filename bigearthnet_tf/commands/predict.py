@@ -82,7 +82,7 @@ def run(arguments: argparse.Namespace) -> None:
     points.check_name(arguments.out)
     model = trained.load(arguments.run, arguments.checkpoint)
     thresholds = chosen_thresholds.find(
-        arguments.thresholds, arguments.run, model.labels
+        arguments.thresholds, arguments.run, model.labels, model.fingerprint
     )
     source = patch_sources.open_source(
         arguments.source,

@@ -23,9 +23,12 @@ class _Stored(pydantic.BaseModel):
 
     labels: list[str]
     thresholds: list[float]
+    fingerprint: str = ""
 
 
-def find(text: str, run: Path, labels: Sequence[str]) -> NDArray[np.float64]:
+def find(
+    text: str, run: Path, labels: Sequence[str], fingerprint: str = ""
+) -> NDArray[np.float64]:
     """Returns the threshold of each label; a score that is as high passes it.
 
     Args:
@@ -33,18 +36,21 @@ def find(text: str, run: Path, labels: Sequence[str]) -> NDArray[np.float64]:
             `thresholds.json`.
         run: folder of the run, or of one of its checkpoints.
         labels: of the model, in its order.
+        fingerprint: of its weights, as `evaluation.thresholds` has it; empty where it
+            is not known.
 
     Returns:
         Shape (labels,).
 
     Raises:
         FileNotFoundError: no such file.
-        ValueError: a number that can't be a threshold, or thresholds of other labels.
+        ValueError: a number that can't be a threshold, or thresholds of other labels or
+            weights.
     """
     try:
         number = float(text)
     except ValueError:
-        return _read(_path_of(text, run), labels)
+        return _read(_path_of(text, run), labels, fingerprint)
     if not 0 <= number <= 1:
         raise ValueError(f"--thresholds: expected a number of 0 to 1, got {text}")
     return np.full(len(labels), number)
@@ -64,7 +70,7 @@ def _path_of(text: str, run: Path) -> Path:
     return found
 
 
-def _read(path: Path, labels: Sequence[str]) -> NDArray[np.float64]:
+def _read(path: Path, labels: Sequence[str], fingerprint: str) -> NDArray[np.float64]:
     try:
         stored = files.read_checked(path, _Stored)
     except FileNotFoundError:
@@ -79,5 +85,11 @@ def _read(path: Path, labels: Sequence[str]) -> NDArray[np.float64]:
             f"model, got {len(known)}"
             + (f" and none for {absent[0]!r}" if absent else "")
             + ": they are of another run"
+        )
+    if fingerprint and stored.fingerprint not in ("", fingerprint):
+        raise ValueError(
+            f"{path}: thresholds of other weights than those of this checkpoint: tune "
+            "them for it with eval.py CONFIG --thresholds tuned, or take the "
+            "checkpoint that they belong to"
         )
     return np.array([known[name] for name in labels])

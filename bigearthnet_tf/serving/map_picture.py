@@ -35,7 +35,7 @@ _LEGEND, _BAR = 3.4, 1.8
 # Bands side by side at most, those of the 43 labels among them, and in a row.
 _PANELS, _IN_A_ROW = 48, 5
 _CLASS_TAG = re.compile(r"CLASS_(\d+)$")
-_NO_DATA = "#f2f4f6"
+_NO_DATA = "#d5d9de"
 
 
 @dataclass(frozen=True, eq=False)
@@ -216,7 +216,8 @@ def _read_rgb(dataset: DatasetReader) -> _View:
 
 
 def _show(axes: Axes, view: _View, **looks: Any) -> Any:
-    axes.set_facecolor(_NO_DATA)
+    # Hatched, since the colours of classes come as light as any plain one.
+    axes.patch.set(facecolor="white", edgecolor=_NO_DATA, hatch="////", linewidth=0)
     return axes.imshow(view.image, extent=view.extent, interpolation="nearest", **looks)
 
 
@@ -245,6 +246,10 @@ def _show_classes(
         )
         for count, value in sorted(zip(counts, values, strict=True), reverse=True)
     ]
+    if np.ma.getmaskarray(view.image).any():
+        none = Patch(facecolor="white", edgecolor=_NO_DATA, hatch="////")
+        none.set_label("no data")
+        handles.append(none)
     figure.legend(
         handles=handles,
         loc="outside right upper",

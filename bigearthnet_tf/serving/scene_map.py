@@ -99,7 +99,9 @@ def write(model: WindowModel, request: maps.Request) -> list[str]:
             size = f"{rows} x {columns} pixels of {grid.pixel * METRES} m"
             lines = [f"{request.out}: {product.title}, {size}"]
     if "picture" in options:
-        figure = map_picture.draw(request.out, title=f"{request.source.name}")
+        figure = map_picture.draw(
+            request.out, title=f"{request.source.name}: {product.title}"
+        )
         pictures.save_png(figure, options["picture"])
         lines.append(f"{options['picture']}: drawn")
     return lines

@@ -73,7 +73,9 @@ def choose(model: WindowModel, options: Mapping[str, Any], run: Path) -> Product
         return _best(model)
     if output == "scores":
         return _scores(model, options.get("dtype", "float32"))
-    given = chosen_thresholds.find(options.get("thresholds", "0.5"), run, model.labels)
+    given = chosen_thresholds.find(
+        options.get("thresholds", "0.5"), run, model.labels, model.fingerprint
+    )
     return _labels(model, given)
 
 

@@ -13,6 +13,7 @@ import tensorflow as tf
 from numpy.typing import NDArray
 
 from bigearthnet_tf.archive import labels as label_facts
+from bigearthnet_tf.evaluation import thresholds
 from bigearthnet_tf.retrieval import embeddings
 from bigearthnet_tf.serving.windows import WindowModel
 from bigearthnet_tf.training import initial_weights
@@ -33,6 +34,7 @@ class Trained:
             scores (batch, labels) float32 of 0 to 1.
         key: SHA-256 over what the model means and all its weights.
         title: of the model, for people.
+        fingerprint: of the weights, as `thresholds.json` has it.
     """
 
     path: Path
@@ -42,11 +44,18 @@ class Trained:
     score: Callable[[Mapping[str, NDArray[Any]]], NDArray[np.float32]]
     key: str
     title: str
+    fingerprint: str
 
     def windows(self) -> WindowModel:
         """Returns it as what is asked of each window of a scene."""
         return WindowModel(
-            self.bands, self.labels, self.colours, self.score, self.key, self.title
+            self.bands,
+            self.labels,
+            self.colours,
+            self.score,
+            self.key,
+            self.title,
+            fingerprint=self.fingerprint,
         )
 
 
@@ -78,6 +87,7 @@ def load(path: Path | str, which: str = "best") -> Trained:
         score=padded(lambda groups: _sigmoid(model(groups, training=False))),
         key=embeddings.hash_model(model, description),
         title=f"{meaning.model_name} of {path}",
+        fingerprint=thresholds.fingerprint(model),
     )
 
 

@@ -41,6 +41,7 @@ class WindowModel:
         key: a hash of what the scores follow from.
         title: of the model, for tags and pictures.
         per_pixel: whether it scores pixels.
+        fingerprint: of the weights, as `thresholds.json` has it; empty where unknown.
     """
 
     bands: tuple[str, ...]
@@ -50,6 +51,7 @@ class WindowModel:
     key: str
     title: str
     per_pixel: bool = False
+    fingerprint: str = ""
 
 
 @dataclass(frozen=True)

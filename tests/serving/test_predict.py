@@ -17,7 +17,12 @@ from bigearthnet_tf.archive import archives, names
 from bigearthnet_tf.archive import bands as band_facts
 from bigearthnet_tf.archive import labels as label_facts
 from bigearthnet_tf.archive.patch import PatchEntry
-from bigearthnet_tf.serving import patch_scores, patch_sources, trained
+from bigearthnet_tf.serving import (
+    chosen_thresholds,
+    patch_scores,
+    patch_sources,
+    trained,
+)
 
 LABELS = label_facts.LABELS["BigEarthNet-19"]
 
@@ -205,3 +210,20 @@ def test_what_cannot_be_scored_is_refused_in_a_line(shared, runs, tmp_path):
         patch_scores.write(model, None, tmp_path / "t.json", np.full(19, 0.5), 2)
     toy.write_records(tmp_path, "test", 2, "v2", bands=band_facts.resolve_bands("s1"))
     refuse("B02", tmp_path)
+
+
+@pytest.mark.parametrize(
+    ("change", "match"),
+    [
+        ({"labels": LABELS[::-1][:18], "thresholds": [0.5] * 18}, "for each of the 19"),
+        ({"thresholds": [float("nan")] * 19}, "none for"),
+        ({"fingerprint": "of other weights"}, "thresholds of other weights"),
+        ({"labels": "Pastures"}, "labels"),
+    ],
+)
+def test_thresholds_of_something_else_are_refused(tmp_path, change, match):
+    stored = {"labels": LABELS, "thresholds": [0.5] * 19, "fingerprint": "ours"}
+    path = tmp_path / "thresholds.json"
+    path.write_text(json.dumps(stored | change))
+    with pytest.raises(ValueError, match=match):
+        chosen_thresholds.find(str(path), tmp_path, LABELS, "ours")
