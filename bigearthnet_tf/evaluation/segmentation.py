@@ -208,7 +208,7 @@ def _draw(
         ),
         (
             "Which label is taken for which, in per cent of the pixels of a true one",
-            pixel_pictures.confusion(confused, [map_pictures.short(t) for t in table]),
+            pixel_pictures.confusion(confused, map_pictures.short_names(table)),
         ),
     ]
     for title, rows in choose(outcome.confusions, task.config.seed).items():
@@ -259,8 +259,13 @@ def _sheet(task: Segmentation, model: keras.Model, rows: Sequence[int]) -> Figur
         np.stack(maps),
         np.stack(given),
         label_facts.TABLES[task.label_type],
-        [names[row] for row in rows],
+        [_in_two_lines(names[row]) for row in rows],
     )
+
+
+def _in_two_lines(name: str) -> str:
+    """Breaks the name of a patch where it says orbit and place."""
+    return name.replace("_N9999_", "\nN9999_", 1)
 
 
 def _grouped(

@@ -82,6 +82,11 @@ class Mapper:
 
 MAPPERS: Registry[Mapper] = Registry("task with a map")
 MAPPERS.add("classification", Mapper("serving.scene_map", OF_SCENES))
+# The scores of a pixel's labels add up to one: no threshold says which it has.
+MAPPERS.add(
+    "segmentation",
+    Mapper("serving.label_map", tuple(o for o in OF_SCENES if o != "thresholds")),
+)
 MAPPERS.add("barlow_twins", Mapper("serving.series_map", OF_TILES))
 MAPPERS.add("land_cover", Mapper("serving.series_map", OF_TILES))
 

@@ -116,9 +116,9 @@ def colours(table: Sequence[Label]) -> NDArray[np.uint8]:
     return palette
 
 
-def short(label: Label) -> str:
-    """Returns the name of a label, cut where it is long."""
-    return textwrap.shorten(label.name, _NAME, placeholder=" …")
+def short_names(table: Sequence[Label], characters: int = 30) -> list[str]:
+    """Returns the names of labels, cut where they are long."""
+    return [textwrap.shorten(t.name, characters, placeholder=" …") for t in table]
 
 
 def _rgb(colour: str) -> NDArray[np.uint8]:
@@ -130,7 +130,8 @@ def _legend(
 ) -> list[Patch]:
     """Returns the colours of the labels that occur, and of the errors."""
     there = np.union1d(classes, predicted)
-    named = {short(table[i]): table[i].colour for i in there[there < len(table)]}
+    names = short_names(table, _NAME)
+    named = {names[i]: table[i].colour for i in there[there < len(table)]}
     if there.max() >= len(table):
         named["without a label"] = composites.UNLABELLED
     named |= {"right": _RIGHT, "wrong": _WRONG}

@@ -204,7 +204,7 @@ class Segmentation(patches.PatchTask):
         """
         confused = outputs["confusion"].sum(axis=0, dtype=np.int64)
         table = label_facts.TABLES[self.label_type]
-        names = [map_pictures.short(label) for label in table]
+        names = map_pictures.short_names(table)
         drawn = {"confusion": pixel_pictures.confusion(confused, names)}
         if samples is not None and self._model is not None:
             groups, classes = samples
