@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
+import functools
 import sys
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from typing import Any, cast
 
@@ -13,6 +14,7 @@ from numpy.typing import NDArray
 
 from bigearthnet_tf import files, pictures
 from bigearthnet_tf.evaluation import pixel_features, pixel_plots, probes, report
+from bigearthnet_tf.evaluation.pixel_features import Labelled
 from bigearthnet_tf.metrics import pixels as metrics
 from bigearthnet_tf.tasks import pixel_pictures, pixels
 from bigearthnet_tf.tasks.land_cover import LandCover
@@ -37,6 +39,8 @@ PRETRAINED, RANDOM = "this encoder, linear", "random encoder, linear"
 MEDIANS = "monthly medians, random forest"
 
 Figures = list[tuple[str, Any]]
+# From a split to the embeddings of its labelled pixels, computed once.
+Embed = Callable[[str], Labelled]
 
 
 def evaluate(
@@ -65,13 +69,12 @@ def evaluate(
     loss = {task.loss_name: task.metrics(outputs)[task.loss_name]}
     result = {**loss, **_result(confused)}
     figures = _confusion("Test pixels: which class is taken for which", task, confused)
-    folds = _spatial_folds(session, task, model, out_dir, result)
-    rows = (
-        _label_efficiency(task, model, out_dir, figures)
-        if session.config.baselines
-        else []
-    )
-    _write(session, task, iteration, out_dir, result, confused, figures, folds + rows)
+    embed = _embedder(task, model)
+    _spatial_folds(task, embed, out_dir, result)
+    rows = []
+    if session.config.baselines:
+        rows = _label_efficiency(task, model, embed, out_dir, figures)
+    _write(session, task, iteration, out_dir, result, confused, figures, rows)
     return _lines(result, rows, HEADLINES, out_dir, iteration)
 
 
@@ -103,12 +106,11 @@ def evaluate_embeddings(
         (f"Test pixels: {name.replace('_', ' ')} of the projections", figure)
         for name, figure in task.watch(outputs).items()
     ]
-    confused, rows, folds = None, [], []
+    confused, rows = None, []
     labelled = [task.find(split) for split in ("train", "test")]
     if all(source and source.num_labelled for source in labelled):
-        train, test = (
-            pixel_features.embed(model, task, split) for split in ("train", "test")
-        )
+        embed = _embedder(task, model)
+        train, test = embed("train"), embed("test")
         told = probes.linear_probe(
             train.features, train.classes, test.features, task.config.seed
         )
@@ -116,9 +118,9 @@ def evaluate_embeddings(
         result |= _result(confused)
         title = f"Linear probe on {len(train.classes):,} labels"
         figures += _confusion(title, task, confused)
-        rows = _label_efficiency(task, model, out_dir, figures)
-        folds = _spatial_folds(session, task, model, out_dir, result)
-    _write(session, task, iteration, out_dir, result, confused, figures, folds + rows)
+        rows = _label_efficiency(task, model, embed, out_dir, figures)
+        _spatial_folds(task, embed, out_dir, result)
+    _write(session, task, iteration, out_dir, result, confused, figures, rows)
     return _lines(result, rows, _TWINS | HEADLINES, out_dir, iteration)
 
 
@@ -137,19 +139,19 @@ def _confusion(
     return [(title, pixel_pictures.confusion(confused, names))]
 
 
+def _embedder(task: pixels.PixelTask, model: keras.Model) -> Embed:
+    return functools.cache(functools.partial(pixel_features.embed, model, task))
+
+
 def _spatial_folds(
-    session: Session,
-    task: pixels.PixelTask,
-    model: keras.Model,
-    out_dir: Path,
-    result: dict[str, float],
-) -> list[dict[str, Any]]:
+    task: pixels.PixelTask, embed: Embed, out_dir: Path, result: dict[str, float]
+) -> None:
     """Cross-validates linear probes on the test pixels, if the config asks for it."""
-    config = session.config
+    config = task.config
     if not config.spatial_folds:
-        return []
+        return
     rows = probes.spatial_folds(
-        pixel_features.embed(model, task, "test"),
+        embed("test"),
         config.spatial_folds,
         config.spatial_block_size,
         len(task.classes),
@@ -160,18 +162,19 @@ def _spatial_folds(
         values = [row[metric] for row in rows]
         result[f"spatial_folds_{metric}"] = float(np.mean(values))
         result[f"spatial_folds_{metric}_std"] = float(np.std(values))
-    return []
 
 
 def _label_efficiency(
-    task: pixels.PixelTask, model: keras.Model, out_dir: Path, figures: Figures
+    task: pixels.PixelTask,
+    model: keras.Model,
+    embed: Embed,
+    out_dir: Path,
+    figures: Figures,
 ) -> list[dict[str, Any]]:
     """Compares the encoder with what it has to beat, by the number of labels."""
     splits = ("train", "test")
-    own, other = (
-        [pixel_features.embed(encoder, task, split) for split in splits]
-        for encoder in (model, _random_encoder(task, model))
-    )
+    untrained = _embedder(task, _random_encoder(task, model))
+    own, other = ([each(split) for split in splits] for each in (embed, untrained))
     medians = [pixel_features.monthly_medians(task, split) for split in splits]
     features = {
         PRETRAINED: (*own, probes.linear_probe),

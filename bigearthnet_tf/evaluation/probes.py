@@ -33,7 +33,7 @@ def linear_probe(x: Any, y: Any, asked: Any, seed: int) -> NDArray[np.int64]:
         asked: (m, d) features.
         seed: not used: the regression has one solution.
     """
-    model = make_pipeline(StandardScaler(), LogisticRegression(max_iter=1000))
+    model = make_pipeline(StandardScaler(), LogisticRegression(max_iter=200))
     with warnings.catch_warnings():
         # Near its solution is near enough.
         warnings.simplefilter("ignore", ConvergenceWarning)

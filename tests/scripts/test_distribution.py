@@ -10,6 +10,7 @@ import time
 
 import numpy as np
 import pytest
+import series_records
 from run_files import ROOT, newest, tensors
 
 from bigearthnet_tf.training import logs
@@ -78,6 +79,20 @@ CONTRASTIVE = {
     "intra_modal_weight": 0.5,
 }
 
+TWINS = {
+    "task": "barlow_twins",
+    "model_name": "pixel_mlp",
+    "encoder_width": 16,
+    "latent_dim": 8,
+    "projector_dims": [8],
+    "sample_size": 6,
+    "batch_size": 64,
+    "pixels_per_block": 64,
+    "shuffle_buffer_size": 256,
+    "learning_rate": 0.001,
+    "nb_epoch": 5,
+}
+
 
 @pytest.mark.slow
 @pytest.mark.parametrize(
@@ -95,6 +110,23 @@ def test_one_device_two_replicas_and_two_processes_give_the_same_weights(
         content = {**SGD, "model_name": model, "out_dir": str(tmp_path / name)}
         return write_config(records, **content | keys | others)
 
+    assert_the_same_however_it_is_divided(config, tmp_path, loss)
+
+
+@pytest.mark.slow
+def test_barlow_twins_correlate_over_the_whole_batch(write_config, tmp_path):
+    series = series_records.write(tmp_path)
+
+    def config(name, **others):
+        content = {**SGD, **TWINS, "out_dir": str(tmp_path / name)}
+        del content["image_size"]
+        return write_config(series, **content | others)
+
+    assert_the_same_however_it_is_divided(config, tmp_path, "barlow_twins_loss")
+
+
+def assert_the_same_however_it_is_divided(config, tmp_path, loss) -> None:
+    """Trains on one device, two replicas and two processes, 20 iterations each."""
     (said,) = finish(start(config("one")))
     assert "over 1 replica(s)" in said
     (said,) = finish(start(config("two", devices="cpu:2")))

@@ -4,6 +4,7 @@ import json
 from pathlib import Path
 
 import pytest
+import series_records
 
 from bigearthnet_tf.archive import archives, splits
 from bigearthnet_tf.records import convert
@@ -61,18 +62,38 @@ def records_v1(archive_v1, tmp_path_factory):
     return out
 
 
+@pytest.fixture(scope="module")
+def series(tmp_path_factory):
+    return series_records.write(tmp_path_factory.mktemp("series"))
+
+
+def smaller(path: Path) -> list[str]:
+    """Settings of a small batch, model and evaluation."""
+    if path.parent.name != "time_series":
+        return ["batch_size=2", f"model_name={model_of(path)}"]
+    settings = ["batch_size=64", "pixels_per_block=64", "disjoint_views=false"]
+    settings += ["probe_pixels=200", "probe_labels=[5]", "probe_repeats=1"]
+    # The run that it starts from.
+    content = json.loads(path.read_text())
+    return settings + (["weights=null"] if "weights" in content else [])
+
+
 @pytest.mark.slow
 @pytest.mark.parametrize("path", SHIPPED, ids=label_of)
-def test_every_shipped_config_runs_in_miniature(call, tmp_path, path, records_v1):
+def test_every_shipped_config_runs_in_miniature(
+    call, tmp_path, path, records_v1, series
+):
+    records = series if path.parent.name == "time_series" else records_v1
     arguments = [
         path,
-        *("--set", f'tr_tf_record_files=["{records_v1}/train-*.tfrecord"]'),
-        *("--set", f'val_tf_record_files=["{records_v1}/val-*.tfrecord"]'),
-        *("--set", f'test_tf_record_files=["{records_v1}/test-*.tfrecord"]'),
-        *("--set", f"out_dir={tmp_path / 'run'}", "--set", "batch_size=2"),
-        *("--set", "sample_images=0"),
-        *("--set", "devices=cpu", "--set", f"model_name={model_of(path)}"),
+        *("--set", f'tr_tf_record_files=["{records}/train-*.tfrecord"]'),
+        *("--set", f'val_tf_record_files=["{records}/val-*.tfrecord"]'),
+        *("--set", f'test_tf_record_files=["{records}/test-*.tfrecord"]'),
+        *("--set", f"out_dir={tmp_path / 'run'}"),
+        *("--set", "sample_images=0", "--set", "devices=cpu"),
     ]
+    for setting in smaller(path):
+        arguments += ["--set", setting]
     outcome = call("train", *arguments, "--test-run")
     assert outcome.status == 0, outcome.err
     arguments += ["--set", f"out_dir={tmp_path / 'run-test-run'}"]
