@@ -70,7 +70,6 @@ td.bar { background: linear-gradient(var(--bar), var(--bar)) no-repeat 0 50% / 0
 td small.below { display: block; font-size: .78rem; font-weight: 400;
   color: var(--soft); white-space: nowrap; }
 .labels td:nth-child(2) { font-weight: 400; }
-td.range { font-size: .82rem; color: var(--soft); white-space: nowrap; }
 h3 { font-size: 1rem; margin: 1.4rem 0 .5rem; }
 .note { color: var(--soft); font-size: .9rem; max-width: 46rem; }
 figure { margin: 0 0 2rem; }

@@ -54,6 +54,8 @@ _PER_LABEL = {
     "auroc": "auroc_class",
 }
 _WITH_BAR = ("average_precision", "iou")
+# A column of this ending stands below the numbers of the column of the same name.
+_INTERVAL = "_95"
 _COLUMN_TITLES = {
     "label": "Label",
     "count": "Positives",
@@ -64,7 +66,6 @@ _COLUMN_TITLES = {
     "recall": "Recall",
     "f1": "F1",
     "average_precision": "Average precision",
-    "average_precision_95": "95\N{NO-BREAK SPACE}%",
     "auroc": "ROC area",
     "calibration_error": "Calibration error",
     "threshold": "Tuned threshold",
@@ -212,17 +213,19 @@ def _label_table(rows: Rows) -> str:
     """Returns the table of the labels, with a bar behind the average precision."""
     if not rows:
         return ""
+    columns = [column for column in rows[0] if not column.endswith(_INTERVAL)]
     lines = []
     for row in rows:
         cells = []
-        for index, (column, value) in enumerate(row.items()):
+        for index, column in enumerate(columns):
+            value = row[column]
             forms = {int: ",d", float: ".4f"}
             text = format(value, forms.get(type(value), ""))
             bar = float(value) if column in _WITH_BAR else None
-            kind = "range" if column.endswith("_95") else ""
-            cells.append(page.cell(text, row_head=index == 0, bar=bar, kind=kind))
+            below = str(row.get(column + _INTERVAL, ""))
+            cells.append(page.cell(text, row_head=index == 0, bar=bar, below=below))
         lines.append(cells)
-    titles = [_COLUMN_TITLES.get(column, column) for column in rows[0]]
+    titles = [_COLUMN_TITLES.get(column, column) for column in columns]
     return page.table(titles, lines, kind="labels")
 
 
