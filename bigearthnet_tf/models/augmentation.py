@@ -104,7 +104,8 @@ def move_alike(model: keras.Model, maps: Any) -> Any:
     for layer in model.layers:
         if isinstance(layer, Movement):
             state = layer.seed_generator.state
-            before = ops.convert_to_tensor(state.value)
+            # A copy: what is read of a variable may be the variable itself.
+            before = ops.copy(state.value)
             (maps,) = layer.change([maps])
             state.assign(before)
     return maps[..., 0]
