@@ -37,6 +37,7 @@ _TWINS = {
 }
 PRETRAINED, RANDOM = "this encoder, linear", "random encoder, linear"
 MEDIANS = "monthly medians, random forest"
+MEDIANS_LINEAR = "monthly medians, linear"
 
 Figures = list[tuple[str, Any]]
 # From a split to the embeddings of its labelled pixels, computed once.
@@ -85,9 +86,9 @@ def evaluate_embeddings(
 
     The loss, RankMe and the accuracy of nearest neighbours; where training and test
     pixels have labels also a linear probe, and the label-efficiency curve beside an
-    encoder of random weights and a random forest on monthly medians. Leaves what
-    `evaluate` does; its confusion and classes are those of the linear probe on up to
-    `probe_pixels` labels.
+    encoder of random weights and monthly medians, linearly and by a random forest.
+    Leaves what `evaluate` does; its confusion and classes are those of the linear probe
+    on up to `probe_pixels` labels.
 
     Args:
         session: config, devices and task.
@@ -180,6 +181,7 @@ def _label_efficiency(
         PRETRAINED: (*own, probes.linear_probe),
         RANDOM: (*other, probes.linear_probe),
         MEDIANS: (*medians, probes.random_forest),
+        MEDIANS_LINEAR: (*medians, probes.linear_probe),
     }
     config = task.config
     rows = list(

@@ -92,7 +92,7 @@ def test_twins_are_trained_watched_and_evaluated(call, twins):
     found = json.loads((out / "eval_result.json").read_text())
     assert all(isinstance(value, float | int) for value in found.values())
     rows = read_csv(out / "eval_label_efficiency.csv")
-    assert len(rows) == 3 * 2
+    assert len(rows) == 4 * 2
     assert {row["labels"] for row in rows} == {"5", "20"}
     page = (out / "report.html").read_text()
     assert "monthly medians, random forest" in page
