@@ -92,12 +92,15 @@ def unet(levels: Sequence[Level], width: int, patch: int) -> tuple[Any, Grid]:
     Returns:
         (batch, side, side, width) and its grid, that of the finest level.
     """
-    x, grid = None, levels[-1].grid
+    x, grid, taken = None, levels[-1].grid, set()
     for level in reversed(levels):
-        if x is not None:
-            x, grid = _descend(x, grid, level.grid, width, patch)
-        filters = channels(level.grid, width)
         name = _name(level.grid)
+        # Branches may have as many pixels and yet lie apart.
+        name += "_apart" if name in taken else ""
+        taken.add(name)
+        if x is not None:
+            x, grid = _descend(x, grid, level.grid, width, patch, name)
+        filters = channels(level.grid, width)
         skips = [
             convolved(image, filters, 3 if level is levels[0] else 1, f"{name}_skip{i}")
             for i, image in enumerate(level.maps, start=1)
@@ -120,11 +123,13 @@ def fpn(levels: Sequence[Level], width: int, patch: int) -> tuple[Any, Grid]:
     Returns:
         As `unet` does.
     """
-    inner, parts = _WIDEST * width, []
+    inner, parts, taken = _WIDEST * width, [], set()
     finest, *coarser = levels
     x, grid = None, coarser[-1].grid
     for level in reversed(coarser):
         name = _name(level.grid)
+        name += "_apart" if name in taken else ""
+        taken.add(name)
         found = convolved(_beside(level.maps, name), inner, 1, f"{name}_skip")
         if x is not None:
             above = regrid(x, grid, level.grid, f"{name}_regrid")
@@ -134,8 +139,8 @@ def fpn(levels: Sequence[Level], width: int, patch: int) -> tuple[Any, Grid]:
         parts.append(regrid(part, grid, coarser[0].grid, f"{name}_out"))
     name = f"{published.DECODER}_sum"
     x = keras.layers.Add(name=name)(parts) if len(parts) > 1 else parts[0]
-    x, grid = _descend(x, grid, finest.grid, width, patch)
     name = _name(finest.grid)
+    x, grid = _descend(x, grid, finest.grid, width, patch, name)
     skips = [
         convolved(image, width, 3, f"{name}_skip{number}")
         for number, image in enumerate(finest.maps, start=1)
@@ -156,16 +161,19 @@ def channels(grid: Grid, width: int) -> int:
 
 
 def _descend(
-    x: Any, grid: Grid, target: Grid, width: int, patch: int
+    x: Any, grid: Grid, target: Grid, width: int, patch: int, name: str
 ) -> tuple[Any, Grid]:
-    """Interpolates to a finer grid, by no more than about two at a time."""
+    """Interpolates to a finer grid, by no more than about two at a time.
+
+    `name` is that of the target's layers.
+    """
     while grid.step / target.step > 2.5:
         finer = grid.halved(patch)
-        name = _name(finer)
-        x = regrid(x, grid, finer, f"{name}_regrid")
-        x = convolved(x, channels(finer, width), 3, f"{name}_part1")
+        between = _name(finer)
+        x = regrid(x, grid, finer, f"{between}_regrid")
+        x = convolved(x, channels(finer, width), 3, f"{between}_part1")
         grid = finer
-    return regrid(x, grid, target, f"{_name(target)}_regrid"), target
+    return regrid(x, grid, target, f"{name}_regrid"), target
 
 
 def regrid(x: Any, source: Grid, target: Grid, name: str) -> Any:

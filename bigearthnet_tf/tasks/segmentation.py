@@ -85,6 +85,8 @@ class Segmentation(patches.PatchTask):
         if replicas > 1 and self.config.synchronize_batch_norm:
             models.synchronize_batch_norm(model)
         self._model = model
+        # Weights of labels take a pass over the records, which no compiled step makes.
+        _ = self._loss
         return model
 
     def load_weights(self, model: keras.Model, weights: weight_files.Published) -> None:
