@@ -3,6 +3,7 @@
 import json
 from pathlib import Path
 
+import map_records
 import pytest
 import series_records
 
@@ -67,8 +68,16 @@ def series(tmp_path_factory):
     return series_records.write(tmp_path_factory.mktemp("series"))
 
 
+@pytest.fixture(scope="module")
+def with_maps(tmp_path_factory):
+    return map_records.write_all(tmp_path_factory.mktemp("maps"))
+
+
 def smaller(path: Path) -> list[str]:
     """Settings of a small batch, model and evaluation."""
+    if path.parent.name == "segmentation":
+        # In place of ResNets at 120 pixels.
+        return ["batch_size=2", "model_name=resnet_test", "decoder_width=2"]
     if path.parent.name != "time_series":
         return ["batch_size=2", f"model_name={model_of(path)}"]
     settings = ["batch_size=64", "pixels_per_block=64", "disjoint_views=false"]
@@ -81,9 +90,10 @@ def smaller(path: Path) -> list[str]:
 @pytest.mark.slow
 @pytest.mark.parametrize("path", SHIPPED, ids=label_of)
 def test_every_shipped_config_runs_in_miniature(
-    call, tmp_path, path, records_v1, series
+    call, tmp_path, path, records_v1, series, with_maps
 ):
-    records = series if path.parent.name == "time_series" else records_v1
+    others = {"time_series": series, "segmentation": with_maps}
+    records = others.get(path.parent.name, records_v1)
     arguments = [
         path,
         *("--set", f'tr_tf_record_files=["{records}/train-*.tfrecord"]'),
