@@ -30,6 +30,9 @@ DATES = 73
 # As the older system has it.
 OLD_BATCH, MIN_VALID = 512, 32
 
+# Seconds from the loading of the model on, those of the processor, bytes at the peak.
+Taken = tuple[float, float, int]
+
 OLD = "older way, tile in memory"
 FOLDER, RECORDS = "mapped from a folder", "mapped from block records"
 
@@ -76,7 +79,7 @@ def map_tile(run: Path, source: Path, out: Path) -> None:
     console.load_tensorflow()
     from bigearthnet_tf.serving import maps
 
-    start = time.perf_counter()
+    start = time.perf_counter(), time.process_time()
     maps.make_map(run, source, out, kind=["class", "embedding"], int8=True, draws=1)
     keep_time(out, start)
 
@@ -87,7 +90,7 @@ def map_in_memory(run: Path, source: Path, out: Path) -> None:
     from bigearthnet_tf.serving import pixel_run
 
     out.mkdir()
-    start = time.perf_counter()
+    start = time.perf_counter(), time.process_time()
     model = pixel_run.load(run, "last")
     size = model.sample_size
     bands, masks = np.load(source / "bands.npy"), np.load(source / "masks.npy")
@@ -123,23 +126,25 @@ def map_in_memory(run: Path, source: Path, out: Path) -> None:
     keep_time(out, start)
 
 
-def keep_time(out: Path, start: float) -> None:
-    """Leaves the seconds since then beside the map."""
-    files.write_text(f"{out}.seconds", str(time.perf_counter() - start))
+def keep_time(out: Path, start: tuple[float, float]) -> None:
+    """Leaves the seconds since then, and those of the processor, beside the map."""
+    taken = time.perf_counter() - start[0], time.process_time() - start[1]
+    files.write_json(Path(f"{out}.seconds"), taken)
 
 
 def measure(
     work: Callable[[Path, Path, Path], None], run: Path, source: Path, out: Path
-) -> tuple[float, int]:
-    """Returns seconds from the loading of the model on, and peak memory in bytes."""
+) -> Taken:
+    """Returns seconds, those of the processor, and peak memory in bytes."""
     peak = peak_memory(work, run, source, out)
-    return float(Path(f"{out}.seconds").read_text()), peak
+    elapsed, used = files.read_json(Path(f"{out}.seconds"))
+    return elapsed, used, peak
 
 
 def main() -> None:
     """Runs the command line."""
     arguments = parse_arguments()
-    found: dict[tuple[str, int], list[tuple[float, int]]] = {}
+    found: dict[tuple[str, int], list[Taken]] = {}
     with tempfile.TemporaryDirectory() as name:
         folder = Path(name)
         sources: dict[int, dict[str, Path]] = {}
@@ -159,7 +164,7 @@ def main() -> None:
                     work = map_in_memory if title == OLD else map_tile
                     taken = measure(work, run, source, out)
                     found.setdefault((title, side), []).append(taken)
-                    print(f"{title}, {side}: {taken[0]:.1f} s, {taken[1] / 1e6:.0f} MB")
+                    print(f"{title}, {side}: {taken[0]:.1f} s, {taken[2] / 1e6:.0f} MB")
     text = report(arguments, found)
     print(f"\n{text}")
     if arguments.write:
@@ -167,29 +172,53 @@ def main() -> None:
 
 
 def report(
-    arguments: argparse.Namespace, found: dict[tuple[str, int], list[tuple[float, int]]]
+    arguments: argparse.Namespace, found: dict[tuple[str, int], list[Taken]]
 ) -> str:
     """Returns the page of results."""
-    head = (
-        "tile | seconds | pixels/s | lowest to highest | times the older way | peak, MB"
-    )
+    columns = "tile | pixels/s | times the older way | processor, us a pixel | peak, MB"
     lines = [
-        f"| | {head} | to the smallest |",
-        "|--|--:|--:|--:|--:|--:|--:|--:|",
+        f"| | {columns} | to the smallest |",
+        "|--|--:|--:|--:|--:|--:|--:|",
     ]
-    smallest = arguments.sides[0]
     for (title, side), values in found.items():
-        seconds = [value[0] for value in values]
-        rates = sorted(side * side / each for each in seconds)
-        # Rounds in turn: of each round its own ratio.
-        old = [value[0] for value in found[OLD, side]]
-        ratio = statistics.median(b / a for a, b in zip(seconds, old, strict=True))
-        peak = statistics.median(value[1] for value in values)
-        least = statistics.median(value[1] for value in found[title, smallest])
+        first = found[title, arguments.sides[0]]
+        elapsed, used, peak = (statistics.median(x) for x in zip(*values, strict=True))
+        # Rounds in turn: each has its own ratio.
+        ratio = statistics.median(
+            old[0] / own[0] for old, own in zip(found[OLD, side], values, strict=True)
+        )
+        least = statistics.median(value[2] for value in first)
         lines.append(
-            f"| {title} | {side} x {side} | {statistics.median(seconds):.1f} | "
-            f"{statistics.median(rates):.0f} | {rates[0]:.0f} to {rates[-1]:.0f} | "
-            f"{ratio:.2f} | {peak / 1e6:.0f} | {peak / least:.3f} |"
+            f"| {title} | {side} x {side} | {side**2 / elapsed:.0f} | {ratio:.2f} | "
+            f"{1e6 * used / side**2:.0f} | {peak / 1e6:.0f} | {peak / least:.3f} |"
+        )
+    lines += [
+        "",
+        (
+            "The pixels by which the largest tile exceeds the smallest, without what "
+            "any map takes (model, pictures, ...):"
+        ),
+        "",
+        "| | pixels/s | times the older way | processor, us a pixel |",
+        "|--|--:|--:|--:|",
+    ]
+    low, high = arguments.sides[0], arguments.sides[-1]
+    gaps = {
+        title: [
+            (large[0] - small[0], large[1] - small[1])
+            for small, large in zip(found[title, low], found[title, high], strict=True)
+        ]
+        for title in (OLD, FOLDER, RECORDS)
+    }
+    for title, values in gaps.items():
+        elapsed, used = (statistics.median(x) for x in zip(*values, strict=True))
+        ratio = statistics.median(
+            old[0] / own[0] for old, own in zip(gaps[OLD], values, strict=True)
+        )
+        more = high**2 - low**2
+        lines.append(
+            f"| {title} | {more / elapsed:.0f} | {ratio:.2f} | "
+            f"{1e6 * used / more:.0f} |"
         )
     about = (
         f"{machine(('tensorflow', 'keras', 'rasterio'))} {arguments.model}, 16 dates "

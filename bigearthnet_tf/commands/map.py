@@ -144,6 +144,13 @@ def add_series_arguments(group: argparse._ArgumentGroup) -> None:
         "where the encoder knows dates by their day, 4 elsewhere)",
     )
     group.add_argument("--seed", type=int, help="of the draws (42)")
+    group.add_argument(
+        "--min-valid",
+        type=int,
+        metavar="N",
+        help="a pixel needs more valid dates than this (as the records say; of a "
+        "folder as many dates as the encoder was trained with)",
+    )
     group.add_argument("--tile", nargs="+", metavar="NAME", help="these tiles alone")
     group.add_argument("--crs", help="of tiles that do not tell, such as EPSG:32633")
     group.add_argument(

@@ -53,6 +53,8 @@ def run(arguments: argparse.Namespace) -> None:
         crs=arguments.crs,
         transform=arguments.transform,
     )
+    min_valid = arguments.min_valid
+    model = model.needing(tiles[0].min_valid if min_valid is None else min_valid)
     encoders = [
         (tile, pixel_model.open_encoder(model, rule, tile.doys, tile.bands, tile.name))
         for tile in tiles

@@ -36,9 +36,7 @@ def draw(path: Path | str, title: str) -> Figure:
         total = dataset.count
     columns = min(_COLUMNS, count)
     rows = math.ceil(count / columns)
-    figure = Figure(
-        figsize=(3.1 * columns, 2.9 * rows + 0.8), layout="constrained"
-    )
+    figure = Figure(figsize=(3.1 * columns, 2.9 * rows + 0.8), layout="constrained")
     panels = figure.subplots(rows, columns, squeeze=False, sharex=True, sharey=True)
     for axes in panels.flat[count:]:
         axes.set_axis_off()

@@ -36,6 +36,7 @@ OF_TILES = (
     "kind",
     "tile",
     "draws",
+    "min_valid",
     "seed",
     "int8",
     "pca",

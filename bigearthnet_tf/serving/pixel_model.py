@@ -88,6 +88,18 @@ class PixelModel:
         default = 0 if self.takes_all_dates else DRAWS
         return DateRule(default if draws is None else draws, seed)
 
+    def needing(self, min_valid: int | None) -> PixelModel:
+        """Returns the same with another rule of valid pixels; None keeps its own.
+
+        Raises:
+            ValueError: a negative number.
+        """
+        if min_valid is None:
+            return self
+        if min_valid < 0:
+            raise ValueError(f"--min-valid: expected 0 or more, got {min_valid}")
+        return replace(self, min_valid=min_valid)
+
     def class_numbers(self, codes: NDArray[np.uint8]) -> NDArray[np.uint8]:
         """Returns the number of the class of each label code, 255 for none."""
         table = np.full(256, UNLABELLED, np.uint8)

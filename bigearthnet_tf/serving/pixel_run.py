@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
@@ -95,7 +96,7 @@ def _knows_days(model: keras.Model) -> bool:
     )
 
 
-def _classes(facts: dict[str, Any]) -> tuple[LandCover, ...]:
+def _classes(facts: Mapping[str, Any]) -> tuple[LandCover, ...]:
     names = list(facts.get("classes", ()))
     for merged in (False, True):
         known = land_cover_classes(merged)

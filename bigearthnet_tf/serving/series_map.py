@@ -31,6 +31,7 @@ def make_map(request: maps.Request) -> Iterator[str]:
         transform=options.get("transform"),
         block_size=options.get("block_size", tile_source.BLOCK_SIZE),
     )
+    model = model.needing(options.get("min_valid", tiles[0].min_valid))
     wanted = tile_maps.Request(
         kinds=tuple(kind for kind in KINDS if kind in kinds),
         rule=model.rule(options.get("draws"), options.get("seed", 42)),

@@ -148,7 +148,7 @@ def _plan(model: PixelModel, tile: MapTile, request: Request, out: Path) -> _Pla
     if "class" in kinds and tile.has_labels:
         kinds.append(DIFFERENCE)
     follows_from = [
-        *(_VERSION, model.key, asdict(request.rule), request.int8),
+        *(_VERSION, model.key, model.min_valid, asdict(request.rule), request.int8),
         *(request.pca and maps.stamp(request.pca), request.sample_size),
         *(tile.name, tile.stamp, tile.height, tile.width, crs, list(transform)),
     ]

@@ -166,11 +166,10 @@ def _cut_off(path: Path, valid: int) -> float | None:
     with rasterio.open(path) as dataset:
         if dataset.dtypes[0] != "int8":
             return None
-        count = dataset.count
-    # Fitted with a margin: a value at an end was beyond it, but for rounding.
-    ends = sum(
-        int((np.abs(strip.astype(np.int16)) == 127).sum())
-        for band in range(1, count + 1)
-        for strip in _strips(path, band)
-    )
-    return ends / max(1, valid * count)
+        # Fitted with a margin: a value at an end was beyond it, but for rounding.
+        # All bands of a block at once: they may be compressed together.
+        ends = sum(
+            int((np.abs(dataset.read(window=window).astype(np.int16)) == 127).sum())
+            for _, window in dataset.block_windows(1)
+        )
+        return ends / max(1, valid * dataset.count)

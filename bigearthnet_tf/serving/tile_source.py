@@ -42,6 +42,7 @@ class MapTile:
         stamp: changes with the files that it is read from, and with its blocks.
         read: yields the blocks whose window is wanted. They cover the tile once where
             it is a folder, and may leave gaps where it is in records.
+        min_valid: of records, more valid dates than which a pixel of theirs needs.
     """
 
     name: str
@@ -54,6 +55,7 @@ class MapTile:
     has_labels: bool
     stamp: str
     read: Callable[[Wanted], Iterator[Block]]
+    min_valid: int | None = None
 
     def georeference(self) -> tuple[str, Affine]:
         """Returns coordinate system and transform.
@@ -145,6 +147,7 @@ def of_records(source: BlockSource) -> list[MapTile]:
             has_labels=source.num_labelled > 0,
             stamp=stamp,
             read=reader(name),
+            min_valid=source.min_valid,
         )
         for name, facts in sorted(source.tiles.items())
     ]

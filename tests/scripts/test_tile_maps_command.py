@@ -66,7 +66,7 @@ def test_folders_and_records_give_a_map_and_points_its_pixels(call, made, tmp_pa
     from_folder = call(
         *("bigearthnet-tf", "map", run, made / "tiles", "--tile", "tile_03"),
         *("-o", tmp_path / "folder", *kinds, "--pca", tmp_path / "records" / "pca.npz"),
-        *("--block-size", 9),
+        *("--block-size", 9, "--min-valid", 16),
     )
     assert from_folder.status == 0, from_folder.err
     for kind, most in (("class", 0), ("embedding", 1e-5), ("false-colour", 1)):
@@ -152,6 +152,7 @@ def test_a_tile_without_a_place_takes_it_from_the_call(
         (["--stride", "300"], "--stride is not for the maps of task 'land_cover'"),
         (["--draws", "0"], "takes 16 dates, not all of a pixel"),
         (["--draws", "-1"], "draws and seed of 0 or more"),
+        (["--min-valid", "-1"], "--min-valid: expected 0 or more"),
         (["--sample-size", "0"], "--sample-size: expected 1 or more"),
         (["--block-size", "0"], "block size of 1 or more"),
         (["--transform", *"100010"], "--transform is of one tile"),
