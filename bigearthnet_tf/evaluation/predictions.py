@@ -147,9 +147,11 @@ def load(path: Path | str) -> Predictions:
             f"{path}: no such file; eval.py leaves {FILE} in the folder of a run"
         ) from None
     except _UNREADABLE as error:
+        # Of other files NumPy says how to unpickle them, which nobody should.
+        reason = str(error) if zipfile.is_zipfile(path) else "no .npz file"
         raise ValueError(
             f"{path}: expected scores as eval.py writes them, but it does not read "
-            f"({' '.join(str(error).split())[:100]}); evaluate the run again"
+            f"({' '.join(reason.split())[:100]}); evaluate the run again"
         ) from error
     missing = [
         name
