@@ -99,9 +99,14 @@ def _draw_reliability(
         clip_on=False,
         linewidths=0,
     )
+    # Scores too high bend the curve below the diagonal, which leaves the top free.
+    is_low = positives.sum() < sums.sum()
+    place, side, edge = (0.05, 0.96), "left", "top"
+    if not is_low:
+        place, side, edge = (0.97, 0.3), "right", "bottom"
     axes.text(
-        0.97, 0.3, f"ECE {gap:.3f}\nn = {int(positives.sum()):,}",
-        ha="right", va="bottom", fontsize=8, color=INK,
+        *place, f"ECE {gap:.3f}\nn = {int(positives.sum()):,}", color=INK,
+        transform=axes.transAxes, ha=side, va=edge, fontsize=8,
         bbox={"facecolor": "white", "alpha": 0.8, "edgecolor": "none", "pad": 1.5},
     )  # fmt: skip
 
