@@ -86,7 +86,7 @@ def load(path: Path | str, which: str = "best") -> Trained:
         colours=colours_of(names, config.label_type),
         score=padded(lambda groups: _sigmoid(model(groups, training=False))),
         key=embeddings.hash_model(model, description),
-        title=f"{meaning.model_name} of {path}",
+        title=f"{meaning.model_name}, iteration {meaning.iteration}",
         fingerprint=thresholds.fingerprint(model),
     )
 
