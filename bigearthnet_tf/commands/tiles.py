@@ -2,6 +2,7 @@ r"""Writes tiles of satellite time series as records for training and maps.
 
   bigearthnet-tf tiles ROOT -o records --val TILE --test TILE
   bigearthnet-tf tiles ROOT -o records --squares 256 --ratios 0.7 0.15 0.15
+  bigearthnet-tf tiles ROOT -o records --points labelled.csv
   bigearthnet-tf tiles TILE -o records --crs EPSG:32613 --year 2021 \
       --transform 10 0 300000 0 -10 4500000
 
@@ -20,7 +21,7 @@ from pathlib import Path
 from typing import Any
 
 from bigearthnet_tf import console
-from bigearthnet_tf.archive import tiles
+from bigearthnet_tf.archive import tile_points, tiles
 from bigearthnet_tf.archive.tile_facts import BAND_ORDERS, TileFacts
 
 
@@ -29,6 +30,13 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("root", nargs="+", type=Path, help="folders of tiles, or tiles")
     parser.add_argument("-o", "--out", required=True, help="folder to write")
     _add_division(parser.add_argument_group("splits (all tiles are of train)"))
+    parser.add_argument(
+        "--points",
+        type=Path,
+        metavar="CSV",
+        help="write single pixels in place of blocks: a table with columns lon, lat, "
+        "or x, y in the tiles' system, label (a class code), and perhaps id",
+    )
     _add_facts(parser.add_argument_group("what the files don't tell"))
     parser.add_argument(
         "--min-valid",
@@ -130,19 +138,26 @@ def run(arguments: argparse.Namespace) -> None:
     block_plan.check_tiles(opened, arguments.min_valid)
     for tile in console.progress(opened, desc="looking", unit="tile", leave=False):
         block_plan.check_not_all_cloud(tile, arguments.min_valid)
-    plans = [
-        block_plan.plan_blocks(
-            split,
-            of_split,
-            classes,
-            " ".join(str(root.resolve()) for root in arguments.root),
-            side=arguments.block_size,
-            min_valid=arguments.min_valid,
-            seed=arguments.seed,
-            shard_size_mb=arguments.shard_size_mb,
-        )
-        for split, of_split in areas.items()
-    ]
+    origin = " ".join(str(root.resolve()) for root in arguments.root)
+    options = {
+        "min_valid": arguments.min_valid,
+        "seed": arguments.seed,
+        "shard_size_mb": arguments.shard_size_mb,
+    }
+    if arguments.points is not None:
+        points = tile_points.read_points(arguments.points, list(classes))
+        plans = [
+            block_plan.plan_points(
+                split, [tile for tile, _ in of], points, classes, origin, **options
+            )
+            for split, of in areas.items()
+        ]
+    else:
+        side = arguments.block_size
+        plans = [
+            block_plan.plan_blocks(split, of, classes, origin, side=side, **options)
+            for split, of in areas.items()
+        ]
     block_writer.write_blocks(
         opened,
         plans,
@@ -177,6 +192,8 @@ def _refuse_wrong_calls(arguments: argparse.Namespace) -> None:
         if arguments.ratios is not None:
             arguments.refuse("--ratios is for --squares alone")
         return
+    if arguments.points is not None:
+        arguments.refuse("--points are divided by tiles, not by --squares")
     if arguments.val or arguments.test:
         arguments.refuse("--squares divides parts of tiles, --val and --test tiles")
     if arguments.squares < 1 or arguments.squares % arguments.block_size:

@@ -9,6 +9,8 @@ the highest of a random number for each date.
 
 from __future__ import annotations
 
+import functools
+
 import tensorflow as tf
 
 
@@ -77,9 +79,10 @@ def draw_subsets(counts: tf.Tensor, noise: tf.Tensor) -> tf.Tensor:
         last = counts - size + step
         guess = tf.cast(noise[step] * tf.cast(last + 1, tf.float32), tf.int32)
         guess = tf.clip_by_value(guess, 0, tf.maximum(last, 0))
-        if drawn:
-            known = tf.reduce_any(tf.stack(drawn) == guess, axis=0)
-            guess = tf.where(known, last, guess)
+        # One by one: to reduce over a stack of them is three times slower.
+        known = [guess == other for other in drawn]
+        if known:
+            guess = tf.where(functools.reduce(tf.logical_or, known), last, guess)
         drawn.append(tf.where(last < 0, counts, guess))
     return tf.stack(drawn, axis=1)
 

@@ -16,6 +16,7 @@ from typing import NamedTuple
 import numpy as np
 
 from bigearthnet_tf.archive.tile import Tile, Window, windows
+from bigearthnet_tf.archive.tile_points import Point, locate
 from bigearthnet_tf.records import block_manifest, manifest, series_schema
 from bigearthnet_tf.records.plan import divide
 from bigearthnet_tf.registry import nearest_names
@@ -27,10 +28,15 @@ DEFAULT_SEED = 42
 
 
 class Entry(NamedTuple):
-    """One record: the name of a tile, and a window in it."""
+    """One record: the name of a tile, a window in it, and the point that it is of.
+
+    That of a point (name, x, y, label) is a single pixel with its usable dates alone;
+    None for blocks.
+    """
 
     tile: str
     window: Window
+    point: tuple[str, float, float, int] | None = None
 
 
 @dataclass(frozen=True)
@@ -48,6 +54,7 @@ class BlockPlan:
         seed: of the order.
         record_bytes: about the bytes of the largest record.
         origin: where the tiles are read from.
+        kind: of blocks, or of single points.
     """
 
     split: str
@@ -60,6 +67,7 @@ class BlockPlan:
     seed: int
     record_bytes: int
     origin: str
+    kind: block_manifest.Kind = "blocks"
 
     @property
     def num_records(self) -> int:
@@ -80,6 +88,7 @@ class BlockPlan:
         settings = {
             "schema": block_manifest.SCHEMA_VERSION,
             "split": self.split,
+            "kind": self.kind,
             "bands": self.bands,
             "classes": dict(self.classes),
             "min_valid": self.min_valid,
@@ -215,6 +224,65 @@ def plan_blocks(
         seed=seed,
         record_bytes=record_bytes,
         origin=origin,
+    )
+
+
+def plan_points(
+    split: str,
+    tiles: Sequence[Tile],
+    points: Sequence[Point],
+    classes: Mapping[int, str],
+    origin: str,
+    *,
+    min_valid: int = DEFAULT_MIN_VALID,
+    seed: int = DEFAULT_SEED,
+    shard_size_mb: float = 128,
+) -> BlockPlan:
+    """Settles records of single points, as `plan_blocks` those of blocks.
+
+    Args:
+        split: its name.
+        tiles: of the split.
+        points: those that lie in none of the tiles are left out; in a tile that
+            overlaps others, a point comes once for each.
+        classes: codes of labels with their names.
+        origin: where the tiles are read from.
+        min_valid: a point is valid with more usable dates than that.
+        seed: of the order.
+        shard_size_mb: of a shard at most, in 10^6 bytes.
+
+    Raises:
+        ValueError: as `plan_blocks`, a tile whose place nobody has told, or no point
+            in any of the tiles.
+    """
+    check_tiles(tiles, min_valid)
+    entries = [
+        Entry(tile.name, Window(row, column, 1, 1), (it.name, it.x, it.y, it.label))
+        for tile in tiles
+        for it, row, column in locate(points, tile)
+    ]
+    if not entries:
+        raise ValueError(
+            f"split {split!r}: none of {len(points)} points lies in "
+            f"{', '.join(tile.name for tile in tiles)}; compare coordinate systems"
+        )
+    order = np.random.default_rng(seed).permutation(len(entries))
+    longest = max(tile.num_dates for tile in tiles)
+    bands = tiles[0].bands
+    record_bytes = series_schema.block_bytes(1, longest, len(bands))
+    shards = divide([entries[i] for i in order], record_bytes, shard_size_mb)
+    return BlockPlan(
+        split=split,
+        bands=bands,
+        shards=tuple(shards),
+        tiles={tile.name: _describe(tile) for tile in tiles},
+        classes=classes,
+        min_valid=min_valid,
+        side=1,
+        seed=seed,
+        record_bytes=record_bytes,
+        origin=origin,
+        kind="points",
     )
 
 

@@ -9,15 +9,16 @@ from __future__ import annotations
 import logging
 import math
 from collections.abc import Callable, Iterable, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any
 
+import numpy as np
 import tensorflow as tf
 
 import bigearthnet_tf
 from bigearthnet_tf import console
 from bigearthnet_tf.archive.land_cover import UNLABELLED
-from bigearthnet_tf.archive.tile import Tile
+from bigearthnet_tf.archive.tile import Block, Tile
 from bigearthnet_tf.records import (
     block_manifest,
     convert,
@@ -119,7 +120,7 @@ def write_shard(
     with storage.write_atomically(job.path) as temporary:
         with tf.io.TFRecordWriter(temporary) as records:
             for entry in job.entries:
-                block = tiles[entry.tile].read(*entry.window)
+                block = _read(tiles[entry.tile], entry)
                 is_valid = block.valid(job.min_valid)
                 valid.append(int(is_valid.sum()))
                 labelled.append(
@@ -129,7 +130,7 @@ def write_shard(
                 )
                 usable = block.bands[block.mask.astype(bool)]
                 parts.append(block_manifest.Moments.of(usable))
-                records.write(series_schema.encode_block(block, valid[-1]))
+                records.write(series_schema.encode_block(block, valid[-1], entry.point))
                 on_record()
         written = frames.verify(temporary)
         if written.num_records != len(valid):
@@ -145,6 +146,22 @@ def write_shard(
     )
     storage.write_text(writer.note_path(job.path), note.model_dump_json())
     return note
+
+
+def _read(tile: Tile, entry: Entry) -> Block:
+    """Reads a block, or a point with its usable dates and its own label."""
+    block = tile.read(*entry.window)
+    if entry.point is None:
+        return block
+    usable = block.mask[0, 0].astype(bool)
+    return replace(
+        block,
+        bands=block.bands[:, :, usable],
+        mask=block.mask[:, :, usable],
+        doys=block.doys[usable],
+        years=block.years[usable],
+        labels=np.array([[entry.point[3]]], np.uint8),
+    )
 
 
 def _carry_out(
@@ -228,7 +245,7 @@ def _publish(
     _check_moments(plan, moments)
     num_pixels, num_labelled = block_manifest.pixels_of(shards)
     result = block_manifest.SeriesManifest(
-        kind="blocks",
+        kind=plan.kind,
         schema_version=block_manifest.SCHEMA_VERSION,
         tool_version=bigearthnet_tf.__version__,
         split=plan.split,
@@ -252,10 +269,11 @@ def _publish(
     )
     work.publish(result)
     logger.info(
-        "%s: %d blocks of %d tile(s) in %d shard(s), read back and verified; %d valid "
+        "%s: %d %s of %d tile(s) in %d shard(s), read back and verified; %d valid "
         "pixels, %d of them labelled",
         plan.split,
         result.num_records,
+        result.kind,
         len(result.tiles),
         len(shards),
         num_pixels,

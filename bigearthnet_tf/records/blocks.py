@@ -1,4 +1,4 @@
-"""Shards of block records, found, checked and read."""
+"""Shards of blocks of pixels, or of points, found, checked and read."""
 
 from __future__ import annotations
 
@@ -191,9 +191,7 @@ def _checked(path: str, facts: SeriesManifest) -> block_manifest.SeriesShard:
 
 def _compare(path: str, facts: SeriesManifest, first: SeriesManifest) -> None:
     """Refuses shards that can't be read together."""
-    if facts.kind != "blocks":
-        raise ValueError(f"{path}: expected records of blocks, got {facts.kind}")
-    for what in ("bands", "min_valid", "classes"):
+    for what in ("kind", "bands", "min_valid", "classes"):
         ours, theirs = getattr(facts, what), getattr(first, what)
         if ours != theirs:
             raise ValueError(

@@ -12,15 +12,11 @@ A record is a `tf.train.Example`. That of a block has
     tile     bytes     name of the tile
     n_valid  int64     pixels with more usable dates than the manifest's `min_valid`
 
-so that the series of a pixel lies in one piece. That of a point has the usable dates
-of a single pixel:
+so that the series of a pixel lies in one piece. That of a point is the same of a single
+pixel, with its usable dates alone, and has
 
-    bands    bytes     uint16, little-endian, (n_obs, bands)
-    doy, year          as above, (n_obs,)
-    n_obs    int64     usable dates
-    label    int64     class code, 255 unlabelled
-    x, y     float[1]  map coordinates of the point, as given (bytes: float64)
-    id, tile bytes     its name, and that of its tile
+    id, x, y   bytes   its name; map coordinates as given (float64, little-endian)
+    n_obs      int64   usable dates
 """
 
 from __future__ import annotations
@@ -53,12 +49,17 @@ def block_bytes(num_pixels: int, num_dates: int, num_bands: int) -> int:
     return num_pixels * series + 4 * num_dates + _OVERHEAD
 
 
-def encode_block(block: Block, num_valid: int) -> bytes:
+def encode_block(
+    block: Block,
+    num_valid: int,
+    point: tuple[str, float, float, int] | None = None,
+) -> bytes:
     """Returns a block as a serialised record.
 
     Args:
         block: the block.
         num_valid: its pixels with enough usable dates.
+        point: name, x, y and label of the point that it is of; None for blocks.
     """
     features = {
         "bands": _bytes(block.bands.astype("<u2").tobytes()),
@@ -72,6 +73,11 @@ def encode_block(block: Block, num_valid: int) -> bytes:
     }
     if block.labels is not None:
         features["labels"] = _bytes(block.labels.tobytes())
+    if point is not None:
+        features["id"] = _bytes(point[0].encode())
+        for name, value in zip("xy", point[1:3], strict=True):
+            features[name] = _bytes(np.array(value, "<f8").tobytes())
+        features["n_obs"] = _ints((len(block.doys),))
     return _example(features)
 
 

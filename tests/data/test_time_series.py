@@ -11,7 +11,12 @@ from bigearthnet_tf.records import block_plan, block_writer, blocks
 
 NAMES = ["B02", "B03", "B04"]
 CLASSES = {10: "a", 40: "b", 95: "c", 100: "d"}
-SHUFFLED = {"pixels_per_block": 40, "shuffle_buffer_size": 300, "places": True}
+SHUFFLED = {
+    "sample_size": 8,
+    "pixels_per_block": 40,
+    "shuffle_buffer_size": 300,
+    "places": True,
+}
 
 
 @pytest.fixture(scope="module")

@@ -7,11 +7,14 @@ import tensorflow as tf
 import tile_folders
 
 from bigearthnet_tf.archive import tiles
+from bigearthnet_tf.archive.tile_points import Point
+from bigearthnet_tf.data import time_series
 from bigearthnet_tf.records import (
     block_manifest,
     block_plan,
     block_writer,
     blocks,
+    frames,
     series_schema,
 )
 
@@ -109,6 +112,59 @@ def test_a_single_date(tmp_path):
     assert source.num_pixels == np.load(folder / "masks.npy").sum()
     for block in blocks.iterate_blocks(source):
         np.testing.assert_array_equal(block.bands, tile.read(*block.window).bands)
+
+
+def test_points_have_their_usable_dates_and_their_own_label(opened, tmp_path):
+    rng = np.random.default_rng(0)
+    tile, other = opened
+    places = rng.permutation(30 * 50)[:20]
+    points = [
+        Point(
+            f"p{number}",
+            tile_folders.TRANSFORM[2] + 10 * (place % 50) + 5,
+            tile_folders.TRANSFORM[5] - 10 * (place // 50) - 5,
+            40 if number % 2 else 255,
+        )
+        for number, place in enumerate(places)
+    ]
+    wanted = block_plan.plan_points("train", [tile], points, CLASSES, "", min_valid=24)
+    (made,) = block_writer.write_blocks(opened, [wanted], tmp_path)
+    assert (made.kind, made.num_records, made.block_side) == ("points", 20, 1)
+    source = blocks.open_blocks(str(tmp_path / "train-*"))
+    original = tile.read(0, 0, 30, 50)
+    labels = {}
+    for block in blocks.iterate_blocks(source):
+        usable = original.mask[block.row, block.column] == 1
+        series = original.bands[block.row, block.column]
+        np.testing.assert_array_equal(block.bands[0, 0], series[usable])
+        np.testing.assert_array_equal(block.doys, original.doys[usable])
+        assert block.mask.all()
+        labels[block.row * 50 + block.column] = int(block.labels[0, 0])
+    assert labels == {
+        place: point.label for place, point in zip(places, points, strict=True)
+    }
+    valid = original.valid(24).ravel()[places]
+    assert 0 < source.num_pixels == valid.sum() < 20
+    assert source.num_labelled == (valid & (np.arange(20) % 2 == 1)).sum()
+    record = tf.train.Example.FromString(next(frames.read_all(source.files[0])))
+    features = record.features.feature
+    point = next(
+        p for p in points if p.name == features["id"].bytes_list.value[0].decode()
+    )
+    assert np.frombuffer(features["x"].bytes_list.value[0], "<f8") == point.x
+    assert (
+        features["n_obs"].int64_list.value[0] == features["shape"].int64_list.value[2]
+    )
+    with pytest.raises(ValueError, match="no coordinate system or transform"):
+        block_plan.plan_points("train", [other], points, CLASSES, "", min_valid=24)
+    with pytest.raises(ValueError, match="none of 1 points lies in a"):
+        nowhere = [Point("q", 0.0, 0.0, 40)]
+        block_plan.plan_points("train", [tile], nowhere, CLASSES, "", min_valid=24)
+    # They are read as blocks are, one pixel each.
+    batches = time_series.pixel_batches(
+        source, 4, sample_size=8, labelled=True, pad=True, shuffle_buffer_size=0
+    )
+    assert sum(weights.numpy().sum() for *_, weights in batches) == source.num_labelled
 
 
 def test_parsing_in_tensorflow_agrees(source):

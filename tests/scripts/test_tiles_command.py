@@ -66,6 +66,25 @@ def test_squares_of_the_same_tiles(call, root, tmp_path):
     assert sum(facts["num_records"] for facts in counts.values()) == 3 * 5 * 6
 
 
+def test_points_of_a_table(call, root, tmp_path):
+    west, north = tile_folders.TRANSFORM[2], tile_folders.TRANSFORM[5]
+    rows = [f"{west + 5 + 10 * n},{north - 5},10" for n in range(30)]
+    (tmp_path / "points.csv").write_text("\n".join(["x,y,label", *rows]))
+    command = ("bigearthnet-tf", "tiles", root / "a", "-o", tmp_path / "out")
+    given = ("--points", tmp_path / "points.csv", "--min-valid", 20)
+    result = call(*command, *given)
+    assert result.status == 0, result.err
+    assert "30 points of 1 tile(s)" in result.out
+    told = call("bigearthnet-tf", "inspect", tmp_path / "out", "--verify")
+    assert "30 points of pixel time series" in told.out
+    result = call(*command, *given, "--squares", 64, "--ratios", 0.5, 0.5)
+    assert result.status == 2
+    assert "divided by tiles" in result.complaint
+    result = call(*command, "--points", tmp_path / "none.csv")
+    assert result.status == 1
+    assert "none.csv" in result.complaint
+
+
 @pytest.mark.parametrize(
     ("arguments", "status", "message"),
     [

@@ -1,0 +1,107 @@
+"""Labelled points: a table of places, found in tiles."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+import pandas as pd
+from rasterio.warp import transform as reproject
+
+from bigearthnet_tf.archive.land_cover import NO_DATA, UNLABELLED
+from bigearthnet_tf.archive.tile import Tile
+
+# Columns that coordinates may have, and their coordinate system; None: the tile's.
+_COORDINATES = (("lon", "lat", "EPSG:4326"), ("x", "y", None))
+
+
+@dataclass(frozen=True)
+class Point:
+    """A labelled place.
+
+    Attributes:
+        name: its id, or the number of its row.
+        x: map coordinate, as given.
+        y: likewise.
+        label: class code; 255 for none.
+        crs: coordinate system of `x` and `y`; None for that of the tile.
+    """
+
+    name: str
+    x: float
+    y: float
+    label: int
+    crs: str | None = None
+
+
+def read_points(path: Path | str, codes: Sequence[int]) -> list[Point]:
+    """Reads points from CSV.
+
+    Args:
+        path: a table with columns `lon` and `lat`, in degrees, or `x` and `y`, in the
+            coordinate system of the tiles; `label`, a class code; and perhaps `id`.
+        codes: the classes that there are.
+
+    Raises:
+        FileNotFoundError: no such file.
+        ValueError: no table, columns that are missing, a place that is no number, or a
+            label outside the table of classes.
+    """
+    try:
+        table = pd.read_csv(path)
+    except (
+        pd.errors.ParserError,
+        pd.errors.EmptyDataError,
+        UnicodeDecodeError,
+    ) as error:
+        raise ValueError(f"{path}: is no table of points: {error}") from None
+    columns = next((it for it in _COORDINATES if {*it[:2]} <= {*table.columns}), None)
+    if columns is None or "label" not in table.columns:
+        raise ValueError(
+            f"{path}: expected columns lon and lat, or x and y, and label, got "
+            f"{', '.join(map(str, table.columns))}"
+        )
+    x, y, crs = columns
+    numbers = table[[x, y, "label"]].apply(pd.to_numeric, errors="coerce")
+    wrong = ~np.isfinite(numbers.to_numpy(float)).all(axis=1)
+    if wrong.any():
+        raise ValueError(
+            f"{path}: expected numbers as {x}, {y} and label, but row "
+            f"{int(wrong.argmax()) + 1} has others"
+        )
+    strange = ~numbers["label"].isin([NO_DATA, UNLABELLED, *codes])
+    if strange.any():
+        raise ValueError(
+            f"{path}: expected class codes {', '.join(map(str, codes))}, got "
+            f"{numbers['label'][strange].iloc[0]:g} in row {int(strange.argmax()) + 1}"
+        )
+    names = table["id"] if "id" in table.columns else pd.Series(range(len(table)))
+    labels = numbers["label"].astype(int).replace(NO_DATA, UNLABELLED)
+    rows = zip(names.astype(str), numbers[x], numbers[y], labels, strict=True)
+    return [Point(name, float(a), float(b), int(c), crs) for name, a, b, c in rows]
+
+
+def locate(points: Sequence[Point], tile: Tile) -> list[tuple[Point, int, int]]:
+    """Returns the points that lie in a tile, with row and column of their pixel.
+
+    Raises:
+        ValueError: nobody has told where the tile lies.
+    """
+    if tile.transform is None or tile.crs is None:
+        raise ValueError(
+            f"{tile.name}: points are to be found in it, but it has no coordinate "
+            "system or transform: give them by --crs and --transform, or in tile.json"
+        )
+    found = []
+    for crs in {point.crs for point in points}:
+        of_crs = [point for point in points if point.crs == crs]
+        x, y = [point.x for point in of_crs], [point.y for point in of_crs]
+        if crs is not None:
+            x, y = reproject(crs, tile.crs, x, y)
+        for point, place in zip(of_crs, zip(x, y, strict=True), strict=True):
+            column, row = map(int, np.floor(~tile.transform @ place))
+            if 0 <= row < tile.height and 0 <= column < tile.width:
+                found.append((point, row, column))
+    return found

@@ -1,0 +1,65 @@
+import pytest
+import tile_folders
+from rasterio.warp import transform
+
+from bigearthnet_tf.archive import tile_points, tiles
+
+CODES = [10, 40, 95, 100]
+
+
+@pytest.fixture(scope="module")
+def tile(tmp_path_factory):
+    place = {"crs": tile_folders.CRS, "transform": tile_folders.TRANSFORM}
+    folder = tmp_path_factory.mktemp("points") / "a"
+    return tiles.open_tile(tile_folders.write_npy(folder, **place))
+
+
+def test_points_are_found_by_map_coordinates_or_degrees(tile, tmp_path):
+    # The middle of row 3, column 7; the tile's first corner; outside.
+    x, y = [300_075.0, 300_000.0, 299_999.0], [4_499_965.0, 4_500_000.0, 4_499_965.0]
+    lon, lat = transform(tile_folders.CRS, "EPSG:4326", x[:1], y[:1])
+    text = "x,y,label,id\n" + "".join(
+        f"{a},{b},{code},{name}\n"
+        for a, b, code, name in zip(x, y, (10, 0, 40), "uvw", strict=True)
+    )
+    (tmp_path / "metres.csv").write_text(text)
+    points = tile_points.read_points(tmp_path / "metres.csv", CODES)
+    assert [(p.name, p.label) for p in points] == [("u", 10), ("v", 255), ("w", 40)]
+    found = tile_points.locate(points, tile)
+    assert [(p.name, row, column) for p, row, column in found] == [
+        ("u", 3, 7),
+        ("v", 0, 0),
+    ]
+    (tmp_path / "degrees.csv").write_text(f"lat,lon,label\n{lat[0]},{lon[0]},95\n")
+    points = tile_points.read_points(tmp_path / "degrees.csv", CODES)
+    ((point, *place),) = tile_points.locate(points, tile)
+    assert (place, point.label, point.name) == ([3, 7], 95, "0")
+
+
+@pytest.mark.parametrize(
+    ("text", "message"),
+    [
+        ("", "is no table of points"),
+        (
+            "x,label\n1,10\n",
+            "expected columns lon and lat, or x and y, and label, got x",
+        ),
+        ("x,y,label\n1,2,10\n1,north,10\n", "but row 2 has others"),
+        ("x,y,label\n1,2,10\n1,2,\n", "but row 2 has others"),
+        (
+            "x,y,label\n1,2,11\n",
+            "expected class codes 10, 40, 95, 100, got 11 in row 1",
+        ),
+    ],
+)
+def test_faulty_tables(tmp_path, text, message):
+    (tmp_path / "points.csv").write_text(text)
+    with pytest.raises(ValueError, match=message):
+        tile_points.read_points(tmp_path / "points.csv", CODES)
+
+
+def test_a_tile_without_place(tmp_path):
+    tile = tiles.open_tile(tile_folders.write_npy(tmp_path / "a"))
+    point = tile_points.Point("a", 0.0, 0.0, 10)
+    with pytest.raises(ValueError, match="no coordinate system or transform"):
+        tile_points.locate([point], tile)
