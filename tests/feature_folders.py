@@ -34,6 +34,8 @@ def write(folder, count=20, first=0, model_hash="a" * 64, seed=0, dims=8, split=
         tool_version=bigearthnet_tf.__version__,
         key="k",
         model_hash=model_hash,
+        precision="float32",
+        preprocessing={"statistics": "v1"},
         run="runs/x",
         iteration=7,
         config={},

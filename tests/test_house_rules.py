@@ -23,6 +23,7 @@ BASE = {
     "extras",
     "resampling",
     "pictures",
+    "vectors",
 }
 TENSOR_ROOMS = {"losses", "metrics", "optimization", "models"}
 ALLOWED = {
@@ -32,16 +33,17 @@ ALLOWED = {
     "console": set(),
     "resampling": {"registry"},
     "extras": set(),
+    "vectors": set(),
     "pictures": {"files"},
     "config": {"registry", "files"},
     "runs": {"", "config", "files"},
     "archive": BASE,
     "records": BASE | {"archive"},
     "data": BASE | {"archive", "records"},
-    "losses": {"registry"},
-    "metrics": {"registry"},
+    "losses": {"registry", "vectors"},
+    "metrics": {"registry", "vectors"},
     "optimization": {"registry"},
-    "models": {"registry", "resampling", "extras"},
+    "models": {"registry", "resampling", "extras", "vectors"},
     "tasks": BASE | TENSOR_ROOMS | {"archive", "records", "data"},
     "training": BASE | {"data", "tasks", "losses", "optimization", "models"},
     "evaluation": BASE

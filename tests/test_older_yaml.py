@@ -61,6 +61,14 @@ def test_all_of_it_has_a_place(write, caplog):
     assert "prep_splits.py" in caplog.text
 
 
+def test_numbers_and_truths_may_be_written_as_texts(write):
+    text = ARGS.replace("weight_decay: 0.0", "weight_decay: 0e-4")
+    text = text.replace("scheduler: True", 'scheduler: "False"')
+    config = configs.load(write(text.replace("name: serbia", "name: 7")))
+    assert config.learning_rate_schedule == "constant"
+    assert config.out_dir == "logs/7/joint_avg"
+
+
 def test_a_file_with_our_own_keys_is_one_of_ours(write):
     config = configs.load(write("model_name: resnet50\nbatch_size: 8\n"))
     assert (config.model_name, config.batch_size) == ("resnet50", 8)
@@ -83,6 +91,19 @@ def test_a_file_with_our_own_keys_is_one_of_ours(write):
         ("type: joint", "type: [", "expected YAML"),
         ("type: joint", "type: !!python/object:os.system {}", "expected YAML"),
         ("batch_size: 128", "batch_size: many", "batch_size"),
+        ("1e-3", "null", "learning_rate: expected a number, got None"),
+        ("temperature: 0.2", "temperature: hot", "temperature: expected a number"),
+        ("temperature: 0.2", "temperature: -1", "temperature: expected a number above"),
+        ("weight_decay: 0.0", "weight_decay: yes", "weight_decay: expected a number"),
+        ("scheduler: True", "scheduler: often", "scheduler: expected True or False"),
+        ("name: serbia", "name: []", r"name: expected a name, got \[\]"),
+        ("name: serbia", "name: serbia\n1: 2", "unknown key 1 of the older system"),
+        (
+            "logging_params:\n  save_dir: logs/\n  name: joint_avg",
+            "logging_params: logs/",
+            "logging_params: expected save_dir and name below it",
+        ),
+        ("  save_dir: logs/", "  save_dir: null", "save_dir: expected a name"),
     ],
 )
 def test_what_can_not_be_carried_over_is_named(write, old, new, reason):

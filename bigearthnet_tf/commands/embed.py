@@ -29,6 +29,13 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         "--split", nargs="+", choices=SPLITS, default=["test"], help="(test)"
     )
     parser.add_argument(
+        "--layers",
+        nargs="+",
+        choices=("h", "p", "fused"),
+        help="h: before the projections, p: projections, fused: those of both sensors "
+        "as one (h and p of each sensor)",
+    )
+    parser.add_argument(
         "-o", "--out", type=Path, help="folder to write, for a single split"
     )
 
@@ -47,7 +54,13 @@ def run(arguments: argparse.Namespace) -> None:
     model, iteration = session.load_trained(opened, out_dir, arguments.checkpoint)
     for split in arguments.split:
         folder, is_new = embeddings.embed(
-            opened, model, iteration, split, out_dir, arguments.out
+            opened,
+            model,
+            iteration,
+            split,
+            out_dir,
+            arguments.out,
+            arguments.layers,
         )
         facts = stored.load(folder).facts
         layers = ", ".join(f"{name} ({dims})" for name, dims in facts.layers.items())

@@ -101,7 +101,7 @@ def _names(arguments: argparse.Namespace) -> list[str]:
     names = list(arguments.names)
     if arguments.names_from:
         names += arguments.names_from.read_text(encoding="utf-8").split()
-    if not names:
+    if not all(names) or not names:
         raise ValueError("name the patches to remove, or a file in --names-from")
     return names
 
@@ -120,11 +120,12 @@ def _describe(folder: Path, facts: IndexFacts) -> list[str]:
 def _recall(folder: Path) -> str:
     import numpy as np
 
-    from bigearthnet_tf.retrieval import index_folder, search
+    from bigearthnet_tf.retrieval import exact, index_folder, search
 
     opened = index_folder.load(folder)
     count = len(opened.vectors)
     rows = np.linspace(0, count - 1, min(count, _QUERIES)).astype(int)
-    exact = search.build(opened.vectors, opened.facts.metric)
-    found = search.measure(opened.index, exact, opened.vectors[rows])
+    whole = exact.restore(opened.vectors, opened.facts.metric)
+    # Without themselves, which every index finds.
+    found = search.measure(opened.index, whole, opened.vectors[rows], exclude=rows)
     return f"  recall of the nearest 10: {found['recall']:.4f}, by {len(rows)} patches"

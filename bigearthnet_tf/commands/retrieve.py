@@ -129,7 +129,7 @@ def _in_index(arguments: argparse.Namespace) -> tuple[Index, Items, Query]:
                 f"--{name} {value}: this index is of {theirs[name]}; build another one"
             )
     asked = _asked(arguments, facts.sensor)
-    if arguments.name or arguments.number is not None:
+    if arguments.name is not None or arguments.number is not None:
         if not arguments.queries and asked == facts.sensor:
             row = items.find(arguments.name, arguments.number)
             query = Query(
@@ -145,7 +145,8 @@ def _in_index(arguments: argparse.Namespace) -> tuple[Index, Items, Query]:
                 f"--from {asked}: the index has {facts.sensor} alone; name the "
                 "features of the query in --queries"
             )
-    query = _find(arguments, asked, facts.layer, facts.fusion, facts.model_dump())
+    how = (facts.layer, facts.fusion, facts.metric)
+    query = _find(arguments, asked, how, facts.model_dump())
     return opened.index, items, _without_itself(query, items, asked == facts.sensor)
 
 
@@ -156,10 +157,10 @@ def _in_features(arguments: argparse.Namespace) -> tuple[Index, Items, Query]:
     archive = stored.load(arguments.archive)
     asked = _asked(arguments, "s2")
     searched = arguments.searched or asked
-    layer, fusion = arguments.layer or "p", arguments.fusion or "concat"
-    vectors = archive.features(searched, layer, fusion)
-    query = _find(arguments, asked, layer, fusion, archive.facts.model_dump())
-    index = search.build(vectors, arguments.metric or "cosine")
+    metric = arguments.metric or "cosine"
+    how = (arguments.layer or "p", arguments.fusion or "concat", metric)
+    query = _find(arguments, asked, how, archive.facts.model_dump())
+    index = search.build(archive.features(searched, *how), metric)
     items = archive.items
     return index, items, _without_itself(query, items, asked == searched)
 
@@ -167,11 +168,17 @@ def _in_features(arguments: argparse.Namespace) -> tuple[Index, Items, Query]:
 def _find(
     arguments: argparse.Namespace,
     asked: str,
-    layer: str,
-    fusion: str,
+    how: tuple[str, str, str],
     facts: Mapping[str, Any],
 ) -> Query:
-    """Returns the query from embedded patches or from GeoTIFFs."""
+    """Returns the query from embedded patches or from GeoTIFFs.
+
+    Args:
+        arguments: of the command.
+        asked: sensor of the query.
+        how: layer, fusion, and metric of the search.
+        facts: of the archive.
+    """
     from bigearthnet_tf.retrieval import queries, stored
 
     folders = _folders(arguments)
@@ -181,7 +188,7 @@ def _find(
 
         run, model_hash = Path(facts["run"]), facts["model_hash"]
         layers = patch_query.embed_folders(folders, run, facts["config"], model_hash)
-        vector = stored.take(layers, asked, layer, fusion, "this patch")
+        vector = stored.take(layers, asked, *how, "this patch")
         name_s1 = folders["s1"].name if "s1" in folders else ""
         name = folders["s2"].name if "s2" in folders else name_s1
         return queries.Query(vector, name, name_s1)
@@ -192,16 +199,14 @@ def _find(
             f"{facts['model_hash'][:12]}, got {source.facts.model_hash[:12]}"
         )
     row = source.items.find(arguments.name, arguments.number)
-    return queries.from_embeddings(source, row, asked, layer, fusion)
+    return queries.from_embeddings(source, row, asked, *how)
 
 
 def _without_itself(query: Query, items: Items, same_sensor: bool) -> Query:
     """Returns the query, which won't find itself; with labels if the archive has it."""
     import dataclasses
 
-    names = {name: row for row, name in enumerate(items.names_s1)}
-    names |= {name: row for row, name in enumerate(items.names)}
-    row = names.get(query.name, -1)
+    row = items.rows().get(query.name, -1)
     if row < 0:
         return query
     labels = query.labels or items.labels_of(row)
@@ -229,7 +234,7 @@ def _write(arguments: argparse.Namespace, hits: list[dict[str, Any]]) -> None:
 def _table(hits: list[dict[str, Any]]) -> list[str]:
     lines = [f"{'':5}{'distance':>9}  {'lon':>8} {'lat':>7}  {'patch':<46} labels"]
     for hit in hits:
-        shared = set(hit["shared_labels"])
+        shared = set(hit["shared_labels"] or ())
         labels = ", ".join(
             f"*{name}" if name in shared and hit["rank"] else name
             for name in hit["labels"]
@@ -243,4 +248,6 @@ def _table(hits: list[dict[str, Any]]) -> list[str]:
         lines.append(
             f"{rank:5}{hit['distance']:9.4f}  {place}  {hit['name']:<46} {labels}"
         )
-    return [*lines, "* shared with the query"]
+    unknown = hits[0]["shared_labels"] is None
+    last = "labels of the query unknown" if unknown else "* shared with the query"
+    return [*lines, last]

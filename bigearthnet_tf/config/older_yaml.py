@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import logging
+import math
 from pathlib import Path
 from typing import Any
 
@@ -99,14 +100,14 @@ def _translate(found: dict[str, Any]) -> dict[str, Any]:
     known = {*_DEFAULTS, *_REQUIRED, *_WITHOUT_EFFECT, *_DATA}
     for key in found:
         if key not in known:
-            near = registry.nearest_names(key, sorted(known))
+            near = registry.nearest_names(str(key), sorted(known))
             raise ValueError(f"unknown key {key!r} of the older system: {near}")
     for key in _REQUIRED:
         if not found.get(key):
             raise ValueError(
                 f"{key} is missing; expected one of {', '.join(_CHOICES[key])}"
             )
-    keys = _DEFAULTS | found
+    keys = _read_values(_DEFAULTS | found)
     for key, choices in _CHOICES.items():
         if keys[key] not in choices:
             raise ValueError(
@@ -115,7 +116,7 @@ def _translate(found: dict[str, Any]) -> dict[str, Any]:
     _check(keys)
     _tell(found)
     contrastive = keys["loss_func"] == "contrastive"
-    names = keys["logging_params"] or {}
+    names = keys["logging_params"]
     config = {
         "task": keys["loss_func"],
         "encoders": keys["type"],
@@ -125,7 +126,7 @@ def _translate(found: dict[str, Any]) -> dict[str, Any]:
         "projection_activation": "relu",
         "batch_size": keys["batch_size"],
         "nb_epoch": keys["epochs"],
-        "learning_rate": float(keys["learning_rate"]),
+        "learning_rate": keys["learning_rate"],
         "learning_rate_schedule": "one_cycle" if keys["scheduler"] else "constant",
         "optimizer": keys["optimizer"],
         "momentum": 0.0,
@@ -136,18 +137,64 @@ def _translate(found: dict[str, Any]) -> dict[str, Any]:
         "interpolation": "bicubic",
         "statistics": "v1",
         "out_dir": "/".join(
-            part.strip("/") if number else part.rstrip("/")
-            for number, part in enumerate(
-                (names.get("save_dir", "logs"), keys["name"], names.get("name", "run"))
+            (
+                _text("save_dir", names.get("save_dir", "logs")).rstrip("/"),
+                keys["name"].strip("/"),
+                _text("name", names.get("name", "run")).strip("/"),
             )
         ),
     }
-    return config | ({"temperature": float(keys["temperature"])} if contrastive else {})
+    return config | ({"temperature": keys["temperature"]} if contrastive else {})
+
+
+def _read_values(keys: dict[str, Any]) -> dict[str, Any]:
+    """Returns the keys with numbers, truths and names as what they are meant to be.
+
+    YAML 1.1 takes `1e-4` for a text, for want of a point, as it does `"False"`.
+    """
+    read = dict(keys)
+    for key in ("learning_rate", "weight_decay", "temperature"):
+        read[key] = _number(key, keys[key])
+    read["scheduler"] = _truth("scheduler", keys["scheduler"])
+    read["name"] = _text("name", keys["name"])
+    if not isinstance(keys["logging_params"] or {}, dict):
+        raise ValueError(
+            "logging_params: expected save_dir and name below it, got "
+            f"{keys['logging_params']!r}"
+        )
+    read["logging_params"] = keys["logging_params"] or {}
+    return read
+
+
+def _number(key: str, value: Any) -> float:
+    try:
+        number = float(value) if not isinstance(value, bool) else math.nan
+    except (TypeError, ValueError):
+        number = math.nan
+    if not math.isfinite(number):
+        raise ValueError(f"{key}: expected a number, got {value!r}")
+    return number
+
+
+def _truth(key: str, value: Any) -> bool:
+    found = {"true": True, "yes": True, "1": True, "false": False, "no": False}
+    found |= {"0": False, "": False, "none": False}
+    if str(value).lower() not in found:
+        raise ValueError(f"{key}: expected True or False, got {value!r}")
+    return found[str(value).lower()]
+
+
+def _text(key: str, value: Any) -> str:
+    if isinstance(value, str) and value.strip("/"):
+        return value
+    if isinstance(value, int | float) and not isinstance(value, bool):
+        return str(value)
+    raise ValueError(f"{key}: expected a name, got {value!r}")
 
 
 def _check(keys: dict[str, Any]) -> None:
     """Raises ValueError for values that can't be carried over."""
-    if keys["loss_func"] == "contrastive" and not keys["temperature"]:
+    if keys["loss_func"] == "contrastive" and keys["temperature"] <= 0:
         raise ValueError(
             "temperature: expected a number above 0 (0.1, say), got "
             f"{keys['temperature']!r}"

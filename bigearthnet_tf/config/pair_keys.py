@@ -56,7 +56,7 @@ class PairKeys(pydantic.BaseModel):
         "alike, or each on its own",
     )
 
-    # Retrieval, for `eval.py` of a contrastive run.
+    # Retrieval, for `eval.py` of a run with two encoders.
     query_split: Split = Field("test", description="split whose patches are searched")
     archive_split: Split = Field(
         "test",
@@ -75,4 +75,9 @@ class PairKeys(pydantic.BaseModel):
         [1, 5, 10, 20, 50, 100],
         min_length=1,
         description="numbers of hits that retrieval is measured at",
+    )
+    retrieval_definitions: Literal["corrected", "older"] = Field(
+        "corrected",
+        description="of the metrics of retrieval; `older`: as the older system had "
+        "them, precision and recall at one rank alone, for comparison",
     )

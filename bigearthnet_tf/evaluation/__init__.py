@@ -37,7 +37,13 @@ def evaluate(
     Returns:
         Lines for the user: the headline numbers and where the rest is.
     """
-    return EVALUATORS.get(session.config.task)(session, model, iteration, out_dir)
+    config = session.config
+    lines: list[str] = EVALUATORS.get(config.task)(session, model, iteration, out_dir)
+    if config.task == "classification" and config.encoders != "single":
+        # What is learnt from labels is searched with as well.
+        folder = out_dir / "retrieval"
+        lines += retrieval.evaluate(session, model, iteration, out_dir, folder)
+    return lines
 
 
 def evaluate_scores(session: Session, path: Path | str, out_dir: Path) -> list[str]:

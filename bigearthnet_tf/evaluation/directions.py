@@ -18,6 +18,13 @@ DIRECTIONS = (
     ("s2", "s1"),
     ("fused", "fused"),
 )
+# Metrics that are shown first, in short and in full.
+TITLES = {
+    "map": ("mAP", "average precision (mAP)"),
+    "ndcg": ("NDCG", "graded gain (NDCG)"),
+    "f1": ("F1", "overlap of labels (F1)"),
+    "partner_recall": ("own partner found", "own partner found"),
+}
 _NAMES = {"s1": "S1", "s2": "S2", "fused": "both"}
 
 
@@ -42,11 +49,13 @@ class Found:
         ids: (queries, hits) rows of the archive.
         distances: (queries, hits).
         values: every metric of every query.
+        labels: (queries, labels) of the queries.
     """
 
     ids: NDArray[np.int64]
     distances: NDArray[np.float32]
-    values: Mapping[str, NDArray[np.float64]]
+    values: dict[str, NDArray[np.float64]]
+    labels: NDArray[np.uint8]
 
 
 def look_for(
@@ -56,6 +65,7 @@ def look_for(
     ks: Sequence[int],
     metric: str,
     same: bool,
+    definitions: str = "corrected",
 ) -> Found:
     """Searches in one direction.
 
@@ -66,6 +76,7 @@ def look_for(
         ks: numbers of hits to measure at.
         metric: of the distance, a name of `search.METRICS`.
         same: whether both are of the same records, in the same order.
+        definitions: of the metrics, `corrected` or `older`.
     """
     asked = query.features[direction[0]]
     index = search.build(archive.features[direction[1]], metric)
@@ -73,33 +84,48 @@ def look_for(
     exclude = own if same and direction[0] == direction[1] else None
     hits = index.search(asked, max(ks), exclude=exclude)
     values = metrics.per_query(
-        query.labels, archive.labels, hits.ids, ks, exclude=exclude
+        query.labels,
+        archive.labels,
+        hits.ids,
+        ks,
+        exclude=exclude,
+        definitions=definitions,
     )
     if same and direction[0] != direction[1]:
-        is_own = hits.ids == own[:, None]
-        for k in ks:
-            values[f"partner_recall@{k}"] = is_own[:, :k].any(axis=1).astype(float)
-    return Found(hits.ids, hits.distances, values)
+        values |= metrics.partners(hits.ids, own, ks)
+    return Found(hits.ids, hits.distances, values, query.labels)
 
 
 def look_everywhere(
-    query: Split, archive: Split, ks: Sequence[int], metric: str, same: bool
+    query: Split,
+    archive: Split,
+    ks: Sequence[int],
+    metric: str,
+    same: bool,
+    definitions: str = "corrected",
 ) -> dict[tuple[str, str], Found]:
     """Searches in all directions that there are features for; see `look_for`."""
     return {
-        direction: look_for(query, archive, direction, ks, metric, same)
+        direction: look_for(query, archive, direction, ks, metric, same, definitions)
         for direction in DIRECTIONS
         if direction[0] in query.features and direction[1] in archive.features
     }
 
 
-def means(found: Mapping[tuple[str, str], Found]) -> dict[str, float]:
-    """Returns the mean of every metric over the queries, `s1_s2_map@10` and so on."""
-    return {
-        f"{'_'.join(direction)}_{name}": float(values.mean())
-        for direction, hits in found.items()
-        for name, values in hits.values.items()
-    }
+def means(
+    found: Mapping[tuple[str, str], Found], definitions: str = "corrected"
+) -> dict[str, float]:
+    """Returns the mean of every metric, `s1_s2_map@10` and so on.
+
+    Also `queries_without_labels`, which count in none; see `metrics.retrieval`.
+    """
+    result: dict[str, float] = {}
+    for direction, hits in found.items():
+        own = metrics.means(hits.values, hits.labels, definitions)
+        without = own.pop("queries_without_labels")
+        result |= {f"{'_'.join(direction)}_{name}": v for name, v in own.items()}
+        result["queries_without_labels"] = without
+    return result
 
 
 def arrow(query: str, archive: str) -> str:

@@ -42,11 +42,13 @@ def choose(
     """Returns queries that are shown: best, worst and drawn at random.
 
     Args:
-        values: (queries,) of a metric; ties go by number.
+        values: (queries,) of a metric; ties go by number. NaN, of queries that have
+            nothing to find, is neither best nor worst.
         count: of each kind; fewer where there are not so many.
         seed: of the draw.
     """
-    order = np.argsort(-values, kind="stable")
+    known = np.flatnonzero(np.isfinite(values))
+    order = known[np.argsort(-values[known], kind="stable")]
     drawn = np.random.default_rng(seed).permutation(len(values))
     chosen = {"Best": order, "Worst": order[::-1], "At random": drawn}
     return {name: [int(row) for row in rows[:count]] for name, rows in chosen.items()}
@@ -94,7 +96,8 @@ def section(
                 )
                 for rank, hit in enumerate(shown, start=1)
             ]
-            head = f"{kind}: {html.escape(queries.names[row])}, {values[row]:.3f}"
+            value = f"{values[row]:.3f}" if np.isfinite(values[row]) else "no labels"
+            head = f"{kind}: {html.escape(queries.names[row])}, {value}"
             parts.append(
                 f'<p>{head}</p><div class="hits" tabindex="0">{"".join(figures)}</div>'
             )

@@ -28,6 +28,7 @@ from bigearthnet_tf.evaluation import (
 )
 from bigearthnet_tf.evaluation.directions import (
     DIRECTIONS,
+    TITLES,
     Found,
     Split,
     arrow,
@@ -41,36 +42,34 @@ from bigearthnet_tf.training.session import Session
 
 logger = logging.getLogger(__name__)
 
-# What the terminal and the first table show, at the k that is nearest to 10.
-_TITLES = {
-    "map": "mAP",
-    "ndcg": "NDCG",
-    "f1": "F1",
-    "partner_recall": "own partner found",
-}
-
 
 def evaluate(
-    session: Session, model: keras.Model, iteration: int, out_dir: Path
+    session: Session,
+    model: keras.Model,
+    iteration: int,
+    out_dir: Path,
+    results: Path | None = None,
 ) -> list[str]:
     """Searches the archive split with the query split and writes all results.
 
-    Leaves in the folder of the run: the features in `embeddings/`, `eval_result.json`
-    (flat: `s1_s2_map@10`, ...), `eval_retrieval.csv` (all metrics with 95 % intervals),
-    `eval_per_class.csv`, `eval_hits.npz` (names, rows and distances of all hits),
-    `report.html`, and for TensorBoard scalars and pictures in `logs/test` and the
-    queries' features for its projector.
+    Leaves in the folder of the run the features in `embeddings/`, and for TensorBoard
+    scalars and pictures in `logs/test` and the queries' features for its projector; in
+    that of the results `eval_result.json` (flat: `s1_s2_map@10`, ...), with `baselines`
+    also `eval_baselines.json`, `eval_retrieval.csv` (all metrics with 95 % intervals),
+    `eval_per_class.csv`, `eval_hits.npz` (names, rows and distances of all hits) and
+    `report.html`. The `queries_without_labels` count in no mean.
 
     Args:
         session: config, devices and task.
         model: with the weights to evaluate.
         iteration: at which they were saved.
         out_dir: folder of the run.
+        results: folder for results; None: that of the run.
 
     Returns:
         Lines for the user.
     """
-    config = session.config
+    config, results = session.config, results or out_dir
     folders = {
         split: stored.load(
             embeddings.embed(session, model, iteration, split, out_dir)[0]
@@ -83,19 +82,21 @@ def evaluate(
     same = config.query_split == config.archive_split
     ks = known_ks(config, len(archive.labels))
     query, searched = take_split(queries, config), take_split(archive, config)
-    found = look_everywhere(query, searched, ks, config.retrieval_metric, same)
+    definitions = config.retrieval_definitions
+    metric = config.retrieval_metric
+    found = look_everywhere(query, searched, ks, metric, same, definitions)
     others = _baselines(session, query, searched, ks, same) if config.baselines else {}
-    results = {name: means(hits) for name, hits in {"": found, **others}.items()}
-    rows = _rows(found)
+    result = means(found, definitions)
+    theirs = {name: means(hits, definitions) for name, hits in others.items()}
+    rows = _rows(found, definitions)
 
-    files.write_json(out_dir / "eval_result.json", results[""])
-    if others:
-        theirs = {name: results[name] for name in others}
-        files.write_json(out_dir / "eval_baselines.json", theirs)
-    report.write_per_class_csv(out_dir / "eval_retrieval.csv", rows)
+    files.write_json(results / "eval_result.json", result)
+    if theirs:
+        files.write_json(results / "eval_baselines.json", theirs)
+    report.write_per_class_csv(results / "eval_retrieval.csv", rows)
     per_class = _per_class(found, query.labels, queries.facts.labels, ks)
-    report.write_per_class_csv(out_dir / "eval_per_class.csv", per_class)
-    _save_hits(out_dir / "eval_hits.npz", found, queries, archive)
+    report.write_per_class_csv(results / "eval_per_class.csv", per_class)
+    _save_hits(results / "eval_hits.npz", found, queries, archive)
     shown = f"iteration {iteration}"
     searched_for = f"Hits of {config.query_split} among {config.archive_split} patches"
     figures = [
@@ -105,12 +106,12 @@ def evaluate(
         ),
         (f"{searched_for}, by labels", retrieval_plots.per_class(per_class)),
     ]
-    _write_tensorboard(out_dir, iteration, results[""], figures)
+    _write_tensorboard(out_dir, iteration, result, figures)
     projector.write(out_dir / "logs" / "test", queries, config.retrieval_layer)
-    columns = {shown: results[""], **{name: results[name] for name in others}}
+    columns = {shown: result, **theirs}
     shown_hits = _gallery(found, queries, archive, ks, same)
-    _write_page(out_dir, session, iteration, columns, figures, ks, shown_hits)
-    return _lines(columns, ks, out_dir)
+    _write_page(results, session, iteration, columns, figures, ks, shown_hits)
+    return _lines(columns, ks, results)
 
 
 def known_ks(config: Config, archive: int) -> list[int]:
@@ -127,25 +128,29 @@ def known_ks(config: Config, archive: int) -> list[int]:
 
 def take_split(whole: stored.Embeddings, config: Config) -> Split:
     """Returns what a config searches with: its layer, and its fusion of both."""
-    features = retrieval_baselines.by_sensor(whole.layers, config)
+    metric = config.retrieval_metric
+    features = retrieval_baselines.by_sensor(whole.layers, config, metric)
     return Split(np.asarray(whole.labels), features)
 
 
-def _rows(found: Mapping[tuple[str, str], Found]) -> list[dict[str, Any]]:
+def _rows(
+    found: Mapping[tuple[str, str], Found], definitions: str
+) -> list[dict[str, Any]]:
     """Returns a row for each direction, metric and k, with its interval."""
     rows = []
     for (query, archive), hits in found.items():
-        intervals = metrics.confidence(hits.values)
-        for name, values in hits.values.items():
+        counted = metrics.counting(hits.values, hits.labels, definitions)
+        intervals = metrics.confidence(counted)
+        means = metrics.means(hits.values, hits.labels, definitions)
+        for name, (low, high) in intervals.items():
             metric, _, k = name.partition("@")
-            low, high = intervals[name]
             rows.append(
                 {
                     "query": query,
                     "archive": archive,
                     "metric": metric,
                     "k": k,
-                    "mean": float(values.mean()),
+                    "mean": means[name],
                     "low": low,
                     "high": high,
                 }
@@ -159,7 +164,7 @@ def _series(
     """Returns metric to direction to (ks, 3): mean and its interval."""
     series: dict[str, dict[str, list[tuple[float, float, float]]]] = {}
     for row in rows:
-        if row["metric"] in _TITLES and int(row["k"] or 0) in ks:
+        if row["metric"] in TITLES and int(row["k"] or 0) in ks:
             direction = arrow(row["query"], row["archive"])
             points = series.setdefault(row["metric"], {}).setdefault(direction, [])
             points.append((row["mean"], row["low"], row["high"]))
@@ -217,8 +222,9 @@ def _baselines(
             Split(query.labels, asked),
             Split(archive.labels, searched),
             ks,
-            "cosine",
+            retrieval_baselines.METRIC,
             same,
+            session.config.retrieval_definitions,
         )
         for name, (asked, searched) in features.items()
     }
@@ -257,7 +263,7 @@ def _gallery(
             archive,
             hits.ids,
             hits.distances,
-            hits.values[f"ndcg@{k}"],
+            np.where(metrics.has_labels(hits.labels), hits.values[f"ndcg@{k}"], np.nan),
             title=f"Hits {arrow(*direction)}, queries by NDCG@{k}",
             same=same and direction[0] != direction[1],
         )
@@ -312,7 +318,7 @@ def _write_page(
         headlines={
             f"{query}_{archive}_{metric}@{k}": f"{arrow(query, archive)} {title}@{k}"
             for query, archive in DIRECTIONS
-            for metric, title in _TITLES.items()
+            for metric, (title, _) in TITLES.items()
         },
     )
 
@@ -323,10 +329,10 @@ def _lines(
     k = headline_k(ks)
     lines = []
     for name, result in columns.items():
-        heads = " ".join(f"{f'{metric}@{k}':>18}" for metric in _TITLES)
+        heads = " ".join(f"{f'{metric}@{k}':>18}" for metric in TITLES)
         lines.append(f"{name:16}{heads}")
         for query, archive in DIRECTIONS:
-            values = [result.get(f"{query}_{archive}_{m}@{k}") for m in _TITLES]
+            values = [result.get(f"{query}_{archive}_{m}@{k}") for m in TITLES]
             if all(value is None for value in values):
                 continue
             cells = " ".join(
@@ -334,6 +340,11 @@ def _lines(
                 for value in values
             )
             lines.append(f"  {arrow(query, archive):14}{cells}")
+    without = next(iter(columns.values()))["queries_without_labels"]
+    if without:
+        lines.append(
+            f"{without:.0f} queries have no labels and count in no mean of them"
+        )
     lines.append(f"report: {out_dir / 'report.html'}")
     lines.append(f"tables: {out_dir / 'eval_result.json'}, eval_retrieval.csv")
     return lines

@@ -15,16 +15,21 @@ from bigearthnet_tf.retrieval import embeddings, stored
 from bigearthnet_tf.training.session import Session
 
 Features = Mapping[str, NDArray[np.float32]]
+# That the baselines are searched with: band statistics can be negative.
+METRIC = "cosine"
 # Any will do: distances of noise are noise.
 _DIMENSIONS = 16
 
 
-def by_sensor(layers: Features, config: Config) -> dict[str, NDArray[np.float32]]:
+def by_sensor(
+    layers: Features, config: Config, metric: str
+) -> dict[str, NDArray[np.float32]]:
     """Returns the features that a config searches with: of each sensor, and of both.
 
     Args:
         layers: by name, such as `p_s1`.
         config: `retrieval_layer` and `fusion`.
+        metric: of the distance that they are for.
 
     Raises:
         ValueError: the layers have none of `retrieval_layer`.
@@ -38,7 +43,7 @@ def by_sensor(layers: Features, config: Config) -> dict[str, NDArray[np.float32]
             f"retrieval_layer {layer}: the model has no such features; there are "
             f"{', '.join(layers)}"
         )
-    return {s: stored.take(layers, s, layer, config.fusion) for s in found}
+    return {s: stored.take(layers, s, layer, config.fusion, metric) for s in found}
 
 
 def noise(count: int, seed: int) -> Features:
@@ -59,7 +64,9 @@ def untrained(session: Session) -> tuple[Features, Features]:
     embedder = session.task.embedder(model)
     splits = (config.query_split, config.archive_split)
     found = {
-        str(split): by_sensor(embeddings.compute(session, embedder, split), config)
+        str(split): by_sensor(
+            embeddings.compute(session, embedder, split), config, METRIC
+        )
         for split in dict.fromkeys(splits)
     }
     return found[splits[0]], found[splits[1]]

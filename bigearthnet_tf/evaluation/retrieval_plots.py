@@ -10,14 +10,9 @@ import numpy as np
 from matplotlib.figure import Figure
 from numpy.typing import NDArray
 
+from bigearthnet_tf.evaluation.directions import TITLES, arrow
 from bigearthnet_tf.pictures import GREY, INK, LIGHT, OKABE_ITO
 
-TITLES = {
-    "map": "average precision (mAP)",
-    "ndcg": "graded gain (NDCG)",
-    "f1": "overlap of labels (F1)",
-    "partner_recall": "own partner found",
-}
 _DASHES = ("-", "--", "-.", ":", (0, (5, 1, 1, 1)))
 _MARKERS = "osD^v"
 
@@ -50,12 +45,13 @@ def curves(series: Mapping[str, Mapping[str, NDArray[np.float64]]]) -> Figure:
                 marker=_MARKERS[number],
                 markersize=4,
                 label=name,
+                clip_on=False,
             )
         axes.set_xscale("log")
         axes.set_xticks(ks, [f"{k:g}" for k in ks])
         axes.minorticks_off()
         axes.set_xlabel("hits")
-        axes.set_title(TITLES.get(metric, metric), fontsize=10)
+        axes.set_title(TITLES[metric][1], fontsize=10)
         axes.set_ylim(0, 1)
         axes.grid(color=LIGHT, linewidth=0.8)
         axes.spines[["top", "right"]].set_visible(False)
@@ -88,6 +84,9 @@ def per_class(rows: Sequence[Mapping[str, Any]]) -> Figure:
             color=OKABE_ITO[number],
             markersize=5,
             label=_direction(column),
+            # Whole also at 0 and 1.
+            clip_on=False,
+            zorder=3,
         )
     axes.set_yticks(
         places,
@@ -107,6 +106,4 @@ def per_class(rows: Sequence[Mapping[str, Any]]) -> Figure:
 
 def _direction(column: str) -> str:
     query, archive = column.partition("_map")[0].split("_")
-    if query == archive == "fused":
-        return "both"
-    return f"{query.upper()}→{archive.upper()}"
+    return arrow(query, archive)

@@ -3,36 +3,35 @@
 from __future__ import annotations
 
 import logging
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
 import keras
-import numpy as np
 
 from bigearthnet_tf import config as configs
-from bigearthnet_tf import evaluation, files, runs
+from bigearthnet_tf import evaluation, files, runs, vectors
 from bigearthnet_tf.config import Config
 from bigearthnet_tf.evaluation import directions, report, retrieval
-from bigearthnet_tf.retrieval import stored
+from bigearthnet_tf.metrics import retrieval as metrics
+from bigearthnet_tf.retrieval import embeddings, stored
 from bigearthnet_tf.training import session
 
 logger = logging.getLogger(__name__)
 
 ENCODERS = ("separate", "joint")
-FUSIONS = ("concat", "avg", "max", "sum")
-_METRICS = {
-    "classification": ("macro_average_precision", "micro_average_precision"),
-    "contrastive": ("map", "ndcg"),
-}
+_OF_LABELS = ("macro_average_precision", "micro_average_precision")
+_OF_HITS = ("map", "ndcg")
 
 Row = dict[str, Any]
+# Config, devices and task; the model; the iteration of its weights.
+Trained = tuple[session.Session, keras.Model, int]
 
 
 def sweep(
     config: Config,
     encoders: Sequence[str] = ENCODERS,
-    fusions: Sequence[str] = FUSIONS,
+    fusions: Sequence[str] = vectors.FUSIONS,
     say: Callable[[str], None] = logger.info,
 ) -> list[Row]:
     """Trains and evaluates every pair of encoders and fusion.
@@ -55,7 +54,7 @@ def sweep(
     Raises:
         ValueError: unknown encoders or fusion, or a config that can't be trained.
     """
-    for given, known in ((encoders, ENCODERS), (fusions, FUSIONS)):
+    for given, known in ((encoders, ENCODERS), (fusions, vectors.FUSIONS)):
         for name in given:
             if name not in known:
                 raise ValueError(f"expected some of {', '.join(known)}, got {name!r}")
@@ -97,48 +96,55 @@ def _contrastive(
 ) -> list[Row]:
     """Trains once, and searches with both sensors as one in every way."""
     own = _change(config, encoders, fusions[0], root / encoders)
-    _train_and_evaluate(own, say)
+    trained = _train_and_evaluate(own, say)
     result = files.read_json(root / encoders / "eval_result.json")
-    k = retrieval.headline_k(own.retrieval_k)
-    across = {
+    return [
+        {
+            "encoders": encoders,
+            "fusion": fusion,
+            **_across(result, own),
+            **_search_fused(trained, own.model_copy(update={"fusion": fusion})),
+        }
+        for fusion in fusions
+    ]
+
+
+def _across(result: Mapping[str, float], config: Config) -> dict[str, float]:
+    """Returns what one sensor finds in the other."""
+    k = retrieval.headline_k(config.retrieval_k)
+    return {
         f"{directions.arrow(query, archive)} {metric}@{k}": float(
             result[f"{query}_{archive}_{metric}@{k}"]
         )
         for query, archive in (("s1", "s2"), ("s2", "s1"))
-        for metric in _METRICS["contrastive"]
+        for metric in _OF_HITS
     }
-    rows = []
-    for fusion in fusions:
-        found = _search_fused(own.model_copy(update={"fusion": fusion}), k)
-        rows.append({"encoders": encoders, "fusion": fusion, **across, **found})
-    return rows
 
 
-def _search_fused(config: Config, k: int) -> dict[str, float]:
-    """Measures searches with both sensors as one, by the features of a run."""
-    out_dir = runs.out_dir(config)
-    folders = {
-        split: _features(out_dir, split)
-        for split in (config.query_split, config.archive_split)
-    }
+def _search_fused(trained: Trained, config: Config) -> dict[str, float]:
+    """Measures searches with both sensors as one, by the features of this model.
+
+    The evaluation has written them; they are found by the hash of the weights.
+    """
+    k, out_dir = retrieval.headline_k(config.retrieval_k), runs.out_dir(config)
+    splits = (config.query_split, config.archive_split)
     query, archive = (
-        retrieval.take_split(folders[split], config)
-        for split in (config.query_split, config.archive_split)
+        retrieval.take_split(
+            stored.load(embeddings.embed(*trained, split, out_dir)[0]), config
+        )
+        for split in splits
     )
-    same = config.query_split == config.archive_split
     found = directions.look_for(
-        query, archive, ("fused", "fused"), [k], config.retrieval_metric, same
+        query,
+        archive,
+        ("fused", "fused"),
+        [k],
+        config.retrieval_metric,
+        splits[0] == splits[1],
+        config.retrieval_definitions,
     )
-    return {
-        f"both {metric}@{k}": float(np.mean(found.values[f"{metric}@{k}"]))
-        for metric in _METRICS["contrastive"]
-    }
-
-
-def _features(out_dir: Path, split: str) -> stored.Embeddings:
-    """Returns the newest features of a split, those of the evaluation before."""
-    found = (out_dir / "embeddings").glob(f"{split}-*")
-    return stored.load(max(found, key=lambda folder: folder.stat().st_mtime))
+    means = metrics.means(found.values, found.labels, config.retrieval_definitions)
+    return {f"both {metric}@{k}": means[f"{metric}@{k}"] for metric in _OF_HITS}
 
 
 def _classification(
@@ -148,10 +154,19 @@ def _classification(
     rows = []
     for fusion in fusions:
         own = _change(config, encoders, fusion, root / f"{encoders}_{fusion}")
-        _train_and_evaluate(own, say)
-        result = files.read_json(runs.out_dir(own) / "eval_result.json")
-        measured = {name: float(result[name]) for name in _METRICS["classification"]}
-        rows.append({"encoders": encoders, "fusion": fusion, **measured})
+        trained = _train_and_evaluate(own, say)
+        folder = runs.out_dir(own)
+        labels = files.read_json(folder / "eval_result.json")
+        hits = files.read_json(folder / "retrieval" / "eval_result.json")
+        rows.append(
+            {
+                "encoders": encoders,
+                "fusion": fusion,
+                **{name: float(labels[name]) for name in _OF_LABELS},
+                **_across(hits, own),
+                **_search_fused(trained, own),
+            }
+        )
     return rows
 
 
@@ -160,7 +175,7 @@ def _change(config: Config, encoders: str, fusion: str, out_dir: Path) -> Config
     return configs.from_dict(config.model_dump() | changed)
 
 
-def _train_and_evaluate(config: Config, say: Any) -> None:
+def _train_and_evaluate(config: Config, say: Any) -> Trained:
     """Trains what is left of a run, and evaluates its best weights."""
     out_dir = runs.out_dir(config)
     say(f"{out_dir}: {config.encoders} encoders, fusion {config.fusion}")
@@ -171,3 +186,4 @@ def _train_and_evaluate(config: Config, say: Any) -> None:
     model, iteration = session.load_trained(opened, out_dir, "best")
     for line in evaluation.evaluate(opened, model, iteration, out_dir):
         say(line)
+    return opened, model, iteration

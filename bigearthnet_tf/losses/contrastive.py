@@ -6,9 +6,8 @@ from typing import Any
 
 from keras import ops
 
-# Below this length a vector counts as zero: its cosines are zero, and nothing is
-# learnt from its direction, of which it has none.
-SMALLEST_NORM = 1e-12
+from bigearthnet_tf.vectors import SMALLEST_NORM
+
 # Stands for minus infinity, whose gradient would be no number.
 _NEVER = -1e30
 
@@ -41,7 +40,12 @@ def nt_xent(
         all_p: (B, dimensions), the batch of which `p` is a part; None: `p` is all.
         all_q: likewise.
         offset: row of the whole batch at which the part begins.
+
+    Raises:
+        ValueError: a temperature that is a number and not above zero.
     """
+    if isinstance(temperature, int | float) and not temperature > 0:
+        raise ValueError(f"temperature: expected a number above 0, got {temperature}")
     p, q = _unit(p), _unit(q)
     all_p = p if all_p is None else _unit(all_p)
     all_q = q if all_q is None else _unit(all_q)
@@ -62,6 +66,7 @@ def nt_xent(
 def _unit(vectors: Any) -> Any:
     vectors = ops.cast(vectors, "float32")
     squares = ops.sum(vectors * vectors, axis=-1, keepdims=True)
+    # From the direction of a vector without length nothing is learnt.
     has_length = squares > SMALLEST_NORM**2
     return vectors * ops.where(
         has_length, ops.rsqrt(ops.where(has_length, squares, 1.0)), 0.0

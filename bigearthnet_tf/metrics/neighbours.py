@@ -5,10 +5,10 @@ from __future__ import annotations
 import numpy as np
 from numpy.typing import NDArray
 
+from bigearthnet_tf.vectors import unit
+
 # Queries compared at once: with 125,866 vectors 128 MB of cosines.
 _BLOCK = 256
-# As in the contrastive loss: below this length a vector counts as zero.
-_SMALLEST_NORM = 1e-12
 
 Vectors = NDArray[np.floating]
 
@@ -20,7 +20,7 @@ def cosines(one: Vectors, other: Vectors) -> NDArray[np.float32]:
         one: (n, d).
         other: (m, d).
     """
-    return _unit(one) @ _unit(other).T
+    return unit(one) @ unit(other).T
 
 
 def paired_cosines(one: Vectors, other: Vectors) -> NDArray[np.float32]:
@@ -30,7 +30,7 @@ def paired_cosines(one: Vectors, other: Vectors) -> NDArray[np.float32]:
         one: (n, d).
         other: (n, d).
     """
-    return (_unit(one) * _unit(other)).sum(axis=1)
+    return (unit(one) * unit(other)).sum(axis=1)
 
 
 def nearest(queries: Vectors, archive: Vectors, k: int) -> NDArray[np.int64]:
@@ -44,10 +44,10 @@ def nearest(queries: Vectors, archive: Vectors, k: int) -> NDArray[np.int64]:
     Returns:
         (q, min(k, n)) int64.
     """
-    units, k = _unit(archive), min(k, len(archive))
+    units, k = unit(archive), min(k, len(archive))
     found = np.empty((len(queries), k), np.int64)
     for first in range(0, len(queries), _BLOCK):
-        alike = _unit(queries[first : first + _BLOCK]) @ units.T
+        alike = unit(queries[first : first + _BLOCK]) @ units.T
         # Stable, so that equal ones stay in their order. All rows that are at least as
         # near as the k-th take part.
         least = np.partition(alike, -k, axis=1)[:, -k]
@@ -56,9 +56,3 @@ def nearest(queries: Vectors, archive: Vectors, k: int) -> NDArray[np.int64]:
             order = np.argsort(-values[candidates], kind="stable")
             found[first + row] = candidates[order[:k]]
     return found
-
-
-def _unit(vectors: Vectors) -> NDArray[np.float32]:
-    vectors = np.asarray(vectors, np.float32)
-    norms = np.linalg.norm(vectors, axis=1, keepdims=True)
-    return vectors / np.maximum(norms, _SMALLEST_NORM)

@@ -19,18 +19,23 @@ k. All sums run over ranks i = 1 to k; whatever would be divided by zero counts 
 | `strict_map` | `map` where only the same set of labels is relevant |
 | `jaccard_map` | `map` where half of all labels of both must be shared |
 | `mrr` | 1 / rank of the first relevant hit |
-| `r_precision` | R_k / k at k = the relevant ones in the archive |
+| `r_precision` | R_k / k at k = the relevant ones in the archive; only where every query has so many hits |
 
 `definitions="older"` has those of the system whose successor this is: the ideal order is
 that of the hits alone, `wap` divides by the rank twice, and `precision`, `recall` and
 `f1` (of the two) are those of the hit at rank k, not of all up to it.
 
-If there are fewer hits than k, the value at the last of them stands for it.
+If there are fewer hits than k, or fewer items to find, the value at the last of them
+stands for it. What an approximate index has not found is no hit, but has its rank.
+
+A query without labels has nothing to find: it counts in no mean but that of
+`partner_recall`, for which labels do not matter. The older definitions count it as 0.
 """  # noqa: E501 - a table
 
 from __future__ import annotations
 
 from collections.abc import Iterator, Mapping, Sequence
+from typing import Any
 
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
@@ -56,8 +61,8 @@ def retrieval_report(
 ) -> dict[str, float]:
     """Returns the mean of every metric over the queries, `map@10` and so on.
 
-    Arguments, memory and errors as for `per_query`. Queries without labels count as 0
-    in all; `queries_without_labels` tells how many there are.
+    Arguments, memory and errors as for `per_query`; `queries_without_labels` tells how
+    many queries the means leave out.
     """
     values = per_query(
         query_labels,
@@ -67,9 +72,41 @@ def retrieval_report(
         exclude=exclude,
         definitions=definitions,
     )
-    report = {name: float(v.mean()) for name, v in values.items()}
-    unlabelled = ~np.asarray(query_labels).astype(bool).any(axis=1)
-    return {**report, "queries_without_labels": float(unlabelled.sum())}
+    return means(values, query_labels, definitions)
+
+
+def means(
+    values: Values, query_labels: ArrayLike, definitions: str = "corrected"
+) -> dict[str, float]:
+    """Returns the means of `per_query`, and `queries_without_labels`.
+
+    Args:
+        values: (queries,) of each metric.
+        query_labels: (queries, labels).
+        definitions: `corrected`, or `older`, which count queries without labels as 0.
+    """
+    counted = counting(values, query_labels, definitions)
+    without = len(np.asarray(query_labels)) - int(has_labels(query_labels).sum())
+    found = {name: float(v.mean()) if len(v) else 0.0 for name, v in counted.items()}
+    return {**found, "queries_without_labels": float(without)}
+
+
+def counting(
+    values: Values, query_labels: ArrayLike, definitions: str = "corrected"
+) -> Values:
+    """Returns the values of the queries that count, by metric; see `means`."""
+    if definitions == "older":
+        return dict(values)
+    has = has_labels(query_labels)
+    return {
+        name: v if name.startswith("partner_recall") else v[has]
+        for name, v in values.items()
+    }
+
+
+def has_labels(labels: ArrayLike) -> NDArray[np.bool_]:
+    """Returns which rows of (rows, labels) have any."""
+    return np.asarray(np.asarray(labels).astype(bool).any(axis=1))
 
 
 def per_query(
@@ -104,7 +141,12 @@ def per_query(
     queries, archive = _bits(query_labels, "query"), _bits(archive_labels, "archive")
     hits = np.asarray(ids, np.int64)
     _check(queries, archive, hits, ks, definitions)
+    # Places without a hit go behind the hits.
+    order = np.argsort(hits < 0, axis=1, kind="stable")
+    hits = np.take_along_axis(hits, order, 1)
     own = np.full(len(queries), -1) if exclude is None else np.asarray(exclude)
+    # As deep as there is something to find.
+    depth = np.minimum(hits.shape[1], len(archive) - (own >= 0))
     sets, counts = np.unique(archive, return_counts=True)
     parts: list[Values] = []
     for first in range(0, len(queries), _BLOCK):
@@ -112,31 +154,32 @@ def per_query(
         block = _Block(queries[rows], archive, hits[rows])
         block.count_relevant(sets, counts, own[rows])
         measure = _corrected if definitions == "corrected" else _older
-        at = {k: min(k, hits.shape[1]) - 1 for k in ks}
+        at = {k: np.minimum(k, depth[rows]) for k in ks}
         part = {
-            f"{name}@{k}": curve[:, column]
+            f"{name}@{k}": _at_rank(curve, rank)
             for name, curve in measure(block)
-            for k, column in at.items()
+            for k, rank in at.items()
         }
         parts.append(part | block.without_k())
-    return {name: np.concatenate([part[name] for part in parts]) for name in parts[0]}
+    values = {name: np.concatenate([part[name] for part in parts]) for name in parts[0]}
+    if np.isnan(values["r_precision"]).any():
+        del values["r_precision"]
+    return values
 
 
-def partner_report(
-    ids: ArrayLike, partners: ArrayLike, ks: Sequence[int]
-) -> dict[str, float]:
-    """Returns how often queries find the other sensor's view of themselves.
+def partners(ids: ArrayLike, own: ArrayLike, ks: Sequence[int]) -> Values:
+    """Returns whether queries find the other sensor's view of themselves.
 
     Args:
         ids: (queries, hits) rows of the archive, nearest first.
-        partners: (queries,) row of each query's own patch.
+        own: (queries,) row of each query's own patch.
         ks: ranks.
 
     Returns:
-        `partner_recall@k`, the share of queries whose partner is among the first k.
+        `partner_recall@k`, 1 if the partner is among the first k, to (queries,).
     """
-    found = np.asarray(ids) == np.asarray(partners)[:, None]
-    return {f"partner_recall@{k}": float(found[:, :k].any(1).mean()) for k in ks}
+    found = np.asarray(ids) == np.asarray(own)[:, None]
+    return {f"partner_recall@{k}": found[:, :k].any(1).astype(float) for k in ks}
 
 
 def confidence(
@@ -156,16 +199,25 @@ def confidence(
         rounds: resamplings of the queries, the same ones for all metrics.
         seed: of the resampling.
     """
-    names, rng = list(values), np.random.default_rng(seed)
-    table = np.stack([values[name] for name in names], axis=1)
-    count, means = len(table), []
-    for first in range(0, rounds, 64):
-        size = min(64, rounds - first)
-        chosen = rng.multinomial(count, np.full(count, 1 / count), size)
-        means.append(chosen @ table / count)
-    edges = ((1 - level) / 2, (1 + level) / 2)
-    low, high = np.quantile(np.concatenate(means), edges, axis=0)
-    return {n: (float(a), float(b)) for n, a, b in zip(names, low, high, strict=True)}
+    # Metrics that leave out other queries than the rest are resampled on their own.
+    by_count: dict[int, list[str]] = {}
+    for name, own in values.items():
+        by_count.setdefault(len(own), []).append(name)
+    found: dict[str, tuple[float, float]] = {}
+    for count, names in by_count.items():
+        if not count:
+            found |= dict.fromkeys(names, (0.0, 0.0))
+            continue
+        table = np.stack([values[name] for name in names], axis=1)
+        rng, parts = np.random.default_rng(seed), []
+        for first in range(0, rounds, 64):
+            size = min(64, rounds - first)
+            chosen = rng.multinomial(count, np.full(count, 1 / count), size)
+            parts.append(chosen @ table / count)
+        edges = ((1 - level) / 2, (1 + level) / 2)
+        low, high = np.quantile(np.concatenate(parts), edges, axis=0).tolist()
+        found |= {n: (a, b) for n, a, b in zip(names, low, high, strict=True)}
+    return {name: found[name] for name in values}
 
 
 def per_class(
@@ -232,17 +284,21 @@ class _Block:
                 self.total = at_least
 
     def without_k(self) -> Values:
-        """Returns `mrr` and `r_precision`."""
+        """Returns `mrr` and `r_precision`, NaN where there are too few hits for it."""
         first = self.relevant.argmax(axis=1)
         found = self.relevant.any(axis=1)
-        depth = np.minimum(self.total, self.relevant.shape[1])
-        hits = np.take_along_axis(
-            self.relevant.cumsum(axis=1), np.maximum(depth - 1, 0)[:, None], 1
-        )[:, 0]
+        hits = _at_rank(self.relevant.cumsum(axis=1), self.total)
+        known = self.total <= self.relevant.shape[1]
         return {
             "mrr": np.where(found, 1 / (first + 1), 0.0),
-            "r_precision": _divide(np.where(depth > 0, hits, 0), depth),
+            "r_precision": np.where(known, _divide(hits, self.total), np.nan),
         }
+
+
+def _at_rank(curve: NDArray[Any], rank: NDArray[np.int64]) -> NDArray[np.float64]:
+    """Returns (q, hits) at (q,) ranks, at the last one beyond; 0 at rank 0."""
+    column = np.clip(rank, 1, curve.shape[1])[:, None] - 1
+    return np.where(rank > 0, np.take_along_axis(curve, column, 1)[:, 0], 0.0)
 
 
 def _corrected(block: _Block) -> Iterator[tuple[str, NDArray[np.float64]]]:
@@ -252,10 +308,10 @@ def _corrected(block: _Block) -> Iterator[tuple[str, NDArray[np.float64]]]:
     acg = shared.cumsum(axis=1) / ranks
     yield "acg", acg
     found = block.relevant.cumsum(axis=1)
-    precisions = (block.relevant * found / ranks).cumsum(axis=1)
-    yield "map", _divide(precisions, found)
+    average = _average_precision(block.relevant, ranks)
+    yield "map", average
     possible = np.minimum(ranks, block.total[:, None])
-    yield "map_total", _divide(precisions, possible)
+    yield "map_total", _divide(average * found, possible)
     yield "wap", _divide((block.relevant * acg).cumsum(axis=1), found)
     yield "precision", _divide(shared, block.sizes).cumsum(axis=1) / ranks
     yield "recall", _divide(shared, block.query_sizes).cumsum(axis=1) / ranks

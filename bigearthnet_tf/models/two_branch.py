@@ -16,38 +16,14 @@ from typing import Any
 import keras
 from keras import ops
 
+from bigearthnet_tf import vectors
 from bigearthnet_tf.models import build, layers, zoo
 from bigearthnet_tf.models.build import BandGroup
 
 SENSORS = ("s1", "s2")
-FUSIONS: dict[str, Callable[[Any, Any], Any]] = {
-    "concat": lambda a, b: ops.concatenate([a, b], axis=-1),
-    "avg": lambda a, b: (a + b) / 2,
-    "max": ops.maximum,
-    "sum": lambda a, b: a + b,
-}
 # A learnt temperature does not fall below this: CLIP bounds its inverse at 100 (Radford
 # et al., arXiv 2103.00020, section 2.5).
 LOWEST_TEMPERATURE = 0.01
-
-
-def fuse(a: Any, b: Any, fusion: str) -> Any:
-    """Returns two features as one.
-
-    Args:
-        a: (batch, dimensions).
-        b: the same.
-        fusion: `concat`, `avg`, `max` or `sum`.
-
-    Returns:
-        (batch, dimensions), twice as many for `concat`.
-
-    Raises:
-        ValueError: unknown fusion.
-    """
-    if fusion not in FUSIONS:
-        raise ValueError(f"expected a fusion of {', '.join(FUSIONS)}, got {fusion!r}")
-    return FUSIONS[fusion](a, b)
 
 
 @keras.saving.register_keras_serializable(package=layers.PACKAGE)
@@ -155,7 +131,7 @@ def build_two_branch_classifier(
         mean: of each band.
         std: of each band.
         num_labels: number of logits.
-        fusion: a name of `FUSIONS`.
+        fusion: a name of `vectors.FUSIONS`.
         head_dims: as for `build.assemble`.
         drop_rate: likewise.
         seed: of all weights, augmentation and dropout.
@@ -166,7 +142,7 @@ def build_two_branch_classifier(
     """
     with build.seeded(seed):
         inputs, found = _branches(name, groups, band_order, mean, std, **options)
-        fused = fuse(found["p_s1"], found["p_s2"], fusion)
+        fused = vectors.fuse(found["p_s1"], found["p_s2"], fusion, ops)
         logits = build.add_head(
             zoo.get_model(name), fused, num_labels, head_dims, drop_rate
         )

@@ -13,11 +13,15 @@ from typing import Any
 import numpy as np
 
 from bigearthnet_tf import extras
-from bigearthnet_tf.retrieval import search
+from bigearthnet_tf.retrieval import folders, search
 from bigearthnet_tf.retrieval.search import Hits, Ids, Vectors
+from bigearthnet_tf.vectors import unit
 
+# Candidates beyond k that are fetched, so that ties at its end are ordered by row.
+_MORE = 16
 # FAISS warns below 39 vectors a centroid; product codes have 256.
-_LEAST_TO_TRAIN = 39 * 256
+_LEAST_IN_CELL = 39
+_LEAST_TO_TRAIN = _LEAST_IN_CELL * 256
 
 
 class Approximate:
@@ -42,15 +46,22 @@ class Approximate:
 
     def search(self, queries: Vectors, k: int, exclude: Ids | None = None) -> Hits:
         """Returns nearby vectors of each query; see `search.Index`."""
-        queries = search.check_vectors(queries, self.index.d)
-        if self.metric == "cosine":
-            queries = search.unit(queries)
-        k = min(k, len(self))
-        found, ids = self.index.search(queries, min(len(self), k + 1))
-        if self.metric == "cosine":
+        queries, k, exclude = search.check_search(
+            queries, k, exclude, self, self.index.d
+        )
+        found, ids = self.index.search(queries, min(len(self), k + _MORE))
+        if self.kind == "hnsw":
+            # It has the vectors themselves, but computes several distances at once,
+            # whose last bits depend on the others.
+            found = search.compare(self._vectors_of, queries, ids, self.metric)
+        elif self.metric == "cosine":
             # FAISS gives inner products here.
             found = 1 - found
-        return first_k(ids, found, k, exclude)
+        return search.first_k(ids, found, k, exclude)
+
+    def _vectors_of(self, ids: Ids) -> Vectors:
+        found = self.index.reconstruct_batch(ids.ravel())
+        return found.reshape(*ids.shape, self.index.d)
 
     def save(self, path: Path | str) -> None:
         """Writes what FAISS has of it."""
@@ -58,15 +69,16 @@ class Approximate:
 
 
 class Binary:
-    """Signs of all dimensions as bits, compared by how many differ.
+    """In which dimensions vectors are above the mean, as bits that are compared.
 
-    The nearest by bits are compared once more by the vectors themselves, where those
-    are kept.
+    The mean makes it fit features that are never negative, too. The nearest by bits are
+    compared once more by the vectors themselves, where those are kept.
 
     Args:
         metric: `cosine` or `l2`.
         index: of FAISS, filled with the bits.
-        vectors: (items, dimensions), in memory or on disk.
+        mean: (dimensions,) of the vectors.
+        vectors: (items, dimensions), in memory or on disk; of unit length for cosine.
         rerank: candidates for each hit that are compared again; 0: none are. Distances
             are then shares of differing bits.
     """
@@ -74,11 +86,11 @@ class Binary:
     kind = "binary"
 
     def __init__(
-        self, metric: str, index: Any, vectors: Vectors, rerank: int = 10
+        self, metric: str, index: Any, mean: Vectors, vectors: Vectors, rerank: int = 10
     ) -> None:
         self.metric, self.index, self.rerank = metric, index, rerank
-        self.dimensions = vectors.shape[1]
-        self.vectors = vectors if rerank else None
+        self.mean = mean
+        self.vectors = np.asarray(vectors) if rerank else None
 
     def __len__(self) -> int:
         """Returns the number of vectors."""
@@ -87,24 +99,32 @@ class Binary:
     @property
     def bytes_per_item(self) -> float:
         """Memory of a vector: its bits, and itself if it is compared again."""
-        return self.index.d / 8 + (4 * self.dimensions if self.rerank else 0)
+        return self.index.d / 8 + (4 * len(self.mean) if self.rerank else 0)
 
     def search(self, queries: Vectors, k: int, exclude: Ids | None = None) -> Hits:
         """Returns nearby vectors of each query; see `search.Index`."""
-        queries = search.check_vectors(queries, self.dimensions)
-        k = min(k, len(self))
-        count = min(len(self), max(1, self.rerank) * (k + 1))
-        bits, ids = self.index.search(np.packbits(queries > 0, axis=1), count)
-        distances = bits.astype(np.float32) / self.dimensions
+        dimensions = len(self.mean)
+        queries, k, exclude = search.check_search(queries, k, exclude, self, dimensions)
+        count = min(len(self), max(1, self.rerank) * (k + _MORE))
+        bits, ids = self.index.search(_bits(queries, self.mean), count)
+        distances = bits.astype(np.float32) / dimensions
         if self.vectors is not None:
-            if self.metric == "cosine":
-                queries = search.unit(queries)
-            distances = _compare(self.vectors, queries, ids, self.metric)
-        return first_k(ids, distances, k, exclude)
+            kept = self.vectors
+            distances = search.compare(lambda x: kept[x], queries, ids, self.metric)
+        return search.first_k(ids, distances, k, exclude)
 
     def save(self, path: Path | str) -> None:
-        """Writes the bits."""
+        """Writes the bits, and the mean beside them."""
         _faiss().write_index_binary(self.index, str(path))
+        np.save(_mean_path(path), self.mean)
+
+
+def _bits(vectors: Vectors, mean: Vectors) -> Any:
+    return np.packbits(vectors > mean, axis=1)
+
+
+def _mean_path(path: Path | str) -> Path:
+    return Path(path).with_suffix(".mean.npy")
 
 
 def restore(
@@ -121,7 +141,8 @@ def restore(
         path: of the file.
         kind: of the index.
         metric: it was built with.
-        vectors: (items, dimensions) on disk; touched by `binary` alone.
+        vectors: (items, dimensions) on disk, as `build` had them (for cosine of unit
+            length); touched by `binary` alone.
         bytes_per_item: as it said.
         **options: it was built with.
 
@@ -141,31 +162,10 @@ def restore(
             "index again"
         )
     if kind == "binary":
-        return Binary(metric, index, vectors, **options)
+        shape = (vectors.shape[1],)
+        mean = np.array(folders.open_array(_mean_path(path), shape, np.float32))
+        return Binary(metric, index, mean, vectors, **options)
     return Approximate(kind, metric, index, bytes_per_item)
-
-
-def first_k(ids: Ids, distances: Vectors, k: int, exclude: Ids | None) -> Hits:
-    """Returns the nearest k of candidates, ties by row, without the excluded."""
-    present = ids >= 0
-    if exclude is not None:
-        present &= ids != exclude[:, None]
-    distances = np.where(present, distances, np.float32(np.inf)).astype(np.float32)
-    order = np.lexsort((ids, distances), axis=1)[:, :k]
-    distances = np.take_along_axis(distances, order, 1)
-    ids = np.where(np.isfinite(distances), np.take_along_axis(ids, order, 1), -1)
-    return Hits(ids.astype(np.int64), distances)
-
-
-def _compare(vectors: Vectors, queries: Vectors, ids: Ids, metric: str) -> Vectors:
-    found = np.empty(ids.shape, np.float32)
-    for row, (query, near) in enumerate(zip(queries, ids, strict=True)):
-        candidates = vectors[near]
-        if metric == "cosine":
-            found[row] = 1 - search.unit(candidates) @ query
-        else:
-            found[row] = ((candidates - query) ** 2).sum(axis=1)
-    return found
 
 
 def _faiss() -> ModuleType:
@@ -181,7 +181,7 @@ def _prepare(
             f"kind {kind} knows cosine and l2; chi_square can be searched exactly only"
         )
     if metric == "cosine":
-        return faiss, search.unit(vectors), faiss.METRIC_INNER_PRODUCT
+        return faiss, unit(vectors), faiss.METRIC_INNER_PRODUCT
     return faiss, vectors, faiss.METRIC_L2
 
 
@@ -215,7 +215,10 @@ def build_ivf_pq(
         )
     if dimensions % codes:
         raise ValueError(f"codes {codes} must divide the {dimensions} dimensions")
-    lists = lists or min(int(4 * count**0.5), count // 39)
+    most = count // _LEAST_IN_CELL
+    if lists is not None and lists > most:
+        raise ValueError(f"lists {lists}: expected {most} at most for {count:,} items")
+    lists = lists or min(int(4 * count**0.5), most)
     quantizer = faiss.IndexFlat(dimensions, kind)
     index = faiss.IndexIVFPQ(quantizer, dimensions, lists, codes, 8, kind)
     index.train(vectors)
@@ -266,9 +269,10 @@ def build_int8(vectors: Vectors, metric: str) -> Approximate:
 
 @search.KINDS.register("binary")
 def build_binary(vectors: Vectors, metric: str, rerank: int = 10) -> Binary:
-    """Returns sign bits; see `Binary`."""
-    faiss, *_ = _prepare(vectors, metric, "binary")
-    codes = np.packbits(vectors > 0, axis=1)
+    """Returns bits; see `Binary`."""
+    faiss, vectors, _ = _prepare(vectors, metric, "binary")
+    mean = vectors.mean(axis=0, dtype=np.float64).astype(np.float32)
+    codes = _bits(vectors, mean)
     index = faiss.IndexBinaryFlat(8 * codes.shape[1])
     index.add(codes)
-    return Binary(metric, index, vectors, rerank)
+    return Binary(metric, index, mean, vectors, rerank)

@@ -9,11 +9,10 @@ from __future__ import annotations
 import hashlib
 import json
 import shutil
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
-import filelock
 import keras
 import numpy as np
 import tensorflow as tf
@@ -21,11 +20,15 @@ from numpy.typing import NDArray
 
 import bigearthnet_tf
 from bigearthnet_tf import files
+from bigearthnet_tf.archive import statistics as band_statistics
+from bigearthnet_tf.config import Config
 from bigearthnet_tf.records import manifest, reader
+from bigearthnet_tf.retrieval import folders
 from bigearthnet_tf.retrieval.stored import VERSION, Facts, load
 from bigearthnet_tf.tasks.patches import PatchTask
 from bigearthnet_tf.training import scoring
 from bigearthnet_tf.training.session import Session
+from bigearthnet_tf.vectors import SMALLEST_NORM, fuse
 
 
 def hash_model(model: keras.Model, description: Mapping[str, Any]) -> str:
@@ -50,6 +53,7 @@ def embed(
     split: str,
     run: Path,
     folder: Path | None = None,
+    layers: Sequence[str] | None = None,
 ) -> tuple[Path, bool]:
     """Writes the features of a split, unless they are there already.
 
@@ -64,22 +68,41 @@ def embed(
         run: folder of the run.
         folder: to write; None: one in `embeddings/` of the run, named after split,
             model and records.
+        layers: `h`, `p` and `fused`, the projections of both sensors as the config's
+            `fusion` has them; None: all of `h` and `p` that the model has.
 
     Returns:
         The folder, and whether it was written now.
 
     Raises:
         OSError: the folder can't be written to, or another process is writing it.
-        ValueError: an empty split, or the folder holds something else.
+        ValueError: an empty split, a layer that the model does not have, or the folder
+            holds something else.
     """
     task = session.task
     if not isinstance(task, PatchTask):
         raise ValueError(f"task {session.config.task} has no patches to embed")
     source = task.source(split)
-    embedder = task.embedder(model)
-    layers = {name: int(x.shape[-1]) for name, x in embedder.output.items()}
-    model_hash = hash_model(model, task.describe())
-    key = _key(model_hash, source, sorted(layers))
+    embedder = _choose(task.embedder(model), layers, session.config)
+    dimensions = {name: int(x.shape[-1]) for name, x in embedder.output.items()}
+    facts = Facts(
+        version=VERSION,
+        tool_version=bigearthnet_tf.__version__,
+        key="",
+        model_hash=hash_model(model, task.describe()),
+        precision=session.config.precision,
+        preprocessing=_preprocessing(task),
+        run=str(run),
+        iteration=iteration,
+        config=session.config.model_dump(),
+        split=split,
+        files=list(source.files),
+        num_records=source.num_records,
+        labels=list(task.labels),
+        layers=dimensions,
+    )
+    key = _key(facts, source)
+    facts = facts.model_copy(update={"key": key})
     folder = folder or run / "embeddings" / f"{split}-{key[:12]}"
     if folder.exists():
         if load(folder).facts.key != key:
@@ -88,34 +111,57 @@ def embed(
                 "another folder, or remove it"
             )
         return folder, False
-    facts = Facts(
-        version=VERSION,
-        tool_version=bigearthnet_tf.__version__,
-        key=key,
-        model_hash=model_hash,
-        run=str(run),
-        iteration=iteration,
-        config=session.config.model_dump(),
-        split=split,
-        files=list(source.files),
-        num_records=source.num_records,
-        labels=list(task.labels),
-        layers=layers,
-    )
-    folder.parent.mkdir(parents=True, exist_ok=True)
     temporary = folder.with_name(f".{folder.name}.tmp")
-    lock = filelock.FileLock(f"{temporary}.lock", timeout=0)
-    try:
-        with lock:
-            # What an earlier process left is of unknown age.
-            shutil.rmtree(temporary, ignore_errors=True)
-            temporary.mkdir()
-            _write(temporary, facts, session, embedder, source)
-            temporary.rename(folder)
-            Path(lock.lock_file).unlink(missing_ok=True)
-    except filelock.Timeout:
-        raise OSError(f"{folder}: another process is writing it; wait for it") from None
+    with folders.alone(folder):
+        # What an earlier process left is of unknown age.
+        shutil.rmtree(temporary, ignore_errors=True)
+        temporary.mkdir()
+        _write(temporary, facts, session, embedder, source)
+        temporary.rename(folder)
     return folder, True
+
+
+def _choose(
+    embedder: keras.Model, layers: Sequence[str] | None, config: Config
+) -> keras.Model:
+    """Returns a model with some of the features, and with both sensors' as one."""
+    if layers is None:
+        return embedder
+    found = {
+        name: value for name, value in embedder.output.items() if name[0] in layers
+    }
+    if "fused" in layers:
+        parts = [embedder.output.get(f"p_{sensor}") for sensor in ("s1", "s2")]
+        if None in parts:
+            raise ValueError(
+                "layers: fused needs a model with two encoders; this one has "
+                f"{', '.join(embedder.output)}"
+            )
+        if config.retrieval_metric == "cosine":
+            parts = [_unit(x) for x in parts]
+        found["p_fused"] = fuse(parts[0], parts[1], config.fusion, keras.ops)
+    for layer in set(layers) - {"fused"}:
+        if not any(name.startswith(layer) for name in found):
+            raise ValueError(
+                f"layers: the model has no {layer}; it has {', '.join(embedder.output)}"
+            )
+    return keras.Model(embedder.input, found)
+
+
+def _unit(x: Any) -> Any:
+    norms = keras.ops.norm(x, axis=-1, keepdims=True)
+    return x / keras.ops.maximum(norms, SMALLEST_NORM)
+
+
+def _preprocessing(task: PatchTask) -> dict[str, Any]:
+    facts = band_statistics.band_statistics(task.statistics)
+    return {
+        "image_size": task.config.image_size,
+        "interpolation": task.config.interpolation,
+        "statistics": task.statistics,
+        "mean": {band: float(facts.mean[band]) for band in task.bands},
+        "std": {band: float(facts.std[band]) for band in task.bands},
+    }
 
 
 def compute(
@@ -134,18 +180,27 @@ def compute(
     }
 
 
-def _key(model_hash: str, source: reader.RecordSource, layers: list[str]) -> str:
+def _key(facts: Facts, source: reader.RecordSource) -> str:
     """Returns a hash of all that the features follow from."""
-    content: list[Any] = [VERSION, model_hash, layers]
+    content: list[Any] = [
+        facts.version,
+        facts.tool_version,
+        facts.model_hash,
+        facts.precision,
+        facts.preprocessing,
+        sorted(facts.layers),
+    ]
+    if "p_fused" in facts.layers:
+        content += [facts.config["fusion"], facts.config["retrieval_metric"]]
     for path, count in zip(source.files, source.counts, strict=True):
         described = manifest.find_manifest(path)
         known = manifest.load(described).shards if described else []
         sums = [shard.crc32 for shard in known if shard.file == Path(path).name]
         # Records of the older projects have no checksums.
-        facts = Path(path).stat()
-        stamp: list[Any] = [*sums] or [facts.st_mtime_ns, facts.st_size]
+        file = Path(path).stat()
+        stamp: list[Any] = [*sums] or [file.st_mtime_ns, file.st_size]
         content.append([Path(path).name, count, stamp])
-    return hashlib.sha256(json.dumps(content).encode()).hexdigest()
+    return hashlib.sha256(json.dumps(content, sort_keys=True).encode()).hexdigest()
 
 
 def _batches(session: Session, embedder: keras.Model, split: str) -> Any:

@@ -13,11 +13,17 @@ import numpy as np
 
 from bigearthnet_tf.retrieval import search
 from bigearthnet_tf.retrieval.search import Hits, Ids, Vectors
+from bigearthnet_tf.vectors import unit
 
-# Queries a turn, and archive vectors a turn of NumPy: 64 MB of products.
-_QUERIES, _ITEMS = 256, 65_536
-# Numbers of a temporary while candidates are compared: 256 MB.
-_NUMBERS = 64 * 2**20
+# Queries a turn: with fewer numbers than that FAISS compares one by one, ten times
+# slower, instead of multiplying matrices (its `distance_compute_blas_threshold`).
+_QUERIES, _FAST_NUMBERS = 4096, 128_000
+# Candidates of a turn, some 40 bytes each: fewer queries where k is large.
+_CANDIDATES = 2 * 2**20
+# Queries and vectors a turn of NumPy: 64 MB of products.
+_NUMPY_QUERIES, _NUMPY_ITEMS = 256, 65_536
+# Numbers of a temporary of chi-square, which should stay in the processor's cache.
+_CHI_NUMBERS = 2**17
 # So few queries are answered sooner without FAISS, which copies the vectors first.
 _FEW = 8
 # Candidates beyond k that are fetched at first.
@@ -30,26 +36,20 @@ _ROUNDING = 1e-5
 class Dense:
     """Vectors compared one by one, by cosine or squared Euclidean distance.
 
-    Memory: the vectors (for cosine a copy of unit length), and some 300 MB while it
-    searches, whatever their number.
+    Memory: the vectors, once more by FAISS, and some 300 MB while it searches, whatever
+    the numbers of vectors and queries.
 
     Args:
-        vectors: (items, dimensions) float32.
+        vectors: (items, dimensions) float32, of unit length for cosine.
         metric: `cosine` or `l2`.
     """
 
     kind = "exact"
 
     def __init__(self, vectors: Vectors, metric: str) -> None:
-        self.metric = metric
-        self.vectors = search.unit(vectors) if metric == "cosine" else vectors
-        self._fill()
-
-    def _fill(self) -> None:
+        self.metric, self.vectors = metric, np.asarray(vectors)
         self._index: Any = None
-        # Rounding grows with the length of the vectors.
-        largest = float(np.einsum("nd,nd->n", self.vectors, self.vectors).max())
-        self._rounding = _ROUNDING * max(1.0, largest)
+        self._largest: float | None = 1.0 if metric == "cosine" else None
 
     def __len__(self) -> int:
         """Returns the number of vectors."""
@@ -60,32 +60,13 @@ class Dense:
         """Memory that each vector takes."""
         return 4.0 * self.vectors.shape[1]
 
-    def add(self, vectors: Vectors) -> None:
-        """Adds vectors behind the others."""
-        more = search.check_vectors(vectors, self.vectors.shape[1])
-        more = search.unit(more) if self.metric == "cosine" else more
-        self.vectors = np.concatenate([self.vectors, more])
-        self._fill()
-
-    def remove(self, ids: Ids) -> None:
-        """Removes vectors by their rows; those behind them move up."""
-        self.vectors = np.delete(self.vectors, ids, axis=0)
-        self._fill()
-
     def search(self, queries: Vectors, k: int, exclude: Ids | None = None) -> Hits:
         """Returns the nearest vectors of each query; see `search.Index`."""
-        queries = search.check_vectors(queries, self.vectors.shape[1])
-        if self.metric == "cosine":
-            queries = search.unit(queries)
-        k, exclude = _checked(len(self), queries, k, exclude)
+        dimensions = self.vectors.shape[1]
+        queries, k, exclude = search.check_search(queries, k, exclude, self, dimensions)
         if len(queries) > _FEW and self._index is None:
             self._index = self._flat()
-        found = [
-            self._search(queries[i : i + _QUERIES], k, exclude[i : i + _QUERIES])
-            for i in range(0, len(queries), _QUERIES)
-        ]
-        ids, distances = (np.concatenate(part) for part in zip(*found, strict=True))
-        return Hits(ids, distances)
+        return self._search(queries, k, exclude, min(len(self), k + _MORE))
 
     def _flat(self) -> Any:
         """Returns the vectors as FAISS has them, None where it is not installed."""
@@ -97,87 +78,105 @@ class Dense:
         index.add(self.vectors)
         return index
 
-    def _search(self, queries: Vectors, k: int, exclude: Ids) -> tuple[Ids, Vectors]:
-        """Searches for a block of queries.
+    def _rounding(self) -> float:
+        """Returns by how much rough distances may be off."""
+        if self._largest is None:
+            # Rounding grows with the length of the vectors.
+            squares = np.einsum("nd,nd->n", self.vectors, self.vectors)
+            self._largest = max(1.0, float(squares.max()))
+        return _ROUNDING * self._largest
 
-        Those whose candidates end amid ties are searched again for more.
+    def _search(self, queries: Vectors, k: int, exclude: Ids, count: int) -> Hits:
+        """Searches by `count` candidates of each query.
+
+        Queries whose candidates end amid ties are searched again for more.
         """
         ids = np.empty((len(queries), k), np.int64)
         distances = np.empty((len(queries), k), np.float32)
-        open_rows, count = np.arange(len(queries)), min(len(self), k + _MORE)
-        while len(open_rows):
-            near, rough = self._candidates(queries[open_rows], count)
-            kept = near != exclude[open_rows, None]
+        left = []
+        for rows in self._turns(len(queries), count):
+            asked, own = queries[rows], exclude[rows]
+            near, rough = self._candidates(asked, count)
             # Own items that are excluded leave one place less before the k-th.
-            bound = np.sort(np.where(kept, rough, np.inf), axis=1)[:, k - 1]
-            done = (rough[:, -1] > bound + self._rounding) | (count == len(self))
-            rows = open_rows[done]
-            ids[rows], distances[rows] = self._order(
-                queries[rows], near[done], kept[done], k
+            others = np.where(near != own[:, None], rough, np.inf)
+            bound = np.partition(others, k - 1, axis=1)[:, k - 1]
+            done = (rough[:, -1] > bound + self._rounding()) | (count == len(self))
+            again = search.compare(
+                lambda near: self.vectors[near], asked[done], near[done], self.metric
             )
-            open_rows, count = open_rows[~done], min(len(self), 4 * count)
-        return ids, distances
+            hits = search.first_k(near[done], again, k, own[done])
+            ids[rows[done]], distances[rows[done]] = hits.ids, hits.distances
+            left.append(rows[~done])
+        rest = np.concatenate(left)
+        if len(rest):
+            more = min(len(self), 4 * count)
+            hits = self._search(queries[rest], k, exclude[rest], more)
+            ids[rest], distances[rest] = hits.ids, hits.distances
+        return Hits(ids, distances)
+
+    def _turns(self, queries: int, count: int) -> list[Ids]:
+        """Returns the rows of the queries in parts of one size, less than two turns.
+
+        A small one left over would be a slow one.
+        """
+        turn = max(_QUERIES, -(-_FAST_NUMBERS // self.vectors.shape[1]))
+        turn = min(turn, max(1, _CANDIDATES // count))
+        return np.array_split(np.arange(queries), max(1, queries // turn))
 
     def _candidates(self, queries: Vectors, count: int) -> tuple[Ids, Vectors]:
         """Returns rows and rough distances, nearest first, (queries, count)."""
         if self._index is not None and len(queries) > _FEW:
             found, ids = self._index.search(queries, count)
             return ids, 1 - found if self.metric == "cosine" else found
-        best = np.full((len(queries), count), np.inf, np.float32)
-        ids = np.full((len(queries), count), -1, np.int64)
-        squares = np.einsum("nd,nd->n", queries, queries)[:, None]
-        for first in range(0, len(self), _ITEMS):
-            block = self.vectors[first : first + _ITEMS]
-            rough = 1 - queries @ block.T
-            if self.metric == "l2":
-                rough = 2 * (rough - 1) + squares + (block * block).sum(axis=1)
-            rows = np.broadcast_to(first + np.arange(len(block)), rough.shape)
-            together = np.concatenate([best, rough], axis=1)
-            all_ids = np.concatenate([ids, rows], axis=1)
-            chosen = np.argpartition(together, count - 1, axis=1)[:, :count]
-            best = np.take_along_axis(together, chosen, 1)
-            ids = np.take_along_axis(all_ids, chosen, 1)
+        parts = [
+            self._by_numpy(queries[first : first + _NUMPY_QUERIES], count)
+            for first in range(0, len(queries), _NUMPY_QUERIES)
+        ]
+        ids, best = (np.concatenate(part) for part in zip(*parts, strict=True))
         order = np.argsort(best, axis=1)
         return np.take_along_axis(ids, order, 1), np.take_along_axis(best, order, 1)
 
-    def _order(
-        self, queries: Vectors, near: Ids, kept: np.ndarray, k: int
-    ) -> tuple[Ids, Vectors]:
-        """Computes the distances of candidates anew and returns the first k."""
-        ids = np.empty((len(queries), k), np.int64)
-        distances = np.empty((len(queries), k), np.float32)
-        turn = max(1, _NUMBERS // max(1, near.shape[1] * queries.shape[1]))
-        for first in range(0, len(queries), turn):
-            rows = slice(first, first + turn)
-            candidates = self.vectors[near[rows]]
-            asked = queries[rows][:, None]
+    def _by_numpy(self, queries: Vectors, count: int) -> tuple[Ids, Vectors]:
+        ids = np.empty((len(queries), 0), np.int64)
+        best = np.empty((len(queries), 0), np.float32)
+        squares = np.einsum("nd,nd->n", queries, queries)[:, None]
+        for first in range(0, len(self), _NUMPY_ITEMS):
+            block = self.vectors[first : first + _NUMPY_ITEMS]
+            rough = queries @ block.T
             if self.metric == "cosine":
-                exact = 1 - (candidates * asked).sum(axis=2)
+                np.subtract(1, rough, out=rough)
             else:
-                exact = ((candidates - asked) ** 2).sum(axis=2)
-            exact = np.where(kept[rows], exact, np.float32(np.inf))
-            order = np.lexsort((near[rows], exact), axis=1)[:, :k]
-            ids[rows] = np.take_along_axis(near[rows], order, 1)
-            distances[rows] = np.take_along_axis(exact, order, 1)
-        return _without_excluded(ids, distances)
+                rough *= -2
+                rough += squares + np.einsum("nd,nd->n", block, block)
+            rows = np.broadcast_to(first + np.arange(len(block)), rough.shape)
+            rows, rough = _nearest(rows, rough, count)
+            ids, best = _nearest(
+                np.concatenate([ids, rows], 1), np.concatenate([best, rough], 1), count
+            )
+        return ids, best
+
+
+def _nearest(ids: Ids, rough: Vectors, count: int) -> tuple[Ids, Vectors]:
+    """Returns the nearest candidates, in no order."""
+    if rough.shape[1] <= count:
+        return ids, rough
+    chosen = np.argpartition(rough, count - 1, axis=1)[:, :count]
+    return np.take_along_axis(ids, chosen, 1), np.take_along_axis(rough, chosen, 1)
 
 
 class ChiSquare:
     """Vectors compared by the chi-square distance of the older retrieval system.
 
-    Memory: the vectors, and 256 MB of temporaries.
+    Memory: the vectors, and a few MB of temporaries.
 
     Args:
         vectors: (items, dimensions) float32, not negative.
-
-    Raises:
-        ValueError: a number below zero.
     """
 
     kind, metric = "exact", "chi_square"
 
     def __init__(self, vectors: Vectors) -> None:
-        self.vectors = _not_negative(vectors)
+        self.vectors = np.asarray(vectors)
 
     def __len__(self) -> int:
         """Returns the number of vectors."""
@@ -188,38 +187,32 @@ class ChiSquare:
         """Memory that each vector takes."""
         return 4.0 * self.vectors.shape[1]
 
-    def add(self, vectors: Vectors) -> None:
-        """Adds vectors behind the others."""
-        more = search.check_vectors(vectors, self.vectors.shape[1])
-        self.vectors = np.concatenate([self.vectors, _not_negative(more)])
-
-    def remove(self, ids: Ids) -> None:
-        """Removes vectors by their rows; those behind them move up."""
-        self.vectors = np.delete(self.vectors, ids, axis=0)
-
     def search(self, queries: Vectors, k: int, exclude: Ids | None = None) -> Hits:
         """Returns the nearest vectors of each query; see `search.Index`."""
-        queries = search.check_vectors(queries, self.vectors.shape[1])
-        k, exclude = _checked(len(self), _not_negative(queries), k, exclude)
+        dimensions = self.vectors.shape[1]
+        queries, k, exclude = search.check_search(queries, k, exclude, self, dimensions)
+        queries = _not_negative(queries)
         ids = np.empty((len(queries), k), np.int64)
         distances = np.empty((len(queries), k), np.float32)
         for row, query in enumerate(queries):
             near = self.distances(query)
-            if exclude[row] >= 0:
-                near[exclude[row]] = np.inf
-            bound = np.partition(near, k - 1)[k - 1]
-            candidates = np.flatnonzero(near <= bound)
-            order = np.argsort(near[candidates], kind="stable")[:k]
-            ids[row], distances[row] = candidates[order], near[candidates[order]]
-        return Hits(*_without_excluded(ids, distances))
+            bound = np.partition(near, min(k, len(self) - 1))[min(k, len(self) - 1)]
+            # One more than k, since the query itself may be among them.
+            candidates = np.flatnonzero(near <= bound)[None]
+            own = exclude[row : row + 1]
+            hits = search.first_k(candidates, near[candidates], k, own)
+            ids[row], distances[row] = hits.ids[0], hits.distances[0]
+        return Hits(ids, distances)
 
     def distances(self, query: Vectors) -> Vectors:
         """Returns the distances of one query, (dimensions,), to all, (items,)."""
-        step = max(1, _NUMBERS // (4 * len(query)))
+        step = max(1, _CHI_NUMBERS // len(query))
         found = np.empty(len(self), np.float32)
         for first in range(0, len(self), step):
             block = self.vectors[first : first + step]
-            both = (block - query) ** 2 / (block + query + np.float32(1e-10))
+            both = block - query
+            both *= both
+            both /= block + (query + np.float32(1e-10))
             found[first : first + step] = both.sum(axis=1) / 2
         return found
 
@@ -234,29 +227,21 @@ def _not_negative(vectors: Vectors) -> Vectors:
     return vectors
 
 
-def _checked(
-    count: int, queries: Vectors, k: int, exclude: Ids | None
-) -> tuple[int, Ids]:
-    if k < 1:
-        raise ValueError(f"expected k of 1 or more, got {k}")
-    if exclude is None:
-        exclude = np.full(len(queries), -1, np.int64)
-    if len(exclude) != len(queries):
-        raise ValueError(
-            f"expected a row to exclude for each of {len(queries)} queries, got "
-            f"{len(exclude)}"
-        )
-    return min(k, count), exclude
-
-
-def _without_excluded(ids: Ids, distances: Vectors) -> tuple[Ids, Vectors]:
-    """Marks the place that an excluded item takes where k is the whole archive."""
-    return np.where(np.isfinite(distances), ids, -1), distances
-
-
 @search.KINDS.register("exact")
 def build_exact(vectors: Vectors, metric: str) -> Dense | ChiSquare:
     """Returns an exact index; see `search.build`."""
     if metric == "chi_square":
-        return ChiSquare(vectors)
-    return Dense(vectors, metric)
+        return ChiSquare(_not_negative(vectors))
+    return Dense(unit(vectors) if metric == "cosine" else vectors, metric)
+
+
+def restore(vectors: Vectors, metric: str) -> Dense | ChiSquare:
+    """Returns an index of the `vectors` of one that was built before.
+
+    They are taken as they are, not looked at once more, and can stay on disk.
+
+    Args:
+        vectors: (items, dimensions) float32, of unit length for cosine.
+        metric: it was built with.
+    """
+    return ChiSquare(vectors) if metric == "chi_square" else Dense(vectors, metric)

@@ -2,20 +2,27 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from typing import Any
 
 import numpy as np
+from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 
 from bigearthnet_tf.pictures import GREY, INK, LIGHT, OKABE_ITO
+from bigearthnet_tf.retrieval import places
 
-# Degrees around what is shown, so that a single place has a neighbourhood.
-_MARGIN = 0.5
+# Around what is shown: a share of its extent, and degrees at least.
+_MARGIN, _LEAST_MARGIN = 0.08, 0.05
+# Points: a rank's digit and height, half a marker, and how far a rank may stand off.
+_DIGIT, _HEIGHT, _MARKER = 5.5, 10.0, 5.0
+_DISTANCES = (11, 17, 24, 32, 41, 52, 65)
+
+Box = tuple[float, float, float, float]
 
 
 def draw(hits: Sequence[Mapping[str, Any]], title: str) -> Figure:
-    """Draws query and hits by longitude and latitude.
+    """Draws query and hits by longitude and latitude, on the tiles that they are of.
 
     Hits are numbered by rank; filled ones share a label with the query. Where several
     lie at one place, their ranks stand together.
@@ -31,35 +38,24 @@ def draw(hits: Sequence[Mapping[str, Any]], title: str) -> Figure:
     if not placed:
         raise ValueError("no name tells where query or hits lie; there is no map")
     lon, lat = (np.array([hit[key] for hit in placed]) for key in ("lon", "lat"))
-    figure = Figure(figsize=(7.2, 6.0), layout="constrained")
+    figure = Figure(figsize=(7.2, 6.4), layout="constrained")
     axes = figure.subplots()
     # A degree of longitude is shorter away from the equator.
     axes.set_aspect(1 / np.cos(np.radians(lat.mean())), adjustable="datalim")
     for hit in placed:
-        is_query = not hit["rank"]
-        shares = bool(hit["shared_labels"])
+        look = _query_look() if not hit["rank"] else _look(hit["shared_labels"])
         axes.plot(
             hit["lon"],
             hit["lat"],
-            marker="*" if is_query else "o",
-            markersize=18 if is_query else 9,
-            color=OKABE_ITO[1] if is_query else OKABE_ITO[0],
-            fillstyle="full" if is_query or shares else "none",
-            markeredgewidth=1.3,
             linestyle="none",
-            zorder=3 if is_query else 2,
+            zorder=2 + (not hit["rank"]),
+            **look,
         )
-    for (x, y), ranks in _places(placed).items():
-        axes.annotate(
-            ", ".join(map(str, ranks)),
-            (x, y),
-            xytext=(7, 6),
-            textcoords="offset points",
-            fontsize=8,
-            color=INK,
-        )
-    axes.set_xlim(lon.min() - _MARGIN, lon.max() + _MARGIN)
-    axes.set_ylim(lat.min() - _MARGIN, lat.max() + _MARGIN)
+    margin = max(_LEAST_MARGIN, _MARGIN * max(np.ptp(lon), np.ptp(lat)))
+    corners = [[x.min() - margin, x.max() + margin] for x in (lon, lat)]
+    axes.margins(0)
+    axes.update_datalim(np.transpose(corners))
+    axes.autoscale_view()
     axes.set_xlabel("longitude (degrees east)")
     axes.set_ylabel("latitude (degrees north)")
     axes.set_title(title, fontsize=10)
@@ -67,8 +63,118 @@ def draw(hits: Sequence[Mapping[str, Any]], title: str) -> Figure:
     axes.tick_params(colors=INK)
     axes.spines[["top", "right"]].set_visible(False)
     axes.spines[["left", "bottom"]].set_color(GREY)
-    _legend(figure, len(hits) - len(placed))
+    _legend(figure, hits, len(hits) - len(placed))
+    # Before anything is placed by its pixels, everything else has its own.
+    figure.draw_without_rendering()
+    axes.autoscale(enable=False)
+    axes.set_adjustable("box")
+    _outline_tiles(axes, placed)
+    _number(axes, placed)
     return figure
+
+
+def _query_look() -> dict[str, Any]:
+    return {"marker": "*", "color": OKABE_ITO[1], "markersize": 17}
+
+
+def _look(shared: Sequence[str] | None) -> dict[str, Any]:
+    """Returns how a hit looks: by its labels, or where those of the query are unknown.
+
+    Args:
+        shared: labels that it shares; None: unknown.
+    """
+    look: dict[str, Any] = {"marker": "o", "markersize": 8, "markeredgewidth": 1.3}
+    if shared is None:
+        return look | {"color": GREY}
+    return look | {"color": OKABE_ITO[0], "fillstyle": "full" if shared else "none"}
+
+
+def _outline_tiles(axes: Axes, placed: Sequence[Mapping[str, Any]]) -> None:
+    """Draws the tiles, named where a corner or an edge of them is seen."""
+    names = [hit["name"] for hit in placed], [hit["name_s1"] for hit in placed]
+    (left, right), (low, high) = axes.get_xlim(), axes.get_ylim()
+    for tile, ring in places.tile_outlines(*names).items():
+        lon, lat = np.array(ring).T
+        axes.plot(lon, lat, color=GREY, linewidth=0.9, linestyle=(0, (4, 3)), zorder=1)
+        x, y = max(lon[0], left), min(lat[0], high)
+        if left <= x <= right and low <= y <= high:
+            axes.annotate(
+                tile,
+                (x, y),
+                xytext=(4, -10),
+                textcoords="offset points",
+                fontsize=7.5,
+                color=GREY,
+            )
+
+
+def _number(axes: Axes, placed: Sequence[Mapping[str, Any]]) -> None:
+    """Writes the ranks beside the markers, where nothing else stands."""
+    to_points = 72 / axes.get_figure(root=True).dpi  # type: ignore[union-attr]
+
+    def points(place: tuple[float, float]) -> tuple[float, float]:
+        x, y = axes.transData.transform(place) * to_points
+        return float(x), float(y)
+
+    taken = [
+        (x - _MARKER, y - _MARKER, x + _MARKER, y + _MARKER)
+        for x, y in (points((hit["lon"], hit["lat"])) for hit in placed)
+    ]
+    for place, ranks in _places(placed).items():
+        text = ", ".join(map(str, ranks))
+        size = (_DIGIT * len(text), _HEIGHT)
+        spot = next(
+            (
+                each
+                for each in _spots(*points(place), *size)
+                if _is_free(each[1], taken)
+            ),
+            None,
+        )
+        if spot is None:  # So crowded that one more number would not be read.
+            continue
+        (dx, dy, distance), box = spot
+        taken.append(box)
+        line = {"arrowstyle": "-", "color": GREY, "linewidth": 0.6, "shrinkB": _MARKER}
+        axes.annotate(
+            text,
+            place,
+            xytext=(dx, dy),
+            textcoords="offset points",
+            ha="center",
+            va="center",
+            fontsize=8,
+            color=INK,
+            arrowprops=None if distance == _DISTANCES[0] else line,
+            zorder=4,
+        )
+
+
+def _spots(
+    x: float, y: float, width: float, height: float
+) -> Iterator[tuple[tuple[float, float, int], Box]]:
+    """Yields offsets around a place, nearest first, and the box of a text there."""
+    for distance in _DISTANCES:
+        for angle in np.radians((45, 0, 90, 135, 180, 225, 270, 315)):
+            dx = np.cos(angle) * (distance + width / 2 - _DIGIT / 2)
+            dy = np.sin(angle) * distance
+            middle = x + dx, y + dy
+            yield (
+                (dx, dy, distance),
+                (
+                    middle[0] - width / 2,
+                    middle[1] - height / 2,
+                    middle[0] + width / 2,
+                    middle[1] + height / 2,
+                ),
+            )
+
+
+def _is_free(box: Box, taken: Sequence[Box]) -> bool:
+    return not any(
+        box[0] < right and left < box[2] and box[1] < top and bottom < box[3]
+        for left, bottom, right, top in taken
+    )
 
 
 def _places(
@@ -83,19 +189,25 @@ def _places(
     return ranks
 
 
-def _legend(figure: Figure, unplaced: int) -> None:
+def _legend(figure: Figure, hits: Sequence[Mapping[str, Any]], unplaced: int) -> None:
     from matplotlib.lines import Line2D
 
-    looks: tuple[tuple[str, dict[str, Any]], ...] = (
-        ("query", {"marker": "*", "color": OKABE_ITO[1], "markersize": 13}),
-        ("hit that shares a label", {"marker": "o", "color": OKABE_ITO[0]}),
-        (
-            "hit that shares none",
-            {"marker": "o", "color": OKABE_ITO[0], "fillstyle": "none"},
-        ),
-    )
+    looks = [("query", _query_look() | {"markersize": 13})]
+    if hits[0]["shared_labels"] is None:
+        looks.append(("hit; labels of the query unknown", _look(None)))
+    else:
+        looks.append(("hit that shares a label", _look(["one"])))
+        looks.append(("hit that shares none", _look([])))
     handles = [Line2D([], [], linestyle="none", label=n, **look) for n, look in looks]
+    handles.append(
+        Line2D([], [], color=GREY, linewidth=0.9, linestyle=(0, (4, 3)), label="tile")
+    )
     note = f"{unplaced} not shown: their names tell no place" if unplaced else None
     figure.legend(
-        handles=handles, loc="outside lower center", ncols=3, frameon=False, title=note
+        handles=handles,
+        loc="outside lower center",
+        ncols=len(handles),
+        frameon=False,
+        title=note,
+        fontsize=9,
     )

@@ -1,10 +1,11 @@
 """An index in a folder: vectors, names, labels, and whose features they are.
 
 The folder has `index.json` and, beside it, the folder with the content that it names:
-`vectors.npy` (items, dimensions) float32, `labels.npy` (items, labels) uint8,
-`names.json`, and the file of FAISS for an approximate kind. A change writes new
-content, then `index.json`, then removes the old content: whatever stops it, the index
-is whole, as it was before or as it is after. TensorFlow is not needed for any of it.
+`vectors.npy` (items, dimensions) float32, for cosine of unit length, `labels.npy`
+(items, labels) uint8, `names.txt` and `names_s1.txt` with a name a line, and the file
+of FAISS for an approximate kind. A change writes new content, then `index.json`, then
+removes the old content: whatever stops it, the index is whole, as it was before or as
+it is after. TensorFlow is not needed for any of it.
 """
 
 from __future__ import annotations
@@ -12,24 +13,24 @@ from __future__ import annotations
 import collections
 import shutil
 import uuid
-from collections.abc import Iterator, Sequence
-from contextlib import contextmanager
+from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-import filelock
 import numpy as np
 import pydantic
 from numpy.typing import NDArray
 
 import bigearthnet_tf
 from bigearthnet_tf import files
-from bigearthnet_tf.retrieval import approximate, search, stored
+from bigearthnet_tf.retrieval import approximate, exact, folders, search
 from bigearthnet_tf.retrieval.stored import Embeddings, Items
+from bigearthnet_tf.vectors import unit
 
-VERSION = 1
+VERSION = 2
 _FAISS = "faiss.index"
+_NAMES = ("names.txt", "names_s1.txt")
 
 
 class IndexFacts(pydantic.BaseModel):
@@ -49,7 +50,10 @@ class IndexFacts(pydantic.BaseModel):
         options: of the kind.
         bytes_per_item: memory of each item while it is searched.
         labels: names in the order of `labels.npy`.
+        normalisation: of the vectors, `unit length` or `none`.
         model_hash: of the model whose features they are.
+        precision: dtype policy that they were computed with.
+        preprocessing: see `stored.Facts`.
         run: its folder.
         iteration: of its checkpoint.
         config: of the run, all keys.
@@ -72,7 +76,10 @@ class IndexFacts(pydantic.BaseModel):
     options: dict[str, int]
     bytes_per_item: float
     labels: list[str]
+    normalisation: str
     model_hash: str
+    precision: str
+    preprocessing: dict[str, Any]
     run: str
     iteration: int
     config: dict[str, Any]
@@ -131,13 +138,10 @@ def build(
             `search.build` refuses.
     """
     folder = Path(folder)
-    if folder.exists():
-        raise FileExistsError(
-            f"{folder}: is there already; add to it with `index add`, or remove it"
-        )
     for source in sources[1:]:
         _check_model(sources[0].facts.model_hash, source)
-    vectors = np.concatenate([s.features(sensor, layer, fusion) for s in sources])
+    parts = [source.features(sensor, layer, fusion, metric) for source in sources]
+    vectors = np.concatenate(parts)
     first = sources[0].facts
     facts = IndexFacts(
         version=VERSION,
@@ -153,12 +157,16 @@ def build(
         options=options or {},
         bytes_per_item=0,
         labels=first.labels,
+        normalisation="unit length" if metric == "cosine" else "none",
         model_hash=first.model_hash,
+        precision=first.precision,
+        preprocessing=first.preprocessing,
         run=first.run,
         iteration=first.iteration,
         config=first.config,
     )
-    with _changing(folder):
+    with folders.alone(folder):
+        _check_new(folder)
         return _write(folder, facts, vectors, _join([s.items for s in sources]))
 
 
@@ -169,11 +177,11 @@ def add(folder: Path | str, source: Embeddings) -> IndexFacts:
         ValueError: features of another model, or patches that are there already.
     """
     folder = Path(folder)
-    with _changing(folder):
+    with folders.alone(folder):
         old = load(folder)
         facts = old.facts
         _check_model(facts.model_hash, source)
-        more = source.features(facts.sensor, facts.layer, facts.fusion)
+        more = source.features(facts.sensor, facts.layer, facts.fusion, facts.metric)
         vectors = np.concatenate([old.vectors, more])
         return _write(folder, facts, vectors, _join([old.items, source.items]))
 
@@ -185,16 +193,12 @@ def remove(folder: Path | str, names: Sequence[str]) -> IndexFacts:
         ValueError: a name that is not there, or nothing would be left.
     """
     folder = Path(folder)
-    with _changing(folder):
+    with folders.alone(folder):
         old = load(folder)
-        rows = {
-            name: row
-            for names in (old.items.names_s1, old.items.names)
-            for row, name in enumerate(names)
-        }
-        unknown = [name for name in names if name not in rows]
-        if unknown:
-            old.items.find(unknown[0])
+        rows = old.items.rows()
+        for name in names:
+            if name not in rows:
+                old.items.find(name)
         stays = np.ones(len(old.vectors), bool)
         stays[[rows[name] for name in names]] = False
         if not stays.any():
@@ -221,16 +225,17 @@ def load(folder: Path | str) -> StoredIndex:
             f"{folder}: expected form {VERSION}, got {facts.version}; build it again"
         )
     content, count = folder / facts.content, facts.num_items
-    vectors = stored.open_array(
+    vectors = folders.open_array(
         content / "vectors.npy", (count, facts.dimensions), np.float32
     )
-    labels = stored.open_array(
+    labels = folders.open_array(
         content / "labels.npy", (count, len(facts.labels)), np.uint8
     )
-    names = files.read_json(content / "names.json")
-    items = Items(names["s2"], names["s1"], labels, facts.labels)
+    names, names_s1 = (folders.read_names(content / name, count) for name in _NAMES)
+    items = Items(names, names_s1, labels, facts.labels)
+    index: search.Index
     if facts.kind == "exact":
-        index = search.build(vectors, facts.metric)
+        index = exact.restore(vectors, facts.metric)
     else:
         index = approximate.restore(
             content / _FAISS,
@@ -275,24 +280,21 @@ def _pick(items: Items, stays: NDArray[np.bool_]) -> Items:
     )
 
 
-@contextmanager
-def _changing(folder: Path) -> Iterator[None]:
-    """Keeps other processes from changing the same index meanwhile."""
-    folder.parent.mkdir(parents=True, exist_ok=True)
-    lock = filelock.FileLock(folder.with_name(f".{folder.name}.lock"), timeout=0)
-    try:
-        with lock:
-            yield
-            Path(lock.lock_file).unlink(missing_ok=True)
-    except filelock.Timeout:
-        raise OSError(
-            f"{folder}: another process is changing it; wait for it"
-        ) from None
+def _check_new(folder: Path) -> None:
+    """Raises FileExistsError unless a folder is new, or the rest of a killed build."""
+    there = [path.name for path in folder.iterdir()] if folder.is_dir() else []
+    rest = all(name.startswith(("content-", ".index.json.")) for name in there)
+    if is_index(folder) or not rest or folder.is_file():
+        raise FileExistsError(
+            f"{folder}: is there already; add to it with `index add`, or remove it"
+        )
 
 
 def _write(
     folder: Path, facts: IndexFacts, vectors: NDArray[np.float32], items: Items
 ) -> IndexFacts:
+    if facts.metric == "cosine":
+        vectors = unit(vectors)
     # Built first: what can't be indexed must leave nothing behind.
     index = search.build(vectors, facts.metric, facts.kind, **facts.options)
     facts = facts.model_copy(
@@ -307,8 +309,8 @@ def _write(
     try:
         np.save(content / "vectors.npy", vectors)
         np.save(content / "labels.npy", np.asarray(items.labels))
-        names = {"s2": items.names, "s1": items.names_s1}
-        files.write_json(content / "names.json", names)
+        for name, own in zip(_NAMES, (items.names, items.names_s1), strict=True):
+            folders.write_names(content / name, own)
         if isinstance(index, approximate.Approximate | approximate.Binary):
             index.save(content / _FAISS)
         files.write_json(folder / "index.json", facts.model_dump())

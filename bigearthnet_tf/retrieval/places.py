@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import functools
 from collections.abc import Sequence
 from typing import Any
 
@@ -16,6 +17,8 @@ from bigearthnet_tf.archive import spatial
 # clock as RFC 7946 (section 3.1.6) has outer rings; the ring closes.
 _RING = ((0, 0), (0, 1), (1, 1), (1, 0), (0, 0))
 _EARTH_RADIUS_KM = 6371.0
+# Side of a tile of Sentinel-2, which overlaps its neighbours (ESA's product guide).
+_TILE_METRES = 109_800
 
 Ring = Sequence[tuple[float, float]]
 
@@ -34,22 +37,53 @@ def footprints(
         Five corners each, in degrees (WGS 84); None where no name tells the place.
     """
     parsed = [_with_tile(*pair) for pair in zip(names, names_s1, strict=True)]
-    places = spatial.locate(
-        [found.tile or "" if found else "" for found in parsed],
-        [found.column if found else 0 for found in parsed],
-        [found.row if found else 0 for found in parsed],
+    found = spatial.locate(
+        [name.tile or "" if name else "" for name in parsed],
+        [name.column if name else 0 for name in parsed],
+        [name.row if name else 0 for name in parsed],
     )
-    rings: list[list[tuple[float, float]] | None] = []
-    for zone, east, north in zip(places.zone, places.east, places.north, strict=True):
-        if zone == spatial.UNKNOWN_ZONE:
-            rings.append(None)
-            continue
-        side = spatial.PATCH_METRES
-        xs = [east + side * x for x, _ in _RING]
-        ys = [north - side * y for _, y in _RING]
-        lon, lat = warp.transform(f"EPSG:{32600 + zone}", "EPSG:4326", xs, ys)
-        rings.append(list(zip(lon, lat, strict=True)))
+    rings: list[list[tuple[float, float]] | None] = [None] * len(parsed)
+    side = spatial.PATCH_METRES * np.array(_RING)
+    # All of a zone at once: a call of the projection takes 100 times a point.
+    for zone in set(found.zone.tolist()) - {spatial.UNKNOWN_ZONE}:
+        (rows,) = np.nonzero(found.zone == zone)
+        east = found.east[rows, None] + side[:, 0]
+        north = found.north[rows, None] - side[:, 1]
+        there = warp.transform(
+            f"EPSG:{32600 + zone}", "EPSG:4326", east.ravel(), north.ravel()
+        )
+        corners = np.array(there).T.reshape(len(rows), len(_RING), 2)
+        for row, ring in zip(rows, corners.tolist(), strict=True):
+            rings[row] = [(lon, lat) for lon, lat in ring]
     return rings
+
+
+def tile_outlines(
+    names: Sequence[str], names_s1: Sequence[str]
+) -> dict[str, list[tuple[float, float]]]:
+    """Returns the tiles of Sentinel-2 that patches lie in, with their outlines.
+
+    Args:
+        names: of the patches.
+        names_s1: of their partners.
+
+    Returns:
+        MGRS name to a closed ring of longitude and latitude in degrees (WGS 84).
+    """
+    parsed = (_with_tile(*pair) for pair in zip(names, names_s1, strict=True))
+    tiles = sorted({name.tile for name in parsed if name and name.tile})
+    outlines = {}
+    for tile in tiles:
+        west, north = spatial.tile_origin(tile)
+        side = np.array(_RING) * _TILE_METRES
+        lon, lat = warp.transform(
+            f"EPSG:{32600 + int(tile[:2])}",
+            "EPSG:4326",
+            west + side[:, 0],
+            north - side[:, 1],
+        )
+        outlines[tile] = list(zip(lon, lat, strict=True))
+    return outlines
 
 
 def _with_tile(name: str, name_s1: str) -> patch_names.PatchName | None:
@@ -58,9 +92,19 @@ def _with_tile(name: str, name_s1: str) -> patch_names.PatchName | None:
             found = patch_names.parse_name(text)
         except ValueError:
             continue
-        if found.tile:
+        if found.tile and _exists(found.tile):
             return found
     return None
+
+
+@functools.cache
+def _exists(tile: str) -> bool:
+    """Tells whether there is such a tile; one odd name must not end a search."""
+    try:
+        spatial.tile_origin(tile)
+    except ValueError:
+        return False
+    return True
 
 
 def centre(ring: Ring) -> tuple[float, float]:

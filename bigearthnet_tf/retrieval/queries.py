@@ -12,6 +12,9 @@ from numpy.typing import NDArray
 from bigearthnet_tf.retrieval import places, search
 from bigearthnet_tf.retrieval.stored import Embeddings, Items
 
+# From rows of the archive to whether each may be a hit.
+Condition = Callable[[NDArray[np.int64]], NDArray[np.bool_]]
+
 
 @dataclass(frozen=True)
 class Query:
@@ -33,14 +36,19 @@ class Query:
 
 
 def from_embeddings(
-    asked: Embeddings, row: int, sensor: str, layer: str = "p", fusion: str = "concat"
+    asked: Embeddings,
+    row: int,
+    sensor: str,
+    layer: str = "p",
+    fusion: str = "concat",
+    metric: str = "cosine",
 ) -> Query:
     """Returns the query of an embedded patch.
 
     Raises:
         ValueError: there are no such features.
     """
-    vector = np.asarray(asked.features(sensor, layer, fusion)[row])
+    vector = np.asarray(asked.features(sensor, layer, fusion, metric)[row])
     items = asked.items
     return Query(vector, items.names[row], items.names_s1[row], items.labels_of(row))
 
@@ -66,8 +74,9 @@ def search_patch(
 
     Returns:
         The query (rank 0) and the hits, each with `rank`, `distance`, `name`,
-        `name_s1`, `labels`, `shared_labels`, `ring` (None if unknown) and, if the place
-        is known, `lon` and `lat`.
+        `name_s1`, `labels`, `shared_labels` (None if the query has no labels or they
+        are not known), `ring` (None if unknown) and, if the place is known, `lon` and
+        `lat`.
 
     Raises:
         ValueError: features of other dimensions, or a query of unknown place that is to
@@ -95,7 +104,7 @@ def search_patch(
 
 
 def _search(
-    query: Query, index: search.Index, k: int, wanted: list[Callable[[int], bool]]
+    query: Query, index: search.Index, k: int, wanted: list[Condition]
 ) -> tuple[list[int], list[float]]:
     """Returns the nearest rows that all conditions hold for, and their distances.
 
@@ -105,22 +114,21 @@ def _search(
     count = k
     while True:
         hits = index.search(vector, min(count, len(index)), exclude=own)
-        found = [
-            (int(row), float(distance))
-            for row, distance in zip(hits.ids[0], hits.distances[0], strict=True)
-            if row >= 0 and all(fits(int(row)) for fits in wanted)
-        ][:k]
-        if len(found) == k or count >= len(index):
-            return [row for row, _ in found], [distance for _, distance in found]
+        ids, distances = hits.ids[0], hits.distances[0]
+        fits = ids >= 0
+        for condition in wanted:
+            fits[fits] = condition(ids[fits])
+        if fits.sum() >= k or count >= len(index):
+            return ids[fits][:k].tolist(), distances[fits][:k].tolist()
         count *= 4
 
 
-def _has_label(items: Items, label: str) -> Callable[[int], bool]:
+def _has_label(items: Items, label: str) -> Condition:
     column = items.label_names.index(label)
-    return lambda row: bool(items.labels[row, column])
+    return lambda rows: items.labels[rows, column] > 0
 
 
-def _is_far(items: Items, query: Query, least: float) -> Callable[[int], bool]:
+def _is_far(items: Items, query: Query, least: float) -> Condition:
     (own,) = places.footprints([query.name], [query.name_s1])
     if own is None:
         raise ValueError(
@@ -129,11 +137,13 @@ def _is_far(items: Items, query: Query, least: float) -> Callable[[int], bool]:
         )
     here = places.centre(own)
 
-    def fits(row: int) -> bool:
-        (ring,) = places.footprints([items.names[row]], [items.names_s1[row]])
-        if ring is None:
-            return False
-        return bool(places.kilometres(here, [places.centre(ring)])[0] >= least)
+    def fits(rows: NDArray[np.int64]) -> NDArray[np.bool_]:
+        names = [[each[row] for row in rows] for each in (items.names, items.names_s1)]
+        rings = places.footprints(*names)
+        placed = np.array([ring is not None for ring in rings], bool)
+        centres = [places.centre(ring) for ring in rings if ring is not None]
+        placed[placed] = places.kilometres(here, centres) >= least
+        return placed
 
     return fits
 
@@ -149,7 +159,9 @@ def _describe(
         "name": name,
         "name_s1": name_s1,
         "labels": list(labels),
-        "shared_labels": [label for label in labels if label in query.labels],
+        "shared_labels": [label for label in labels if label in query.labels]
+        if query.labels
+        else None,
         "ring": ring,
     }
     if ring is None:

@@ -19,13 +19,23 @@ import numpy as np
 from numpy.typing import NDArray
 
 from bigearthnet_tf import registry
+from bigearthnet_tf.vectors import unit
 
 logger = logging.getLogger(__name__)
 
 METRICS = ("cosine", "l2", "chi_square")
-# As in the contrastive loss: below this length a vector counts as zero, at distance 1
-# from everything.
-SMALLEST_NORM = 1e-12
+# Numbers of a temporary while candidates are compared: 32 MB.
+_NUMBERS = 8 * 2**20
+# Least and most of the options of approximate kinds. FAISS checks none: a graph with
+# less than two neighbours ends the process.
+_LIMITS = {
+    "codes": (1, 2**16),
+    "lists": (1, 2**24),
+    "probes": (1, 2**24),
+    "neighbours": (2, 512),
+    "breadth": (1, 2**14),
+    "rerank": (0, 1000),
+}
 
 Vectors = NDArray[np.float32]
 Ids = NDArray[np.int64]
@@ -101,10 +111,16 @@ def build(
     builder = KINDS.get(kind)
     known = list(inspect.signature(builder).parameters)[2:]
     for name, value in options.items():
-        if name not in known or value < 0:
+        if name not in known:
             raise ValueError(
-                f"option {name}={value} of kind {kind}: expected 0 or more of "
-                f"{', '.join(known) or 'none, it has no options'}"
+                f"unknown option {name} of kind {kind}: known: "
+                f"{', '.join(known) or 'none'}"
+            )
+        least, most = _LIMITS[name]
+        if not least <= value <= most:
+            raise ValueError(
+                f"option {name} of kind {kind}: expected {least} to {most:,}, got "
+                f"{value}"
             )
     return builder(check_vectors(vectors), metric, **options)
 
@@ -127,10 +143,75 @@ def check_vectors(vectors: Any, dimensions: int | None = None) -> Vectors:
     return array
 
 
-def unit(vectors: Vectors) -> Vectors:
-    """Returns vectors of length 1; zero vectors stay."""
-    norms = np.linalg.norm(vectors, axis=1, keepdims=True)
-    return vectors / np.maximum(norms, np.float32(SMALLEST_NORM))
+def check_search(
+    queries: Any, k: int, exclude: Ids | None, index: Index, dimensions: int
+) -> tuple[Vectors, int, Ids]:
+    """Returns queries, k and exclude as every index takes them.
+
+    Args:
+        queries: (queries, dimensions).
+        k: number of hits.
+        exclude: (queries,) rows, -1 for none; None: none at all.
+        index: that is searched.
+        dimensions: of its vectors.
+
+    Returns:
+        Queries, of unit length for `cosine`; k, the number of vectors at most; exclude.
+
+    Raises:
+        ValueError: as of `Index.search`.
+    """
+    queries = check_vectors(queries, dimensions)
+    if k < 1:
+        raise ValueError(f"expected k of 1 or more, got {k}")
+    if exclude is None:
+        exclude = np.full(len(queries), -1, np.int64)
+    if len(exclude) != len(queries):
+        raise ValueError(
+            f"expected a row to exclude for each of {len(queries)} queries, got "
+            f"{len(exclude)}"
+        )
+    queries = unit(queries) if index.metric == "cosine" else queries
+    return queries, min(k, len(index)), np.asarray(exclude, np.int64)
+
+
+def compare(
+    vectors_of: Callable[[Ids], Vectors], queries: Vectors, ids: Ids, metric: str
+) -> Vectors:
+    """Returns the distances of candidates, each computed on its own, (queries, c).
+
+    Equal vectors have equal distances, whatever found them. Memory: 64 MB, or what the
+    candidates of one query take.
+
+    Args:
+        vectors_of: from rows (q, c) to a copy of their vectors (q, c, dimensions).
+        queries: (queries, dimensions).
+        ids: (queries, c) rows; what stands for -1 is arbitrary.
+        metric: `cosine`, of vectors of unit length, or `l2`.
+    """
+    found = np.empty(ids.shape, np.float32)
+    turn = max(1, _NUMBERS // max(1, ids.shape[1] * queries.shape[1]))
+    for first in range(0, len(queries), turn):
+        rows = slice(first, first + turn)
+        candidates, asked = vectors_of(np.maximum(ids[rows], 0)), queries[rows, None]
+        if metric == "cosine":
+            candidates *= asked
+            found[rows] = 1 - candidates.sum(axis=2)
+        else:
+            candidates -= asked
+            candidates *= candidates
+            found[rows] = candidates.sum(axis=2)
+    return found
+
+
+def first_k(ids: Ids, distances: Vectors, k: int, exclude: Ids) -> Hits:
+    """Returns the nearest k of candidates, ties by row, without the excluded."""
+    present = (ids >= 0) & (ids != exclude[:, None])
+    distances = np.where(present, distances, np.float32(np.inf)).astype(np.float32)
+    order = np.lexsort((ids, distances), axis=1)[:, :k]
+    distances = np.take_along_axis(distances, order, 1)
+    ids = np.where(np.isfinite(distances), np.take_along_axis(ids, order, 1), -1)
+    return Hits(ids.astype(np.int64), distances)
 
 
 @functools.cache
@@ -147,7 +228,11 @@ def faiss() -> ModuleType | None:
 
 
 def measure(
-    index: Index, exact: Index, queries: Vectors, k: int = 10
+    index: Index,
+    exact: Index,
+    queries: Vectors,
+    k: int = 10,
+    exclude: Ids | None = None,
 ) -> dict[str, float]:
     """Returns `recall` of the exact nearest k, and `bytes_per_item`.
 
@@ -156,10 +241,14 @@ def measure(
         exact: of the same vectors.
         queries: (queries, dimensions).
         k: of the nearest ones that should be found.
+        exclude: (queries,) rows of the queries themselves, which would be found by
+            any index and count for nothing; None: they are not in it.
     """
-    found, true = (each.search(queries, k).ids for each in (index, exact))
-    shared = [len(np.intersect1d(a, b)) for a, b in zip(found, true, strict=True)]
+    found, true = (each.search(queries, k, exclude).ids for each in (index, exact))
+    shared = [
+        len(np.intersect1d(a, b[b >= 0])) for a, b in zip(found, true, strict=True)
+    ]
     return {
-        "recall": float(np.mean(shared)) / true.shape[1],
+        "recall": float(np.sum(shared)) / max(1, int((true >= 0).sum())),
         "bytes_per_item": index.bytes_per_item,
     }

@@ -7,7 +7,7 @@ needed to read it.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
+from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -16,17 +16,14 @@ import numpy as np
 import pydantic
 from numpy.typing import NDArray
 
-from bigearthnet_tf import files, registry
+from bigearthnet_tf import files
+from bigearthnet_tf.retrieval import folders
+from bigearthnet_tf.vectors import fuse, unit
 
-VERSION = 1
+VERSION = 2
 SENSORS = ("s1", "s2", "fused")
-# Those of `models.two_branch`, which needs Keras.
-_FUSIONS: dict[str, Callable[[Any, Any], Any]] = {
-    "concat": lambda a, b: np.concatenate([a, b], axis=-1),
-    "avg": lambda a, b: (a + b) / 2,
-    "max": np.maximum,
-    "sum": lambda a, b: a + b,
-}
+# Names that an error offers.
+_OFFERED = 3
 
 
 class Facts(pydantic.BaseModel):
@@ -37,6 +34,10 @@ class Facts(pydantic.BaseModel):
         tool_version: of the package that wrote it.
         key: hash of model, records and form: equal keys, equal features.
         model_hash: of the model's meaning and weights, see `embeddings.hash_model`.
+        precision: dtype policy that they were computed with.
+        preprocessing: what is done with digital numbers before the first layer:
+            `image_size`, `interpolation`, `statistics`, and their `mean` and `std` of
+            each band.
         run: folder of the run.
         iteration: of its checkpoint.
         config: of the run, all keys.
@@ -55,6 +56,8 @@ class Facts(pydantic.BaseModel):
     tool_version: str
     key: str
     model_hash: str
+    precision: str
+    preprocessing: dict[str, Any]
     run: str
     iteration: int
     config: dict[str, Any]
@@ -85,7 +88,7 @@ class Items:
         """Returns the row of a patch, by the name of either sensor or by number.
 
         Raises:
-            ValueError: there is none; offers the nearest names.
+            ValueError: there is none; offers names that begin alike.
         """
         count = len(self.names)
         if number is not None:
@@ -94,16 +97,43 @@ class Items:
                     f"no patch {number}: there are {count}, counted from 0"
                 )
             return number
-        for names in (self.names, self.names_s1):
+        for names in (self.names, self.names_s1) if name else ():
             if name in names:
                 return names.index(str(name))
-        near = registry.nearest_names(str(name), self.names)
-        raise ValueError(f"no patch {name!r} among {count}: {near}")
+        near = _alike(str(name), self.names) or _alike(str(name), self.names_s1)
+        offered = " or ".join(map(repr, near or self.names[:1]))
+        kind = "did you mean" if near else "they look like"
+        raise ValueError(f"no patch {name!r} among {count}: {kind} {offered}?")
+
+    def rows(self) -> dict[str, int]:
+        """Returns the row of each patch by its names."""
+        found = {name: row for row, name in enumerate(self.names_s1)}
+        found |= {name: row for row, name in enumerate(self.names)}
+        # Of patches without a partner.
+        found.pop("", None)
+        return found
 
     def labels_of(self, row: int) -> tuple[str, ...]:
         """Returns the labels of a patch."""
         has = np.flatnonzero(self.labels[row])
         return tuple(self.label_names[j] for j in has)
+
+
+def _alike(name: str, names: list[str]) -> list[str]:
+    """Returns the first names that begin like one, as far as any does.
+
+    Comparing letter by letter would take minutes for all of BigEarthNet.
+    """
+    least, most = 0, len(name)
+    while least < most:
+        middle = (least + most + 1) // 2
+        if any(other.startswith(name[:middle]) for other in names):
+            least = middle
+        else:
+            most = middle - 1
+    if not least:
+        return []
+    return [other for other in names if other.startswith(name[:least])][:_OFFERED]
 
 
 @dataclass(frozen=True)
@@ -130,7 +160,11 @@ class Embeddings:
         return Items(self.names, self.names_s1, self.labels, self.facts.labels)
 
     def features(
-        self, sensor: str, layer: str = "p", fusion: str = "concat"
+        self,
+        sensor: str,
+        layer: str = "p",
+        fusion: str = "concat",
+        metric: str = "cosine",
     ) -> NDArray[np.float32]:
         """Returns the features of one sensor, or of both as one.
 
@@ -138,6 +172,9 @@ class Embeddings:
             sensor: `s1`, `s2` or `fused`.
             layer: `p` for projections, `h` for features before them.
             fusion: how both become one: `concat`, `avg`, `max` or `sum`.
+            metric: of the distance that they are for. For `cosine` each sensor gets
+                unit length first, as it has in the loss: else the one with longer
+                vectors would decide alone.
 
         Returns:
             (records, dimensions) float32.
@@ -145,7 +182,20 @@ class Embeddings:
         Raises:
             ValueError: there are none of that sensor or layer.
         """
-        return take(self.layers, sensor, layer, fusion, self.facts.run)
+        self._check_fused(sensor, layer, fusion, metric)
+        return take(self.layers, sensor, layer, fusion, metric, self.facts.run)
+
+    def _check_fused(self, sensor: str, layer: str, fusion: str, metric: str) -> None:
+        """Raises ValueError where the features of both were written for other uses."""
+        stored_alone = "p_fused" in self.layers and "p_s1" not in self.layers
+        if (sensor, layer) != ("fused", "p") or not stored_alone:
+            return
+        own = (self.facts.config["fusion"], self.facts.config["retrieval_metric"])
+        if (fusion, metric) != own:
+            raise ValueError(
+                f"{self.facts.run}: p_fused is of fusion {own[0]} for {own[1]}, not of "
+                f"{fusion} for {metric}; embed the layer p, which serves all"
+            )
 
 
 def take(
@@ -153,6 +203,7 @@ def take(
     sensor: str,
     layer: str,
     fusion: str,
+    metric: str = "cosine",
     where: str = "these embeddings",
 ) -> NDArray[np.float32]:
     """Returns features of one sensor, or of both as one; see `Embeddings.features`."""
@@ -162,17 +213,16 @@ def take(
             f"{sensor!r} and {layer!r}"
         )
     name = f"{layer}_{sensor}"
+    parts = [f"{layer}_s1", f"{layer}_s2"]
+    if sensor == "fused" and set(parts) <= set(layers):
+        one, other = (np.asarray(layers[part]) for part in parts)
+        if metric == "cosine":
+            one, other = unit(one), unit(other)
+        fused: NDArray[np.float32] = fuse(one, other, fusion)
+        return fused
     if name in layers:
         return layers[name]
-    parts = [f"{layer}_s1", f"{layer}_s2"]
-    if sensor != "fused" or not set(parts) <= set(layers):
-        raise ValueError(
-            f"{where}: no features {name!r}; there are {', '.join(layers)}"
-        )
-    if fusion not in _FUSIONS:
-        raise ValueError(f"expected a fusion of {', '.join(_FUSIONS)}, got {fusion!r}")
-    one, other = (np.asarray(layers[part]) for part in parts)
-    return _FUSIONS[fusion](one, other)
+    raise ValueError(f"{where}: no features {name!r}; there are {', '.join(layers)}")
 
 
 def load(folder: Path | str) -> Embeddings:
@@ -195,29 +245,11 @@ def load(folder: Path | str) -> Embeddings:
         )
     count = facts.num_records
     layers = {
-        name: open_array(folder / f"{name}.npy", (count, dims), np.float32)
+        name: folders.open_array(folder / f"{name}.npy", (count, dims), np.float32)
         for name, dims in facts.layers.items()
     }
-    labels = open_array(folder / "labels.npy", (count, len(facts.labels)), np.uint8)
+    labels = folders.open_array(
+        folder / "labels.npy", (count, len(facts.labels)), np.uint8
+    )
     names = files.read_json(folder / "names.json")
     return Embeddings(facts, layers, labels, names["s2"], names["s1"])
-
-
-def open_array(path: Path, shape: tuple[int, int], dtype: type) -> NDArray[Any]:
-    """Opens a matrix that stays on disk until it is used.
-
-    Raises:
-        ValueError: missing, damaged, of another shape or dtype.
-    """
-    try:
-        array: NDArray[Any] = np.load(path, mmap_mode="r", allow_pickle=False)
-    except (OSError, ValueError) as error:
-        raise ValueError(
-            f"{path}: damaged or missing; remove {path.parent} and write it again"
-        ) from error
-    if array.shape != shape or array.dtype != dtype:
-        raise ValueError(
-            f"{path}: expected {np.dtype(dtype)} of shape {shape}, got {array.dtype} "
-            f"of {array.shape}; remove {path.parent} and write it again"
-        )
-    return array

@@ -44,6 +44,7 @@ MAY_CHANGE = frozenset(
         "retrieval_layer",
         "retrieval_metric",
         "retrieval_k",
+        "retrieval_definitions",
         "devices",
         "cluster",
         "cluster_timeout",

@@ -117,3 +117,9 @@ def test_low_precision_is_computed_in_float32():
     assert found.dtype == tf.float32
     exact = losses.nt_xent(*(tf.cast(x, tf.float32) for x in low), 0.1)
     np.testing.assert_array_equal(found, exact)
+
+
+@pytest.mark.parametrize("temperature", [0, 0.0, -0.1, float("nan")])
+def test_a_temperature_that_is_none_is_refused(temperature):
+    with pytest.raises(ValueError, match="expected a number above 0"):
+        losses.nt_xent(*views(2), temperature)

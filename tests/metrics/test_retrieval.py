@@ -18,7 +18,12 @@ def loops(query, archive, ids, k, exclude=-1):
     """The corrected metrics of one query, rank by rank, from sets."""
     sets = [set(np.flatnonzero(row)) for row in archive]
     own = set(np.flatnonzero(query))
-    hits = [sets[i] if i >= 0 else set() for i in ids][:k]
+    # A query itself is nothing to find; what was not found is a rank without a hit.
+    there = len(sets) - (exclude >= 0)
+    hits = [sets[i] for i in ids if i >= 0]
+    hits = (hits + [set()] * len(ids))[: min(k, len(ids), there)]
+    if not hits:
+        return {}
     shared = [len(own & hit) for hit in hits]
     k = len(hits)
     others = [len(own & s) for i, s in enumerate(sets) if i != exclude]
@@ -75,6 +80,8 @@ def test_every_metric_equals_a_loop_over_sets(seed, queries, items, own):
             expected = loops(asked[q], labels, ids[q], k, out)
             for name, value in expected.items():
                 assert found[f"{name}@{k}"][q] == pytest.approx(value, abs=1e-12)
+            if not expected:
+                assert found[f"ndcg@{k}"][q] == found[f"acg@{k}"][q] == 0
     assert all(np.isfinite(values).all() for values in found.values())
 
 
@@ -96,9 +103,9 @@ def test_the_reference_values(definitions, key):
     ids, ks = np.argsort(distance, axis=1), expected["k"]
     if definitions == "older":
         ids = ids[:, :100]
-    report = retrieval.retrieval_report(
-        queries, archive, ids, ks, definitions=definitions
-    )
+    values = retrieval.per_query(queries, archive, ids, ks, definitions=definitions)
+    # The reference counts queries without labels as 0.
+    report = {name: float(v.mean()) for name, v in values.items()}
     compared = 0
     for name, values in expected[key].items():
         ours = OLD_NAMES.get(name, name)
@@ -158,13 +165,34 @@ def test_blocks_of_queries_do_not_show(monkeypatch):
         np.testing.assert_array_equal(values, whole[name])
 
 
+def test_the_place_of_the_query_itself_is_no_hit():
+    """Three items, one of them the query: as deep as two, however large k is."""
+    labels = [[1, 0], [1, 0], [0, 1]]
+    ids = [[1, 2, -1]]
+    found = retrieval.per_query([[1, 0]], labels, ids, [2, 3, 9], exclude=[0])
+    for name in ("precision_binary", "acg", "precision", "recall", "f1"):
+        assert found[f"{name}@3"] == found[f"{name}@9"] == found[f"{name}@2"] == 0.5
+    # What an approximate index misses is not there for the better.
+    missed = retrieval.per_query([[1, 0]], labels, [[1, -1]], [2], exclude=[0])
+    assert missed["precision_binary@2"] == 0.5
+
+
+def test_r_precision_is_that_of_all_relevant_ones_or_none():
+    labels = [[1, 0]] * 3 + [[0, 1]] * 3
+    query = [[1, 0], [0, 1]]
+    ids = np.array([[0, 3, 1, 2, 4, 5], [0, 1, 2, 3, 4, 5]])
+    whole = retrieval.retrieval_report(query, labels, ids, [2])
+    assert whole["r_precision"] == pytest.approx((2 / 3 + 0) / 2)
+    assert "r_precision" not in retrieval.retrieval_report(
+        query, labels, ids[:, :2], [2]
+    )
+
+
 def test_partners():
     ids = [[3, 0], [1, 2], [0, 1]]
-    report = retrieval.partner_report(ids, [0, 1, 2], [1, 2])
-    assert report == {
-        "partner_recall@1": pytest.approx(1 / 3),
-        "partner_recall@2": pytest.approx(2 / 3),
-    }
+    found = retrieval.partners(ids, [0, 1, 2], [1, 2])
+    assert found["partner_recall@1"].tolist() == [0, 1, 0]
+    assert found["partner_recall@2"].tolist() == [1, 1, 0]
 
 
 def test_intervals_are_those_of_the_mean():
@@ -185,10 +213,22 @@ def test_means_by_class_leave_out_classes_that_no_query_has():
     assert retrieval.per_class(values, labels) == [0.5, 0.75, None]
 
 
-def test_queries_without_labels_are_counted():
-    report = retrieval.retrieval_report([[0, 0], [1, 0]], [[1, 0]], [[0], [0]], [1])
+def test_queries_without_labels_count_in_no_mean():
+    queries, ids = [[0, 0], [1, 0]], [[0], [0]]
+    report = retrieval.retrieval_report(queries, [[1, 0]], ids, [1])
     assert report["queries_without_labels"] == 1
-    assert report["map@1"] == 0.5
+    assert report["map@1"] == 1
+    older = retrieval.retrieval_report(queries, [[1, 0]], ids, [1], definitions="older")
+    assert older["map@1"] == 0.5
+    none = retrieval.retrieval_report([[0, 0]], [[1, 0]], [[0]], [1])
+    assert none["map@1"] == 0
+    # Partners have nothing to do with labels; intervals are of what counts.
+    values = retrieval.per_query(queries, [[1, 0]], ids, [1])
+    values |= retrieval.partners(ids, [0, 1], [1])
+    assert retrieval.means(values, queries)["partner_recall@1"] == 0.5
+    intervals = retrieval.confidence(retrieval.counting(values, queries))
+    assert intervals["map@1"] == (1, 1)
+    assert intervals["partner_recall@1"] == (0, 1)
 
 
 @pytest.mark.parametrize(

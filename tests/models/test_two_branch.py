@@ -6,7 +6,7 @@ import programs
 import pytest
 
 from bigearthnet_tf import config as configs
-from bigearthnet_tf import models
+from bigearthnet_tf import models, vectors
 from bigearthnet_tf.archive import bands as band_facts
 from bigearthnet_tf.models import two_branch
 from bigearthnet_tf.tasks import assembly
@@ -72,7 +72,37 @@ def test_outputs_gradients_and_what_is_kept(encoders, name, tmp_path):
     # A patch alone has the features that it has in a batch.
     alone = {key: value[:1] for key, value in images.items()}
     for key, value in numbers(model(alone, training=False)).items():
-        np.testing.assert_allclose(value, now[key][:1], rtol=1e-4, atol=1e-5)
+        np.testing.assert_allclose(value, now[key][:1], rtol=1e-5, atol=1e-5)
+
+
+def test_a_classifier_is_learnt_and_kept(tmp_path):
+    """The older system neither trained it nor saved it."""
+    model = build("joint", task="classification", fusion="avg")
+    images, labels = patches(model), np.eye(3, 19, dtype=np.float32)
+    head = model.layers[-1]
+    before = [np.asarray(w).copy() for w in head.trainable_variables]
+    model.compile("sgd", keras.losses.BinaryCrossentropy(from_logits=True))
+    model.train_on_batch(images, labels)
+    now = [np.asarray(w) for w in head.trainable_variables]
+    assert len(now) == 2
+    assert all((a != b).any() for a, b in zip(before, now, strict=True))
+    model.save(tmp_path / "model.keras")
+    again = keras.models.load_model(tmp_path / "model.keras", compile=False)
+    for own, kept in zip(now, again.layers[-1].trainable_variables, strict=True):
+        np.testing.assert_array_equal(own, kept)
+    np.testing.assert_array_equal(model(images), again(images))
+
+
+@pytest.mark.parametrize("group", ["s1_10m", "s2_10m", "s2_20m"])
+def test_other_numbers_of_bands_are_refused(group):
+    """Two of Sentinel-1 and ten of Sentinel-2, no more and no less."""
+    model = build("joint")
+    images = patches(model)
+    assert sum(x.shape[1] for n, x in images.items() if n[:2] == "s1") == 2
+    assert sum(x.shape[1] for n, x in images.items() if n[:2] == "s2") == 10
+    images[group] = images[group][:, :1]
+    with pytest.raises(ValueError, match="expected shape"):
+        model(images)
 
 
 def test_joint_encoders_share_all_but_batch_norm_and_entrance():
@@ -152,7 +182,9 @@ def test_fusions(fusion):
         "max": [[3, 5]],
         "sum": [[4, 7]],
     }
-    np.testing.assert_allclose(two_branch.fuse(a, b, fusion), expected[fusion])
+    np.testing.assert_allclose(vectors.fuse(a, b, fusion), expected[fusion])
+    by_keras = vectors.fuse(a, b, fusion, keras.ops)
+    np.testing.assert_allclose(by_keras, expected[fusion])
     model = build(task="classification", fusion=fusion)
     assert model.output.shape == (None, 19)
     width = 16 if fusion == "concat" else 8
@@ -193,7 +225,7 @@ def test_what_can_not_be_two_encoders_is_refused(change, reason):
     with pytest.raises(ValueError, match=reason):
         two_branch.build_two_branch(name, groups, bands, zero, one, **change)
     with pytest.raises(ValueError, match="expected a fusion"):
-        two_branch.fuse(np.zeros((1, 2)), np.zeros((1, 2)), "add")
+        vectors.fuse(np.zeros((1, 2)), np.zeros((1, 2)), "add")
 
 
 BUILD_AND_SHOW = """

@@ -1,6 +1,7 @@
 """Indexes on disk: the same hits, whole after any interruption, of one model."""
 
 import importlib.util
+import json
 import signal
 import subprocess
 import sys
@@ -10,7 +11,7 @@ import feature_folders
 import numpy as np
 import pytest
 
-from bigearthnet_tf.retrieval import index_folder, search
+from bigearthnet_tf.retrieval import folders, index_folder, search, stored
 
 needs_faiss = pytest.mark.skipif(
     importlib.util.find_spec("faiss") is None, reason="FAISS is not installed"
@@ -39,7 +40,7 @@ def same_hits(one, other, queries):
 def test_an_exact_index_finds_what_one_in_memory_does(source, tmp_path, metric, sensor):
     index_folder.build(tmp_path / "i", [source], sensor, metric=metric, fusion="avg")
     opened = index_folder.load(tmp_path / "i")
-    vectors = np.asarray(source.features(sensor, "p", "avg"))
+    vectors = np.asarray(source.features(sensor, "p", "avg", metric))
     same_hits(opened.index, search.build(vectors, metric), vectors[:9])
     assert opened.items.names == source.names
     assert opened.items.names_s1 == source.names_s1
@@ -112,6 +113,79 @@ def test_what_does_not_belong_is_refused(source, tmp_path):
     assert not (tmp_path / "j").exists()
 
 
+@needs_faiss
+@pytest.mark.parametrize("kind", ["exact", "hnsw", "binary"])
+@pytest.mark.parametrize("metric", ["cosine", "l2"])
+def test_every_kind_is_added_to_and_removed_from(source, tmp_path, kind, metric):
+    """As if it had been built of what is left."""
+    folder = tmp_path / "i"
+    index_folder.build(folder, [source], "s2", metric=metric, kind=kind)
+    more = feature_folders.write(tmp_path / "val-1", 20, first=300)
+    index_folder.add(folder, more)
+    index_folder.remove(folder, source.names[5:9])
+    opened = index_folder.load(folder)
+    both = np.concatenate([source.features("s2"), more.features("s2")])
+    left = np.delete(both, range(5, 9), axis=0)
+    same_hits(opened.index, search.build(left, metric, kind), both[:9])
+
+
+def test_a_first_build_that_was_killed_can_be_repeated(source, tmp_path):
+    folder = tmp_path / "i"
+    (folder / "content-0123").mkdir(parents=True)
+    (folder / "content-0123" / "vectors.npy").write_bytes(b"half")
+    (folder / ".index.json.17.tmp").write_text("{")
+    assert index_folder.build(folder, [source], "s2").num_items == 300
+    assert len(list(folder.glob("content-*"))) == 1
+    (tmp_path / "mine").mkdir()
+    (tmp_path / "mine" / "thesis.tex").write_text("x")
+    with pytest.raises(FileExistsError, match="is there already"):
+        index_folder.build(tmp_path / "mine", [source], "s2")
+
+
+def test_an_index_says_what_was_done_to_its_vectors(source, tmp_path):
+    facts = index_folder.build(tmp_path / "i", [source], "s2")
+    assert facts.normalisation == "unit length"
+    assert facts.preprocessing == source.facts.preprocessing
+    vectors = index_folder.load(tmp_path / "i").vectors
+    np.testing.assert_allclose(np.linalg.norm(vectors, axis=1), 1, rtol=1e-6)
+    facts = index_folder.build(tmp_path / "j", [source], "s2", metric="l2")
+    assert facts.normalisation == "none"
+    vectors = index_folder.load(tmp_path / "j").vectors
+    np.testing.assert_array_equal(vectors, source.features("s2"))
+
+
+def test_locks_do_not_stay(source, tmp_path):
+    with pytest.raises(ValueError, match="exactly only"):
+        index_folder.build(
+            tmp_path / "i", [source], "s2", kind="int8", metric="chi_square"
+        )
+    assert not list(tmp_path.glob(".*"))
+    with folders.alone(tmp_path / "i"), pytest.raises(OSError, match="another process"):
+        index_folder.build(tmp_path / "i", [source], "s2")
+
+
+def test_patches_without_a_partner_have_no_name_to_be_removed_by(tmp_path):
+    source = feature_folders.write(tmp_path / "t", 5)
+    names = {"s2": source.names, "s1": [""] * 5}
+    (tmp_path / "t" / "names.json").write_text(json.dumps(names))
+    index_folder.build(tmp_path / "i", [stored.load(tmp_path / "t")], "s2")
+    with pytest.raises(ValueError, match="no patch ''"):
+        index_folder.remove(tmp_path / "i", [""])
+    assert index_folder.load(tmp_path / "i").facts.num_items == 5
+
+
+def test_a_name_that_is_not_there_gets_a_short_answer_at_once(tmp_path):
+    """By what names begin with: letter by letter it would take minutes."""
+    names = feature_folders.names(50_000)
+    items = stored.Items(names, [""] * len(names), np.zeros((50_000, 1)), ["a"])
+    with pytest.raises(ValueError, match="did you mean") as raised:
+        items.find(names[7][:-1] + "x")
+    assert names[7][:-1] in str(raised.value)
+    assert len(str(raised.value)) < 500
+    with pytest.raises(ValueError, match="look like 'S2A_"):
+        items.find("landscape")
+
+
 def test_damage_is_named(source, tmp_path):
     folder = tmp_path / "i"
     facts = index_folder.build(folder, [source], "s2")
@@ -144,7 +218,7 @@ def test_a_change_that_fails_leaves_what_was(source, tmp_path, monkeypatch, step
             raise OSError(28, "No space left on device")
         return write(path, *content)
 
-    place = (np, "save") if step == "vectors" else (index_folder.files, "write_json")
+    place = (np, "save") if step == "vectors" else (index_folder.files, "write_text")
     write = getattr(*place)
     monkeypatch.setattr(*place, fail)
     with pytest.raises(OSError, match="No space"):

@@ -43,6 +43,35 @@ def test_rings_go_against_the_clock_and_are_closed():
     assert found["features"][1]["properties"] == {"rank": 1}
 
 
+def test_many_patches_in_several_zones_are_placed_as_each_alone():
+    names = [
+        f"S2A_MSIL2A_20170613T101031_N9999_R022_T{tile}_{i:02d}_{2 * i:02d}"
+        for i in range(20)
+        for tile in ("33UUP", "29UPU", "34VER")
+    ]
+    together = places.footprints(names, [""] * len(names))
+    for name, ring in zip(names, together, strict=True):
+        (alone,) = places.footprints([name], [""])
+        np.testing.assert_allclose(ring, alone, atol=1e-9)
+
+
+def test_a_tile_that_is_none_has_no_place_and_ends_nothing():
+    odd = V2.replace("33UUP", "99ZZZ")
+    there, nowhere = places.footprints([V2, odd], ["", ""])
+    assert there is not None
+    assert nowhere is None
+
+
+def test_tiles_are_squares_of_109800_metres():
+    outlines = places.tile_outlines([V2, "x", V1], ["", "", S1])
+    assert list(outlines) == ["33UUP"]
+    east, north = warp.transform(
+        "EPSG:4326", "EPSG:32633", *zip(*outlines["33UUP"], strict=True)
+    )
+    assert np.ptp(east) == pytest.approx(109_800, abs=0.1)
+    assert max(north) == pytest.approx(5_400_000, abs=0.1)
+
+
 def test_distances_on_the_sphere():
     # A quarter of the equator, and London to Paris.
     found = places.kilometres((0.0, 0.0), [(90.0, 0.0), (0.0, 0.0)])

@@ -74,8 +74,8 @@ def test_libraries_and_blocks_agree_on_ties(metric, library, monkeypatch):
     index = search.build(vectors, metric)
     expected = None
     for items, block in ((65_536, 256), (64, 3), (37, 1)):
-        monkeypatch.setattr(exact, "_ITEMS", items)
-        monkeypatch.setattr(exact, "_QUERIES", block)
+        monkeypatch.setattr(exact, "_NUMPY_ITEMS", items)
+        monkeypatch.setattr(exact, "_CANDIDATES", block * 60)
         hits = index.search(queries, 40)
         if expected is None:
             expected = hits
@@ -101,22 +101,6 @@ def test_chi_square_has_the_reference_values():
             np.testing.assert_allclose(found, row, rtol=1e-5)
 
 
-@pytest.mark.parametrize("metric", search.METRICS)
-def test_what_is_added_and_removed(metric, library):
-    rng = np.random.default_rng(4)
-    vectors = rng.random((30, 8)).astype(np.float32)
-    index = search.build(vectors[:20], metric)
-    index.add(vectors[20:])
-    queries = rng.random((5, 8)).astype(np.float32)
-    whole = search.build(vectors, metric).search(queries, 10)
-    found = index.search(queries, 10)
-    np.testing.assert_array_equal(found.ids, whole.ids)
-    index.remove(np.array([0, 3]))
-    assert len(index) == 28
-    left = search.build(np.delete(vectors, [0, 3], 0), metric).search(queries, 10)
-    np.testing.assert_array_equal(index.search(queries, 10).ids, left.ids)
-
-
 @pytest.fixture(scope="module")
 def clustered():
     pytest.importorskip("faiss")
@@ -130,7 +114,7 @@ def clustered():
 @pytest.mark.parametrize(
     ("kind", "options", "recall", "most_bytes"),
     [
-        ("ivf_pq", {"codes": 16}, 0.4, 24),
+        ("ivf_pq", {"codes": 16, "lists": 32}, 0.4, 24),
         ("hnsw", {}, 0.95, 4 * 32 + 256),
         ("int8", {}, 0.95, 32),
         ("binary", {"rerank": 20}, 0.6, 4 + 128),
@@ -153,6 +137,57 @@ def test_approximations_find_most_in_less_memory(
     assert not (hits.ids == exclude[:, None]).any()
     again = search.build(vectors, metric, kind, **options).search(queries, 10, exclude)
     np.testing.assert_array_equal(hits.ids, again.ids)
+
+
+@pytest.mark.parametrize("kind", ["exact", "hnsw", "int8", "binary"])
+@pytest.mark.parametrize("metric", ["cosine", "l2"])
+def test_ties_of_every_kind_go_by_row(kind, metric):
+    """Six equal vectors of each sort, and fewer hits than there are of them."""
+    pytest.importorskip("faiss")
+    rng = np.random.default_rng(8)
+    some = rng.normal(size=(30, 16)).astype(np.float32)
+    vectors = np.tile(some, (6, 1))
+    hits = search.build(vectors, metric, kind).search(some, 4)
+    for row, ids in enumerate(hits.ids):
+        assert ids.tolist() == [row, row + 30, row + 60, row + 90]
+
+
+def test_bits_tell_features_apart_that_are_never_negative():
+    """All would be 1, or nearly so, if they were those above zero."""
+    pytest.importorskip("faiss")
+    rng = np.random.default_rng(9)
+    centres = rng.random((40, 64))
+    vectors = (centres.repeat(50, 0) + 0.2 * rng.random((2000, 64))).astype(np.float32)
+    index = search.build(vectors, kind="binary", rerank=0)
+    hits = index.search(vectors[::50], 10)
+    assert (hits.ids // 50 == np.arange(40)[:, None]).mean() > 0.9
+
+
+def test_faiss_gets_enough_queries_to_be_fast(monkeypatch):
+    """Below its threshold it compares one by one; memory stays bounded all the same."""
+    faiss = pytest.importorskip("faiss")
+    vectors = np.random.default_rng(1).normal(size=(3000, 32)).astype(np.float32)
+    asked = []
+
+    class Spy(faiss.IndexFlatIP):
+        def search(self, queries, k):
+            asked.append((len(queries), k))
+            return super().search(queries, k)
+
+    monkeypatch.setattr(faiss, "IndexFlatIP", Spy)
+    index = search.build(vectors)
+    index.search(np.tile(vectors, (3, 1))[:8200], 10)
+    threshold = faiss.cvar.distance_compute_blas_threshold
+    assert all(rows * 32 >= threshold for rows, _ in asked if rows > 100)
+    assert sum(rows for rows, _ in asked if rows > 100) >= 8200
+    asked.clear()
+    index.search(vectors, 2900)
+    assert all(rows * k <= 2 * exact._CANDIDATES for rows, k in asked)
+    # Also where all are equal, so that it has to look further and further.
+    asked.clear()
+    index = search.build(np.ones((3000, 32), np.float32))
+    assert index.search(vectors, 2).ids.tolist() == [[0, 1]] * 3000
+    assert all(rows * k <= 2 * exact._CANDIDATES for rows, k in asked)
 
 
 def test_without_faiss_it_says_so_and_approximations_are_refused(monkeypatch, caplog):
@@ -184,6 +219,17 @@ def test_without_faiss_it_says_so_and_approximations_are_refused(monkeypatch, ca
         (lambda v: search.build(v).search(v, 1, np.array([0])), "for each of 4"),
         (lambda v: search.build(v, kind="ivf_pq"), "to train with"),
         (lambda v: search.build(v, "chi_square", "int8"), "exactly only"),
+        (lambda v: search.build(v, kind="hnsw", neighbours=0), "expected 2 to 512"),
+        (lambda v: search.build(v, kind="hnsw", breadth=0), "expected 1 to"),
+        (lambda v: search.build(v, kind="ivf_pq", codes=0), "expected 1 to"),
+        (lambda v: search.build(v, kind="ivf_pq", probes=0), "expected 1 to"),
+        (lambda v: search.build(v, kind="int8", codes=1), "known: none"),
+        (lambda v: search.build(v, kind="int8").search(v, 0), "k of 1 or more"),
+        (lambda v: search.build(v, kind="binary").search(v, -1), "k of 1 or more"),
+        (
+            lambda v: search.build(v, kind="hnsw").search(v, 1, np.array([0])),
+            "for each of 4",
+        ),
     ],
 )
 def test_what_can_not_be_searched_is_refused(call, reason):

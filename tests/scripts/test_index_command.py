@@ -38,6 +38,7 @@ def test_an_index_is_built_and_changed(index, folders, tmp_path):
     ("arguments", "reason"),
     [
         (["remove", "i"], "name the patches"),
+        (["remove", "i", ""], "name the patches"),
         (["build", "j", "test-1", "--kind", "hnws"], "hnsw"),
         (["build", "j", "test-1", "--option", "x"], "NAME=NUMBER"),
         (["build", "j", "test-1", "--option", "x=3"], "option"),

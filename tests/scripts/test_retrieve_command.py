@@ -56,7 +56,8 @@ def test_a_report_shows_hits(run):
     assert page.count("data:image/jpeg") > 20
 
 
-def test_features_are_written_once(call, run):
+def test_features_are_written_once(call, run, tmp_path):
+    out = tmp_path / "fused"
     outcome = call("bigearthnet-tf", "embed", run[1], "--split", "test", "val")
     assert outcome.status == 0, outcome.err
     lines = outcome.out.strip().splitlines()
@@ -65,6 +66,9 @@ def test_features_are_written_once(call, run):
     wrong = call("bigearthnet-tf", "embed", run[1], "--split", "test", "val", "-o", "x")
     assert wrong.status == 1
     assert "one split" in wrong.complaint
+    fused = call("bigearthnet-tf", "embed", run[1], "--layers", "fused", "-o", out)
+    assert fused.status == 0, fused.err
+    assert "records, p_fused (" in fused.out
 
 
 @pytest.mark.parametrize("direction", [("s1", "s2"), ("s2", "s2"), ("fused", "fused")])
@@ -119,6 +123,7 @@ def test_a_search_loads_no_tensorflow(folder):
     ("arguments", "reason"),
     [
         (["--name", "S2A_nowhere"], "no patch 'S2A_nowhere'"),
+        (["--name", ""], "no patch ''"),
         (["--number", "99"], "counted from 0"),
         (["--number", "0", "-k", "0"], "1 or more"),
         (["--number", "0", "--label", "Pasture"], "Pastures"),
@@ -142,6 +147,9 @@ def test_queries_are_chosen_by_their_metric():
     assert chosen["Best"] == [1, 3]
     assert chosen["Worst"][0] == 2
     assert len(set(chosen["At random"])) == 2
+    # Without labels there is nothing to find, which is not the worst.
+    chosen = gallery.choose(np.array([0.5, np.nan, 0.1]), 3)
+    assert (chosen["Best"], chosen["Worst"]) == ([0, 2], [2, 0])
 
 
 def test_tensorboard_projects_both_views_of_a_patch(run, folder):

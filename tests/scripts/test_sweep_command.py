@@ -1,7 +1,10 @@
 """All encoders and fusions from one config."""
 
 import json
+import os
+import shutil
 
+import numpy as np
 import pytest
 
 from bigearthnet_tf.evaluation import directions, sweep
@@ -37,6 +40,13 @@ def test_one_contrastive_training_serves_all_fusions(call, records, write_config
     )
     found = directions.look_for(split, split, ("fused", "fused"), [2], "cosine", True)
     assert rows[2]["both map@2"] == pytest.approx(found.values["map@2"].mean())
+    # Newer features of other weights, of the same split, are not taken for its own.
+    other = run / "embeddings" / "test-ffffffffffff"
+    shutil.copytree(next((run / "embeddings").glob("test-*")), other)
+    for layer in ("p_s1", "p_s2"):
+        values = np.load(other / f"{layer}.npy")
+        np.save(other / f"{layer}.npy", np.random.default_rng(0).permutation(values))
+    os.utime(other, (2e9, 2e9))
     again = call("bigearthnet-tf", "sweep", config, "--encoders", "joint")
     assert again.out.splitlines()[-7:] == outcome.out.splitlines()[-7:]
     assert json.loads((config.parent / root / "sweep.json").read_text()) == rows
@@ -58,6 +68,9 @@ def test_a_classification_is_trained_for_each_fusion(call, records, write_config
         result = json.loads((run / "eval_result.json").read_text())
         for name in ("macro_average_precision", "micro_average_precision"):
             assert row[name] == pytest.approx(result[name])
+        hits = json.loads((run / "retrieval" / "eval_result.json").read_text())
+        assert row["both map@2"] == pytest.approx(hits["fused_fused_map@2"])
+        assert row["S1→S2 ndcg@2"] == pytest.approx(hits["s1_s2_ndcg@2"])
 
 
 def test_unknown_ways_are_named(call, records, write_config):

@@ -1,0 +1,79 @@
+"""What folders of features and of indexes have in common on disk."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Any
+
+import filelock
+import numpy as np
+from numpy.typing import NDArray
+
+from bigearthnet_tf import files
+
+
+@contextmanager
+def alone(folder: Path) -> Iterator[None]:
+    """Keeps other processes from writing the same folder meanwhile.
+
+    Raises:
+        OSError: one is doing so, or the folder above can't be written.
+    """
+    folder.parent.mkdir(parents=True, exist_ok=True)
+    lock = filelock.FileLock(folder.with_name(f".{folder.name}.lock"), timeout=0)
+    try:
+        lock.acquire()
+    except filelock.Timeout:
+        raise OSError(f"{folder}: another process is writing it; wait for it") from None
+    try:
+        yield
+    finally:
+        Path(lock.lock_file).unlink(missing_ok=True)
+        lock.release()
+
+
+def open_array(path: Path, shape: tuple[int, ...], dtype: type) -> NDArray[Any]:
+    """Opens an array that stays on disk until it is used.
+
+    Raises:
+        ValueError: missing, damaged, of another shape or dtype.
+    """
+    try:
+        array: NDArray[Any] = np.load(path, mmap_mode="r", allow_pickle=False)
+    except (OSError, ValueError) as error:
+        raise ValueError(
+            f"{path}: damaged or missing; remove {path.parent} and write it again"
+        ) from error
+    if array.shape != shape or array.dtype != dtype:
+        raise ValueError(
+            f"{path}: expected {np.dtype(dtype)} of shape {shape}, got {array.dtype} "
+            f"of {array.shape}; remove {path.parent} and write it again"
+        )
+    return array
+
+
+def write_names(path: Path, names: Sequence[str]) -> None:
+    """Writes a name a line, which is read ten times faster than JSON."""
+    files.write_text(path, "\n".join(names))
+
+
+def read_names(path: Path, count: int) -> list[str]:
+    """Reads what `write_names` wrote.
+
+    Raises:
+        ValueError: missing, or another number of names than expected.
+    """
+    try:
+        names = path.read_text(encoding="utf-8").split("\n")
+    except (OSError, UnicodeDecodeError) as error:
+        raise ValueError(
+            f"{path}: damaged or missing; remove {path.parent} and write it again"
+        ) from error
+    if len(names) != count:
+        raise ValueError(
+            f"{path}: expected {count} names, got {len(names)}; remove {path.parent} "
+            "and write it again"
+        )
+    return names
