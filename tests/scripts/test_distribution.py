@@ -117,7 +117,7 @@ def test_one_device_two_replicas_and_two_processes_give_the_same_weights(
         content = {**SGD, "model_name": model, "out_dir": str(tmp_path / name)}
         return write_config(records, **content | keys | others)
 
-    assert_the_same_however_it_is_divided(config, tmp_path, loss)
+    assert_the_same_however_it_is_divided(config, tmp_path, loss, rounding, iterations)
 
 
 @pytest.mark.slow
@@ -129,11 +129,15 @@ def test_barlow_twins_correlate_over_the_whole_batch(write_config, tmp_path):
         del content["image_size"]
         return write_config(series, **content | others)
 
-    assert_the_same_however_it_is_divided(config, tmp_path, "barlow_twins_loss")
+    assert_the_same_however_it_is_divided(
+        config, tmp_path, "barlow_twins_loss", ROUNDING, 20
+    )
 
 
-def assert_the_same_however_it_is_divided(config, tmp_path, loss) -> None:
-    """Trains on one device, two replicas and two processes, 20 iterations each."""
+def assert_the_same_however_it_is_divided(
+    config, tmp_path, loss, rounding, iterations
+) -> None:
+    """Trains on one device, two replicas and two processes, and compares."""
     (said,) = finish(start(config("one")))
     assert "over 1 replica(s)" in said
     (said,) = finish(start(config("two", devices="cpu:2")))
