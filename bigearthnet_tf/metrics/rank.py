@@ -54,4 +54,4 @@ def _shares(features: ArrayLike, epsilon: float) -> NDArray[np.float64]:
         raise ValueError("expected finite features, got some that are not")
     values = np.linalg.svd(matrix, compute_uv=False)
     total = values.sum() + epsilon
-    return values / total if total else values
+    return np.asarray(values / total if total else values, np.float64)
