@@ -73,3 +73,8 @@ def check(config: Any) -> None:
     for key in ("mixup_alpha", "cutmix_alpha", "label_smoothing", "head_dims"):
         if getattr(config, key):
             raise ValueError(f"{key} goes with labels of patches, not of pixels")
+    if config.thresholds != "none" or config.metadata:
+        raise ValueError(
+            "thresholds and metadata are for the evaluation of labels of patches, not "
+            "of pixels: leave them out"
+        )

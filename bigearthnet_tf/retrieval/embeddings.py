@@ -11,7 +11,7 @@ import json
 import shutil
 from collections.abc import Mapping, Sequence
 from pathlib import Path
-from typing import Any
+from typing import Any, cast
 
 import keras
 import numpy as np
@@ -207,10 +207,12 @@ def _batches(session: Session, embedder: keras.Model, split: str) -> Any:
     def outputs(model: keras.Model, batch: Any) -> dict[str, tf.Tensor]:
         images, labels, weights = batch
         found = model(images, training=False)
+        labels = task.labels_of_patches(labels)
         return {**found, "labels": labels, "weight": weights}
 
+    task = cast(PatchTask, session.task)
     scorer = scoring.Scorer(
-        session.task, embedder, session.strategy, session.processes, outputs
+        task, embedder, session.strategy, session.processes, outputs
     )
     yield from scorer.stream(split, session.config.batch_size)
 

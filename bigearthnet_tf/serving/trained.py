@@ -19,6 +19,11 @@ from bigearthnet_tf.serving.windows import WindowModel
 from bigearthnet_tf.training import initial_weights
 
 BATCH_SIZE = 64
+# The command for runs of other tasks.
+_INSTEAD = {
+    "segmentation": "bigearthnet-tf map",
+    "contrastive": "bigearthnet-tf embed",
+}
 
 
 @dataclass(frozen=True)
@@ -75,7 +80,7 @@ def load(path: Path | str, which: str = "best") -> Trained:
     if config.task != "classification":
         raise ValueError(
             f"{path}: expected a run of task 'classification', got {config.task!r}, "
-            "which does not score labels of patches"
+            f"which does not score labels of patches; {_INSTEAD[config.task]} is for it"
         )
     names = tuple(meaning.labels)
     description = meaning.model_dump(mode="json", exclude={"progress"})

@@ -143,6 +143,14 @@ class PatchTask:
             parser=self.parser,
         )
 
+    def labels_of_patches(self, labels: tf.Tensor) -> tf.Tensor:
+        """Returns which labels the patches of a batch have, (batch, labels).
+
+        Args:
+            labels: as a batch has them.
+        """
+        return labels
+
     def load_weights(self, model: keras.Model, weights: weight_files.Published) -> None:
         """Loads weights that the config names into the model of this task.
 

@@ -124,6 +124,12 @@ class Segmentation(patches.PatchTask):
         )
         pretrained.copy_encoder(classifier, model)
 
+    def labels_of_patches(self, labels: tf.Tensor) -> tf.Tensor:
+        """Returns which labels occur in the maps of a batch, (batch, labels) uint8."""
+        count = len(self.labels)
+        there = tf.one_hot(tf.cast(labels, tf.int32), count, dtype=tf.uint8)
+        return tf.reduce_max(there, axis=(1, 2))
+
     def losses(self, model: keras.Model, batch: tuple, training: bool) -> tf.Tensor:
         """Returns what each patch adds to the loss, (batch,) float32; see above."""
         images, classes = batch[:2]

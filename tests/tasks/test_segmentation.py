@@ -8,6 +8,7 @@ import map_records
 import numpy as np
 import programs
 import pytest
+import tensorflow as tf
 import toy
 from sklearn import metrics as oracle
 
@@ -56,8 +57,6 @@ def test_maps_become_labels_of_pixels(records, tmp_path):
         source = reader.open_records(str(pattern))
         parse = map_reader.parser(source, ("B02", "VV"), "BigEarthNet-19")
         names, seen = reader.read_names(source), 0
-        import tensorflow as tf
-
         for serialized in tf.data.TFRecordDataset(list(source.files)).batch(2):
             groups, classes = parse(serialized)
             assert set(groups) == {"s1_10m", "s2_10m"}
@@ -85,6 +84,7 @@ def test_records_without_maps_say_how_to_prepare_them(tmp_path):
     [
         ({"model_name": "keras_hub/swin_tiny"}, "gives no maps .* resnet50"),
         ({"mixup_alpha": 0.2}, "mixup_alpha goes with labels of patches"),
+        ({"thresholds": "tuned"}, "thresholds and metadata are for .* of patches"),
         ({"cutmix_alpha": 0.2}, "cutmix_alpha goes with labels of patches"),
         ({"loss": "sigmoid_focal_cross_entropy"}, r"is of patches|loss"),
         ({"decoder": "deeplab"}, "decoder"),
@@ -142,13 +142,27 @@ def test_mean_over_labelled_pixels_of_the_batch(records):
     assert list(metrics) == task.metric_names()
 
 
-def test_a_batch_without_labels_is_no_fault(records):
-    task = open_task(records)
+@pytest.mark.parametrize("name", ["cross_entropy", "focal"])
+def test_a_batch_without_labels_is_no_fault(records, name):
+    task = open_task(records, pixel_loss=name, focal_gamma=0.5, dice_weight=0.5)
     model = task.build_model()
     groups, classes, weights = next(iter(task.scoring_data("val")))
     nothing = np.full_like(classes, 255)
-    found = task.losses(model, (groups, nothing, weights), training=False)
+    with tf.GradientTape() as tape:
+        found = task.losses(model, (groups, nothing, weights), training=True)
     np.testing.assert_array_equal(found, 0)
+    for gradient in tape.gradient(found, model.trainable_variables):
+        np.testing.assert_array_equal(gradient, 0)
+
+
+def test_labels_of_patches_are_those_of_their_maps(records):
+    task = open_task(records)
+    _, classes, _ = next(iter(task.scoring_data("val")))
+    found = task.labels_of_patches(classes).numpy()
+    assert found.shape == (2, 19)
+    for each, own in zip(classes.numpy(), found, strict=True):
+        there = np.unique(each)
+        np.testing.assert_array_equal(np.flatnonzero(own), there[there < 19])
 
 
 def test_maps_move_with_their_images(records):
@@ -304,11 +318,13 @@ TRAIN = """
     from bigearthnet_tf.training import session, scoring
 
     content, found = json.loads(sys.argv[1]), {}
-    for devices in ("cpu:2", "cpu"):
+    for devices, epochs in (("cpu:2", [2]), ("cpu", [1, 2])):
         out = Path(sys.argv[2]) / devices.replace(":", "")
-        config = configs.from_dict(content | {"devices": devices, "out_dir": str(out)})
-        opened = session.open_session(config)
-        session.train(opened, *session.build(opened), out)
+        own = {"devices": devices, "out_dir": str(out)}
+        for count in epochs:  # the second time it continues
+            config = configs.from_dict(content | own | {"nb_epoch": count})
+            opened = session.open_session(config)
+            session.train(opened, *session.build(opened), out)
         model, _ = session.load_trained(opened, out, "last")
         scorer = scoring.Scorer(opened.task, model, opened.strategy)
         metrics = opened.task.metrics(scorer.score("test", config.batch_size))
@@ -325,10 +341,10 @@ TRAIN = """
 """
 
 
-def test_two_replicas_give_what_one_gives(records, tmp_path):
+def test_two_replicas_give_what_one_gives_that_is_continued(records, tmp_path):
     """Although the labelled pixels are not shared out evenly."""
     config = config_of(
-        records, batch_size=4, nb_epoch=2, optimizer="sgd", learning_rate=0.05,
+        records, batch_size=4, optimizer="sgd", learning_rate=0.05,
         augmentation=["flips"], class_weights="root", dice_weight=0.5, sample_images=0,
     )  # fmt: skip
     content = config.model_dump(mode="json", exclude_defaults=True)
