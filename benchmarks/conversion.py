@@ -107,19 +107,28 @@ def memory_table(peaks: Mapping[str, int], heading: str) -> str:
     return "\n".join([f"| {heading} | peak, MB |", "|--|--:|", *rows])
 
 
+def in_fresh_process(work: Callable[..., Any], *arguments: Any) -> Any:
+    """Returns what `work` returns in a process of its own; all of it is pickled."""
+    context = multiprocessing.get_context("spawn")
+    with futures.ProcessPoolExecutor(1, context) as pool:
+        return pool.submit(work, *arguments).result()
+
+
 def peak_memory(work: Callable[..., Any], *arguments: Any) -> int:
     """Returns the peak resident memory, in bytes, of a fresh process that does `work`.
 
-    `work` and its arguments are pickled. Linux only: `getrusage` would hand the peak
-    of this process on to the child.
+    Linux only: `getrusage` would hand the peak of this process on to the child.
     """
-    context = multiprocessing.get_context("spawn")
-    with futures.ProcessPoolExecutor(1, context) as pool:
-        return pool.submit(_peak_after, work, arguments).result()
+    return int(in_fresh_process(_peak_after, work, arguments))
 
 
 def _peak_after(work: Callable[..., Any], arguments: tuple[Any, ...]) -> int:
     work(*arguments)
+    return own_peak()
+
+
+def own_peak() -> int:
+    """Returns the peak resident memory of this process so far, in bytes."""
     status = Path("/proc/self/status").read_text()
     (kilobytes,) = (
         line.split()[1] for line in status.splitlines() if line.startswith("VmHWM")

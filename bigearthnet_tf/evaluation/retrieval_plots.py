@@ -94,7 +94,8 @@ def per_class(rows: Sequence[Mapping[str, Any]]) -> Figure:
         fontsize=8,
     )
     axes.invert_yaxis()
-    axes.set_xlim(0, 1)
+    lowest = min((row[column] for column in columns for row in shown), default=0.0)
+    axes.set_xlim(max(0.0, np.floor(10 * lowest - 0.5) / 10), 1)
     axes.set_xlabel(f"mAP@{columns[0].partition('@')[2]} of the queries with a label")
     axes.grid(color=LIGHT, linewidth=0.8)
     axes.tick_params(colors=INK)

@@ -271,17 +271,24 @@ class _Block:
             counts: items with each.
             own: (q,) items that are left out, -1 for none.
         """
-        shared = np.bitwise_count(self.queries[:, None] & sets)
+        most = int(self.query_sizes.max(initial=0))
+        # Items by how many labels they share, (q, most + 1); a query at a time, whose
+        # numbers stay in the processor's cache.
+        items = np.stack(
+            [
+                np.bincount(np.bitwise_count(query & sets), counts, most + 1)
+                for query in self.queries
+            ]
+        )
+        rows = np.arange(len(self.queries))
         left_out = np.where(own >= 0, self.archive[own], 0)
-        taken = np.bitwise_count(self.queries & left_out)
+        items[rows, np.bitwise_count(self.queries & left_out)] -= own >= 0
+        at_least = np.cumsum(items[:, ::-1], axis=1)[:, ::-1].astype(np.int64)
         self.ideal = np.zeros_like(self.shared)
-        self.total = np.zeros(len(self.queries), np.int64)
-        for value in range(1, int(self.query_sizes.max(initial=0)) + 1):
-            at_least = (shared >= value) @ counts - (taken >= value)
+        for value in range(1, most + 1):
             # So many come before all that share fewer labels.
-            self.ideal += self.ranks <= at_least[:, None]
-            if value == 1:
-                self.total = at_least
+            self.ideal += self.ranks <= at_least[:, value, None]
+        self.total = at_least[:, 1] if most else np.zeros(len(rows), np.int64)
 
     def without_k(self) -> Values:
         """Returns `mrr` and `r_precision`, NaN where there are too few hits for it."""

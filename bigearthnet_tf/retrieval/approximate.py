@@ -22,6 +22,9 @@ _MORE = 16
 # FAISS warns below 39 vectors a centroid; product codes have 256.
 _LEAST_IN_CELL = 39
 _LEAST_TO_TRAIN = _LEAST_IN_CELL * 256
+# Vectors for each cell that cells are found with; by FAISS's own 256 it takes four
+# times as long.
+_MOST_IN_CELL = 64
 
 
 class Approximate:
@@ -221,6 +224,7 @@ def build_ivf_pq(
     lists = lists or min(int(4 * count**0.5), most)
     quantizer = faiss.IndexFlat(dimensions, kind)
     index = faiss.IndexIVFPQ(quantizer, dimensions, lists, codes, 8, kind)
+    index.cp.max_points_per_centroid = _MOST_IN_CELL
     index.train(vectors)
     index.add(vectors)
     index.nprobe = probes

@@ -68,8 +68,9 @@ def draw(hits: Sequence[Mapping[str, Any]], title: str) -> Figure:
     figure.draw_without_rendering()
     axes.autoscale(enable=False)
     axes.set_adjustable("box")
-    _outline_tiles(axes, placed)
-    _number(axes, placed)
+    taken = _marked(axes, placed)
+    _number(axes, placed, taken)
+    _outline_tiles(axes, placed, taken)
     return figure
 
 
@@ -89,44 +90,78 @@ def _look(shared: Sequence[str] | None) -> dict[str, Any]:
     return look | {"color": OKABE_ITO[0], "fillstyle": "full" if shared else "none"}
 
 
-def _outline_tiles(axes: Axes, placed: Sequence[Mapping[str, Any]]) -> None:
-    """Draws the tiles, named where a corner or an edge of them is seen."""
+def _points(axes: Axes, place: tuple[float, float]) -> tuple[float, float]:
+    """Returns where longitude and latitude are in the figure, in points."""
+    to_points = 72 / axes.get_figure(root=True).dpi  # type: ignore[union-attr]
+    x, y = axes.transData.transform(place) * to_points
+    return float(x), float(y)
+
+
+def _marked(axes: Axes, placed: Sequence[Mapping[str, Any]]) -> list[Box]:
+    """Returns the boxes of the markers, in points."""
+    boxes = []
+    for hit in placed:
+        x, y = _points(axes, (hit["lon"], hit["lat"]))
+        half = _MARKER if hit["rank"] else 2 * _MARKER
+        boxes.append((x - half, y - half, x + half, y + half))
+    return boxes
+
+
+def _outline_tiles(
+    axes: Axes, placed: Sequence[Mapping[str, Any]], taken: list[Box]
+) -> None:
+    """Draws the tiles, named at a corner that is seen, where nothing else stands."""
     names = [hit["name"] for hit in placed], [hit["name_s1"] for hit in placed]
     (left, right), (low, high) = axes.get_xlim(), axes.get_ylim()
     for tile, ring in places.tile_outlines(*names).items():
         lon, lat = np.array(ring).T
         axes.plot(lon, lat, color=GREY, linewidth=0.9, linestyle=(0, (4, 3)), zorder=1)
-        x, y = max(lon[0], left), min(lat[0], high)
-        if left <= x <= right and low <= y <= high:
-            axes.annotate(
-                tile,
-                (x, y),
-                xytext=(4, -10),
-                textcoords="offset points",
-                fontsize=7.5,
-                color=GREY,
-            )
+        top, bottom = (
+            (max(lon[0], left), min(lat[0], high)),
+            (max(lon[1], left), max(lat[1], low)),
+        )
+        size = (_DIGIT * len(tile), _HEIGHT)
+        # Outside below and above, and inside, in points from a corner.
+        for corner, dx, dy in ((bottom, 0, -11), (top, 0, 3), (top, 4, -11)):
+            if not (left <= corner[0] <= right and low <= corner[1] <= high):
+                continue
+            x, y = _points(axes, corner)
+            box = (x + dx, y + dy, x + dx + size[0], y + dy + size[1])
+            if _is_free(box, [*taken, *_outside(axes)]):
+                taken.append(box)
+                axes.annotate(
+                    tile,
+                    corner,
+                    xytext=(dx, dy),
+                    textcoords="offset points",
+                    fontsize=7.5,
+                    color=GREY,
+                )
+                break
 
 
-def _number(axes: Axes, placed: Sequence[Mapping[str, Any]]) -> None:
-    """Writes the ranks beside the markers, where nothing else stands."""
-    to_points = 72 / axes.get_figure(root=True).dpi  # type: ignore[union-attr]
-
-    def points(place: tuple[float, float]) -> tuple[float, float]:
-        x, y = axes.transData.transform(place) * to_points
-        return float(x), float(y)
-
-    taken = [
-        (x - _MARKER, y - _MARKER, x + _MARKER, y + _MARKER)
-        for x, y in (points((hit["lon"], hit["lat"])) for hit in placed)
+def _outside(axes: Axes) -> list[Box]:
+    """Returns boxes around the axes, in points."""
+    (left, right), (low, high) = axes.get_xlim(), axes.get_ylim()
+    (x, y), (x_end, y_end) = _points(axes, (left, low)), _points(axes, (right, high))
+    far = 1e6
+    return [
+        (-far, -far, x, far),
+        (x_end, -far, far, far),
+        (-far, -far, far, y),
+        (-far, y_end, far, far),
     ]
+
+
+def _number(axes: Axes, placed: Sequence[Mapping[str, Any]], taken: list[Box]) -> None:
+    """Writes the ranks beside the markers, where nothing else stands."""
     for place, ranks in _places(placed).items():
         text = ", ".join(map(str, ranks))
         size = (_DIGIT * len(text), _HEIGHT)
         spot = next(
             (
                 each
-                for each in _spots(*points(place), *size)
+                for each in _spots(*_points(axes, place), *size)
                 if _is_free(each[1], taken)
             ),
             None,
