@@ -94,6 +94,8 @@ class Order:
                 return pixels
             chunks = pixels.rebatch(self.chunk).enumerate(only_at_first(done))
             shuffled = chunks.map(lambda number, of: _shuffle(of, seeds, number))
+            # Blocks are read and drawn while a chunk is cut into batches.
+            shuffled = shuffled.prefetch(1)
             return _drop_from_first(shuffled, only_at_first(within - before))
 
         epochs = tf.data.Dataset.range(first, tf.int64.max if repeat else first + 1)

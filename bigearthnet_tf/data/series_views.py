@@ -4,12 +4,16 @@ A view of a pixel is `sample_size` of its usable dates, drawn without replacemen
 subset as likely as any other, and sorted: the older system's sampler, for many pixels
 at once. The subsets are drawn by Floyd's algorithm (Bentley and Floyd 1987,
 Communications of the ACM 30(9)), one step a date for all pixels: 10 times faster than
-the highest of a random number for each date.
+the highest of a random number for each date. They are sorted by Batcher's network (1968,
+Proceedings of AFIPS 32), one step a comparison for all pixels: 3 times faster than
+`tf.sort`, which takes row by row. What is gathered is as short as the row of a date or
+a single number; there `gather_nd` takes half the time of `gather`.
 """
 
 from __future__ import annotations
 
 import functools
+from collections.abc import Iterator, Sequence
 
 import tensorflow as tf
 
@@ -51,18 +55,20 @@ def draw_views(
     taken = views * sample_size if disjoint else sample_size
     number = tf.shape(own)[0]
     noise = tf.random.stateless_uniform((taken, number * drawn), seed)
-    counts = tf.reshape(tf.repeat(present, drawn), [-1])
-    ranks = tf.reshape(draw_subsets(counts, noise), (number, drawn, taken))
+    columns = draw_subsets(tf.repeat(present, drawn), noise)
     if disjoint:
         # The set is random, but not which of it comes first.
         seed = tf.random.experimental.stateless_fold_in(seed, 1)
-        order = tf.argsort(tf.random.stateless_uniform((number, 1, taken), seed))
-        ranks = tf.gather(ranks, order, batch_dims=2)
-    ranks = tf.sort(tf.reshape(ranks, (number, views, sample_size)), axis=-1)
+        order = tf.argsort(tf.random.stateless_uniform((number, taken), seed))
+        mixed = tf.gather(tf.stack(columns, axis=1), order, batch_dims=1)
+        columns = tf.unstack(tf.reshape(mixed, (-1, sample_size)), axis=1)
+    # Stacked, then transposed: to stack along the last axis is slower.
+    ranks = tf.transpose(tf.stack(sort_columns(columns)))
+    ranks = tf.reshape(ranks, (number, views, sample_size))
     return _take(bands, own, doy, ranks, present, chosen)
 
 
-def draw_subsets(counts: tf.Tensor, noise: tf.Tensor) -> tf.Tensor:
+def draw_subsets(counts: tf.Tensor, noise: tf.Tensor) -> list[tf.Tensor]:
     """Draws a subset of 0 .. count - 1 for each count, all equally likely.
 
     Args:
@@ -70,21 +76,52 @@ def draw_subsets(counts: tf.Tensor, noise: tf.Tensor) -> tf.Tensor:
         noise: (size, n) uniform random numbers from 0 on, below 1.
 
     Returns:
-        (n, size) int32, in no order; where a set has fewer than `size` elements, all of
-        them, and the count itself in the other places.
+        `size` columns (n,) int32, in no order; where a set has fewer than `size`
+        elements, all of them, and the count itself in the other columns.
     """
     size = noise.shape[0]
     drawn: list[tf.Tensor] = []
     for step in range(size):
-        last = counts - size + step
+        last = counts - (size - step)
         guess = tf.cast(noise[step] * tf.cast(last + 1, tf.float32), tf.int32)
-        guess = tf.clip_by_value(guess, 0, tf.maximum(last, 0))
         # One by one: to reduce over a stack of them is three times slower.
         known = [guess == other for other in drawn]
         if known:
             guess = tf.where(functools.reduce(tf.logical_or, known), last, guess)
         drawn.append(tf.where(last < 0, counts, guess))
-    return tf.stack(drawn, axis=1)
+    return drawn
+
+
+def sort_columns(columns: Sequence[tf.Tensor]) -> list[tf.Tensor]:
+    """Sorts the rows of a table that is given column by column.
+
+    Args:
+        columns: tensors alike, of any shape and of a type that has an order.
+
+    Returns:
+        As many columns, ascending from one to the next in each place.
+    """
+    found = list(columns)
+    for low, high in _comparisons(len(found)):
+        found[low], found[high] = (
+            tf.minimum(found[low], found[high]),
+            tf.maximum(found[low], found[high]),
+        )
+    return found
+
+
+def _comparisons(size: int) -> Iterator[tuple[int, int]]:
+    """Yields the pairs of places that Batcher's odd-even merge sort puts in order."""
+    run = 1
+    while run < size:
+        step = run
+        while step:
+            for begin in range(step % run, size - step, 2 * step):
+                for low in range(begin, min(begin + step, size - step)):
+                    if low // (2 * run) == (low + step) // (2 * run):
+                        yield low, low + step
+            step //= 2
+        run *= 2
 
 
 def take_all(
@@ -132,24 +169,23 @@ def _take(
         present: (chosen,) usable dates of each.
         chosen: places in `bands`; None for all.
     """
-    dates = tf.shape(own)[1]
     there = ranks < present[:, None, None]
     usable = tf.cast(tf.where(tf.reshape(own, [-1]) != 0)[:, 0], tf.int32)
     begin = tf.cumsum(present, exclusive=True)[:, None, None]
-    # A pixel that lacks dates reads any, which is then set to 0.
-    usable = tf.pad(usable, [[0, 1]])
-    places = tf.gather(usable, tf.where(there, begin + ranks, tf.shape(usable)[0] - 1))
-    within = places % dates
-    rows = places
-    if chosen is not None:
-        rows = tf.cast(chosen, tf.int32)[:, None, None] * dates + within
+    # A pixel that lacks dates reads its first one, which is then set to 0.
+    place = tf.minimum(begin + ranks, tf.shape(usable)[0])
+    place = tf.gather_nd(tf.pad(usable, [[0, 1]]), place[..., None])
+    dates = tf.shape(own)[1]
+    within = place - dates * tf.range(tf.shape(own)[0])[:, None, None]
+    within = tf.where(there, within, 0)
+    pixels = tf.range(tf.shape(own)[0]) if chosen is None else tf.cast(chosen, tf.int32)
+    rows = (within + dates * pixels[:, None, None])[..., None]
     # Rows of one long table: a gather with batch dimensions is slower.
-    table = tf.reshape(bands, (-1, tf.shape(bands)[-1]))
+    numbers = tf.gather_nd(tf.reshape(bands, (-1, tf.shape(bands)[-1])), rows)
     if doy.shape.rank == 1:
-        days = tf.gather(doy, within)
+        days = tf.gather_nd(doy, within[..., None])
     else:
-        days = tf.gather(tf.reshape(doy, [-1]), rows)
-    numbers = tf.gather(table, rows)
+        days = tf.gather_nd(tf.reshape(doy, [-1]), rows)
     numbers, days = tf.cond(
         tf.reduce_all(there),
         lambda: (numbers, days),

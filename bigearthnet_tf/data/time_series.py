@@ -8,10 +8,10 @@ part of every batch. Which blocks come before a batch is known from the counts i
 manifest alone, so a run continues at any iteration by skipping serialised records.
 
 Memory: with S = `sample_size`, V = `views`, B bands, a pixel takes V * S * (2 B + 3)
-bytes, 800 for 2 views of 16 dates of 11 bands. Three times the pixels that are shuffled
-at once are held (gathered, shuffled, being cut into batches), and those are between one
-and two times max(`shuffle_buffer_size`, 16 * `pixels_per_block`): 105 to 315 MB for
-65,536. To that come three times the bytes of a block (height * width * dates *
+bytes, 800 for 2 views of 16 dates of 11 bands. Four times the pixels that are shuffled
+at once are held (gathered, shuffled, waiting, being cut into batches), and those are
+between one and two times max(`shuffle_buffer_size`, 16 * `pixels_per_block`): 210 to 420
+MB for 65,536. To that come three times the bytes of a block (height * width * dates *
 (2 B + 1): 6.9 MB for 64 x 64 x 73 x 11) for each core that decodes.
 """
 
@@ -207,6 +207,7 @@ def _drawer(
     names = list(source.tiles)
     size = source.num_dates if sample_size is None else sample_size
     shape = (1 if sample_size is None else views, size)
+    some = bool((per_block < _pixels_of_blocks(source, labelled, None)).any())
 
     def draw(serialized: tf.Tensor, number: tf.Tensor, seeds: tf.Tensor) -> Pixels:
         block = series_schema.parse_block(serialized)
@@ -216,9 +217,10 @@ def _drawer(
         wanted = usable > source.min_valid
         if labelled:
             wanted &= block["labels"] != UNLABELLED
-        chosen = _choose(
-            wanted, tf.gather(per_block, number), seed_for(own, FOR_PIXELS)
-        )
+        chosen = tf.where(wanted)[:, 0]
+        if some:
+            count = tf.gather(per_block, number)
+            chosen = _choose(chosen, count, seed_for(own, FOR_PIXELS))
         series = block["bands"], block["mask"], block["doy"]
         if sample_size is None:
             pixels = series_views.take_all(*series, size, chosen)
@@ -246,9 +248,8 @@ def _drawer(
     return draw
 
 
-def _choose(wanted: tf.Tensor, count: tf.Tensor, seed: tf.Tensor) -> tf.Tensor:
-    """Returns `count` of the places where `wanted`, drawn at random, ascending."""
-    found = tf.reshape(tf.where(wanted), [-1])
+def _choose(found: tf.Tensor, count: tf.Tensor, seed: tf.Tensor) -> tf.Tensor:
+    """Returns `count` of the places found, drawn at random, in their order."""
     noise = tf.random.stateless_uniform(tf.shape(found), seed)
     _, drawn = tf.math.top_k(noise, k=tf.cast(count, tf.int32), sorted=False)
     return tf.gather(found, tf.sort(drawn))
