@@ -272,14 +272,9 @@ class _Block:
             own: (q,) items that are left out, -1 for none.
         """
         most = int(self.query_sizes.max(initial=0))
-        # Items by how many labels they share, (q, most + 1); a query at a time, whose
-        # numbers stay in the processor's cache.
-        items = np.stack(
-            [
-                np.bincount(np.bitwise_count(query & sets), counts, most + 1)
-                for query in self.queries
-            ]
-        )
+        # Items by the labels they share, a query at a time for the processor's cache.
+        shared = (np.bitwise_count(query & sets) for query in self.queries)
+        items = np.stack([np.bincount(own, counts, most + 1) for own in shared])
         rows = np.arange(len(self.queries))
         left_out = np.where(own >= 0, self.archive[own], 0)
         items[rows, np.bitwise_count(self.queries & left_out)] -= own >= 0

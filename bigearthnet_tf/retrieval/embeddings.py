@@ -107,8 +107,8 @@ def embed(
     if folder.exists():
         if load(folder).facts.key != key:
             raise ValueError(
-                f"{folder}: holds features of another model or other records; name "
-                "another folder, or remove it"
+                f"{folder}: holds other features: of another model, other records or "
+                "other layers; name another folder, or remove it"
             )
         return folder, False
     temporary = folder.with_name(f".{folder.name}.tmp")

@@ -117,7 +117,7 @@ def test_what_is_there_is_taken_unless_model_or_records_differ(
     assert other != folder
     val, _ = embeddings.embed(opened, model, 1, "val", run)
     assert val not in (folder, other)
-    with pytest.raises(ValueError, match="another model or other records"):
+    with pytest.raises(ValueError, match="another model, other records"):
         embeddings.embed(opened, model, 1, "test", run, folder)
 
 
