@@ -90,12 +90,17 @@ def evaluate(
         Lines for the user.
 
     Raises:
-        ValueError: damaged records.
+        ValueError: damaged records, or maps without a label.
     """
     task, config = cast(Segmentation, session.task), session.config
     scorer = scoring.Scorer(task, model, session.strategy)
     outputs = scorer.score("test", config.batch_size)
     confusions = outputs["confusion"]
+    if not confusions.any():
+        raise ValueError(
+            f"no pixel of the test maps has a label of {task.label_type}: there is "
+            "nothing to measure"
+        )
     outcome = Outcome(
         confusions,
         task.metrics(outputs),

@@ -14,6 +14,8 @@ from bigearthnet_tf.archive import labels as label_facts
 from bigearthnet_tf.records import reader, schema
 
 SIDE = 120  # pixels of a map, of 10 m
+# What TensorFlow's complaint about a map of another size has in it.
+WRONG_SIZE = f"a reference map is not of {SIDE} x {SIDE} pixels"
 
 
 def parser(
@@ -74,6 +76,7 @@ def count_pixels(source: reader.RecordSource, label_type: str) -> NDArray[np.int
     Raises:
         ValueError: the records lack the maps.
         tf.errors.DataLossError: a record is damaged.
+        tf.errors.InvalidArgumentError: a map has another size.
     """
     check(source)
     spec, to_classes = _spec(source), _converter(label_type)
@@ -110,7 +113,13 @@ def _converter(label_type: str) -> Callable[[Mapping[str, tf.Tensor]], tf.Tensor
     def convert(parsed: Mapping[str, tf.Tensor]) -> tf.Tensor:
         codes = parsed[schema.REFERENCE_MAP]
         if codes.dtype == tf.string:
-            codes = tf.io.decode_raw(codes, tf.uint16, little_endian=True)
+            size = SIDE**2 * tf.uint16.size
+            # Four maps of half the side would be taken for one.
+            lengths = tf.strings.length(codes)
+            with tf.control_dependencies(
+                [tf.debugging.assert_equal(lengths, size, message=WRONG_SIZE)]
+            ):
+                codes = tf.io.decode_raw(codes, tf.uint16, little_endian=True)
             codes = tf.reshape(codes, (-1, SIDE, SIDE))
         return tf.gather(table, tf.cast(codes, tf.int32))
 

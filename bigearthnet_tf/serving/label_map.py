@@ -29,6 +29,11 @@ def make_map(request: maps.Request) -> list[str]:
         ValueError: an option that can't be, or a scene that can't be mapped.
         OSError: the map can't be written.
     """
+    if request.options.get("output") == "labels":
+        raise ValueError(
+            "--output labels is for labels of patches, which may have several; a pixel "
+            "has one: take best or scores"
+        )
     return scene_map.write(load(request.checkpoint), request)
 
 

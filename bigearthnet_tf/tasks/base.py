@@ -14,6 +14,7 @@ from matplotlib.figure import Figure
 
 from bigearthnet_tf.config import Config
 from bigearthnet_tf.data.pipeline import WHOLE, Share
+from bigearthnet_tf.records import map_reader
 from bigearthnet_tf.registry import Registry
 
 Batch = Any
@@ -121,7 +122,7 @@ def reading(split: str) -> Iterator[None]:
         split: `train`, `val` or `test`, for the message.
 
     Raises:
-        ValueError: a checksum within the shards does not fit.
+        ValueError: a checksum within the shards does not fit, or the size of a map.
     """
     try:
         yield
@@ -131,4 +132,11 @@ def reading(split: str) -> Iterator[None]:
             f"the {split} records are damaged"
             f"{f' ({where[0]} of a shard)' if where else ''}; prepare them again with "
             "prep_splits.py --overwrite"
+        ) from error
+    except tf.errors.InvalidArgumentError as error:
+        if map_reader.WRONG_SIZE not in str(error):
+            raise
+        raise ValueError(
+            f"{split} records: {map_reader.WRONG_SIZE}; prepare them again with "
+            "prep_splits.py --maps, from maps that lie on the patches"
         ) from error

@@ -97,5 +97,7 @@ def test_any_block_size_gives_the_same_map(run, tmp_path):
 def test_what_a_segmentation_does_not_do(run, tmp_path):
     with pytest.raises(ValueError, match="--thresholds is not for the maps of task"):
         maps.make_map(run, tmp_path, tmp_path / "m.tif", thresholds="0.5")
+    with pytest.raises(ValueError, match="--output labels is for labels of patches"):
+        maps.make_map(run, tmp_path, tmp_path / "m.tif", output="labels")
     with pytest.raises(ValueError, match=r"'segmentation'.* bigearthnet-tf map"):
         trained.load(run)

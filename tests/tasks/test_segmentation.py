@@ -1,6 +1,7 @@
 """Labels of pixels: from records with maps to losses, metrics, weights and results."""
 
 import csv
+import dataclasses
 import json
 
 import keras
@@ -77,6 +78,24 @@ def test_records_without_maps_say_how_to_prepare_them(tmp_path):
     task = open_task(tmp_path)
     with pytest.raises(ValueError, match=r"no reference maps .* prep_splits.py --maps"):
         task.num_records("train")
+
+
+def test_maps_of_another_size_are_not_taken_for_others(records, tmp_path):
+    """Not even four of half the side for one."""
+    with tf.io.TFRecordWriter(str(tmp_path / "train-00000-of-00001.tfrecord")) as out:
+        for path in sorted(records.glob("train-*.tfrecord")):
+            for serialized in tf.data.TFRecordDataset(str(path)):
+                example = tf.train.Example.FromString(serialized.numpy())
+                stored = example.features.feature["reference_map"].bytes_list
+                stored.value[0] = stored.value[0][: 60 * 60 * 2]
+                out.write(example.SerializeToString())
+    source = reader.open_records(str(records / "train-*.tfrecord"))
+    source = dataclasses.replace(source, files=tuple(map(str, tmp_path.iterdir())))
+    with (
+        pytest.raises(ValueError, match="train records: a reference map is not of 120"),
+        base.reading("train"),
+    ):
+        map_reader.count_pixels(source, "BigEarthNet-19")
 
 
 @pytest.mark.parametrize(
