@@ -54,7 +54,7 @@ def confusion(counts: NDArray[np.int64], names: Sequence[str]) -> Figure:
     """
     occurs = np.flatnonzero(counts.sum(axis=0) + counts.sum(axis=1))
     counts = counts[np.ix_(occurs, occurs)]
-    names = [textwrap.fill(names[i], 16) for i in occurs]
+    names = [textwrap.fill(names[int(i)], 16) for i in occurs]
     true = counts.sum(axis=1)
     shares = 100 * counts / np.maximum(true, 1)[:, None]
     side = _CELL * len(names)
@@ -68,7 +68,7 @@ def confusion(counts: NDArray[np.int64], names: Sequence[str]) -> Figure:
         axes.text(
             column,
             row,
-            _percent(share, counts[row, column]),
+            _percent(float(share), int(counts[row, column])),
             ha="center",
             va="center",
             fontsize=8,
