@@ -42,7 +42,7 @@ $(VENV)/.run-ready: setup.cfg constraints.txt
 
 $(VENV)/.test-ready: $(VENV)/.run-ready
 	$(BIN)/python -m pip install --quiet --constraint constraints.txt \
-	    --editable ".[test,dev,beam,faiss]"
+	    --editable ".[test,dev,beam,faiss,huggingface,onnx]"
 	touch $@
 
 clean:

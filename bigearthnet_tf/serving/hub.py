@@ -108,7 +108,7 @@ def _build(
         weights.model_name,
         len(labels) if num_labels is None else num_labels,
         weights.bands if bands is None else bands,
-        **known | options,
+        **{**known, **options},
     )
     pretrained.load_into(
         model,
@@ -226,7 +226,8 @@ def export_timm(
     }
     out_dir.mkdir(parents=True, exist_ok=True)
     with files.write_atomically(out_dir / "model.safetensors") as temporary:
-        safetensors.numpy.save_file(tensors, temporary)
+        # Not `save_file`, whose files none but their owner can read.
+        temporary.write_bytes(safetensors.numpy.save(tensors))
     files.write_text(out_dir / "config.json", json.dumps(config, indent=2) + "\n")
     return out_dir
 

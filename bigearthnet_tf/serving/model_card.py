@@ -214,10 +214,10 @@ def _results(
         for key, (_, words) in _METRICS.items()
         if key in result
     ]
+    about = "On the test split, a label given from a score of 0.5 on; all are in "
     lines = [
         "## Results\n",
-        "On the test split, a label given from a score of 0.5 on; all are in "
-        "`eval_result.json`.\n",
+        f"{about}`eval_result.json`.\n",
         "| measure | value |\n|---|--:|\n" + "\n".join(rows) + "\n",
     ]
     if (folder / "eval_per_class.csv").is_file():

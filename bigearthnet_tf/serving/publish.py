@@ -137,8 +137,8 @@ def upload(folder: Path, repo_id: str, private: bool = False) -> str:
     except Exception as error:  # Of several HTTP libraries.
         reason = " ".join(str(error).split())[:200]
         raise OSError(
-            f"{repo_id}: can't be uploaded ({reason}); with -o FOLDER there is a folder "
-            f"for another try: hf upload {repo_id} FOLDER"
+            f"{repo_id}: can't be uploaded ({reason}); with -o FOLDER there is a "
+            f"folder for another try: hf upload {repo_id} FOLDER"
         ) from error
     return str(address)
 
@@ -181,7 +181,8 @@ def _write(finished: hub.Finished, facts: dict[str, Any], made: Path) -> None:
     if config is None:
         raise ValueError(f"{weights.path}: does not say how it was trained")
     tensors = published.dump(finished.model, published.own_name, torch=False)
-    safetensors.numpy.save_file(tensors, made / "model.safetensors", {"format": "tf"})
+    content = safetensors.numpy.save(tensors, {"format": "tf"})
+    (made / "model.safetensors").write_bytes(content)
     meaning = {
         "library_name": "bigearthnet_tf",
         "made_by": facts["made_by"],
@@ -201,12 +202,12 @@ def _write(finished: hub.Finished, facts: dict[str, Any], made: Path) -> None:
     own = not isinstance(weights.statistics, str)
     if own:
         files.write_json(made / STATISTICS, weights.statistics)
-    content = {k: v for k, v in config.model_dump().items() if k not in _LOCAL}
-    content |= _RECORDS | {
+    keys = {k: v for k, v in config.model_dump().items() if k not in _LOCAL}
+    keys |= _RECORDS | {
         "bands": list(weights.bands),
         "statistics": None if own else weights.statistics,
     }
-    configs.save(configs.from_dict(content), made / hub_folder.TRAINING)
+    configs.save(configs.from_dict(keys), made / hub_folder.TRAINING)
     if facts["tuned"]:
         shutil.copyfile(
             description.thresholds_file(weights), made / hub_folder.THRESHOLDS
@@ -233,10 +234,10 @@ def _copy_results(checkpoint: Path, iteration: int, made: Path) -> None:
         return
     if evaluated != iteration:
         logger.warning(
-            "%s: evaluated was iteration %d, published is %d, so the model card has "
-            "no results; evaluate with --checkpoint %s",
+            "%s: evaluated was %s, published is iteration %d, so the model card has "
+            "no results; eval.py with --checkpoint %s first",
             folder,
-            evaluated,
+            "another version" if evaluated < 0 else f"iteration {evaluated}",
             iteration,
             checkpoint,
         )
