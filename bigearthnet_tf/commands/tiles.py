@@ -48,9 +48,9 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument(
         "--block-size",
         type=int,
-        default=64,
+        default=32,
         metavar="PIXELS",
-        help="side of the squares that are a record each (64)",
+        help="side of the squares that are a record each (32)",
     )
     parser.add_argument(
         "--shard-size-mb", type=float, default=128, help="of a file, about (128)"

@@ -10,9 +10,9 @@ manifest alone, so a run continues at any iteration by skipping serialised recor
 Memory: with S = `sample_size`, V = `views`, B bands, a pixel takes V * S * (2 B + 3)
 bytes, 800 for 2 views of 16 dates of 11 bands. Four times the pixels that are shuffled
 at once are held (gathered, shuffled, waiting, being cut into batches), and those are
-between one and two times max(`shuffle_buffer_size`, 16 * `pixels_per_block`): 210 to 420
-MB for 65,536. To that come three times the bytes of a block (height * width * dates *
-(2 B + 1): 6.9 MB for 64 x 64 x 73 x 11) for each core that decodes.
+between one and two times max(`shuffle_buffer_size`, 16 * `pixels_per_block`): 210 to
+420 MB for 65,536. To that come three times the bytes of a block (height * width * dates
+* (2 B + 1): 1.7 MB for 32 x 32 x 73 x 11) for each core that decodes.
 """
 
 from __future__ import annotations
@@ -41,7 +41,7 @@ from bigearthnet_tf.data.series_order import (
 from bigearthnet_tf.records import series_schema
 from bigearthnet_tf.records.blocks import BlockSource
 
-DEFAULT_PIXELS_PER_BLOCK = 512
+DEFAULT_PIXELS_PER_BLOCK = 1024
 DEFAULT_SHUFFLE_BUFFER = 65_536
 
 

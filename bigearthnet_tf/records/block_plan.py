@@ -21,7 +21,11 @@ from bigearthnet_tf.records import block_manifest, manifest, series_schema
 from bigearthnet_tf.records.plan import divide
 from bigearthnet_tf.registry import nearest_names
 
-DEFAULT_SIDE = 64
+# An epoch reads every byte of a block, however few of its pixels it draws: of blocks of
+# that size all pixels can be drawn, and 64 of them still be shuffled at once.
+DEFAULT_SIDE = 32
+# Of the windows that masks alone are looked at in.
+_LOOK_SIDE = 256
 # A pixel is valid with more usable dates than that, as in the older system.
 DEFAULT_MIN_VALID = 32
 DEFAULT_SEED = 42
@@ -312,7 +316,7 @@ def check_not_all_cloud(tile: Tile, min_valid: int) -> None:
         ValueError: no pixel has enough usable dates.
     """
     most = 0
-    for window in windows(tile.height, tile.width, max(tile.grain, 4 * DEFAULT_SIDE)):
+    for window in windows(tile.height, tile.width, max(tile.grain, _LOOK_SIDE)):
         counts = tile.read_mask(*window).sum(axis=2, dtype=np.int64)
         most = max(most, int(counts.max()))
         if most > min_valid:

@@ -100,7 +100,7 @@ def map_tiles(
 
     Raises:
         ValueError: classes of a run without, a tile without a place, bands that are
-            missing, or no valid pixel to fit colours or scales to.
+            missing, or no valid pixel in any tile.
         OSError: no room, or another process writes the same maps.
     """
     check_kinds(model, request.kinds)
@@ -112,6 +112,8 @@ def map_tiles(
             request.sample_size,
             tile_sample.STABILITY_SIZE,
         )
+        if not any(len(sample.embeddings) for sample in samples):
+            raise ValueError(_no_pixel(plans))
         space, quantiser = _fit(model, request, samples, out)
         for plan, sample in zip(plans, samples, strict=True):
             if plan in todo:
@@ -127,6 +129,15 @@ def map_tiles(
                 )
     for plan in plans:
         yield plan.report, files.read_json(plan.report)
+
+
+def _no_pixel(plans: Sequence[_Plan]) -> str:
+    names = ", ".join(plan.tile.name for plan in plans)
+    least = min(plan.encoder.needed for plan in plans)
+    return (
+        f"{names}: nothing to map: no pixel has more than {least - 1} usable dates; "
+        "lower --min-valid, or look whether the masks are of 1 where a date is usable"
+    )
 
 
 def check_kinds(model: PixelModel, kinds: Sequence[str]) -> None:

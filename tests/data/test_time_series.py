@@ -11,8 +11,9 @@ from bigearthnet_tf.records import block_plan, block_writer, blocks
 
 NAMES = ["B02", "B03", "B04"]
 CLASSES = {10: "a", 40: "b", 95: "c", 100: "d"}
+BATCH = 42
 SHUFFLED = {
-    "sample_size": 8,
+    "sample_size": 5,
     "pixels_per_block": 40,
     "shuffle_buffer_size": 300,
     "places": True,
@@ -21,11 +22,11 @@ SHUFFLED = {
 
 @pytest.fixture(scope="module")
 def source(tmp_path_factory):
-    """22 blocks of two tiles with 40 and 33 dates, in six shards."""
+    """16 blocks of two tiles with 40 and 33 dates, in four shards."""
     root = tmp_path_factory.mktemp("series")
-    tile_folders.write_npy(root / "tiles" / "a", 40, 60, 50, num_bands=3, bands=NAMES)
+    tile_folders.write_npy(root / "tiles" / "a", 40, 45, 50, num_bands=3, bands=NAMES)
     tile_folders.write_npy(
-        root / "tiles" / "b", 33, 30, 40, num_bands=3, seed=1, bands=NAMES
+        root / "tiles" / "b", 33, 20, 20, num_bands=3, seed=1, bands=NAMES
     )
     opened = [tiles.open_tile(path) for path in tiles.find_tiles(root / "tiles")]
     areas = block_plan.by_tiles(opened)["train"]
@@ -36,7 +37,7 @@ def source(tmp_path_factory):
     return blocks.open_blocks(str(root / "records" / "train-*"))
 
 
-def take(source, count=None, batch_size=32, **options):
+def take(source, count=None, batch_size=BATCH, **options):
     dataset = time_series.pixel_batches(source, batch_size, **{**SHUFFLED, **options})
     dataset = dataset if count is None else dataset.take(count)
     return list(dataset.as_numpy_iterator())
@@ -46,6 +47,13 @@ def same(one, other):
     assert len(one) == len(other)
     for a, b in zip(one, other, strict=True):
         tf.nest.map_structure(np.testing.assert_array_equal, a, b)
+
+
+@pytest.fixture(scope="module")
+def endless(source):
+    """The first 30 batches of the endless stream, more than two epochs."""
+    assert time_series.count_pixels(source, pixels_per_block=40) < 15 * BATCH
+    return take(source, 30, repeat=True)
 
 
 def places_of(batches):
@@ -132,24 +140,35 @@ def test_days_of_each_pixel():
     np.testing.assert_array_equal(found["doy"][:, 0], doy)
 
 
-def test_an_epoch_has_every_block_once(source):
-    batches = take(source)
-    found = places_of(batches)
-    assert (
-        len(found)
-        == len(set(found))
-        == sum(min(count, 40) for shard in source.valid for count in shard)
-    )
-    assert time_series.count_pixels(source, pixels_per_block=40) == len(found)
-    by_block = {(tile, row // 16, column // 16) for tile, row, column in found}
-    assert len(by_block) == source.num_blocks
-    first = {(tile, row // 16, column // 16) for tile, row, column in found[:32]}
+@pytest.mark.parametrize("size", [*range(1, 14), 16, 23])
+def test_columns_are_sorted_row_by_row(size):
+    """All orders of zeros and ones (Knuth's principle), or some where too many."""
+    rng = np.random.default_rng(size)
+    table = rng.integers(0, 2, (2000, size))
+    if size < 12:
+        table = (np.arange(2**size)[:, None] >> np.arange(size)) & 1
+    columns = [tf.constant(column) for column in table.T]
+    found = np.stack(series_views.sort_columns(columns), axis=1)
+    np.testing.assert_array_equal(found, np.sort(table, axis=1))
+
+
+def test_an_epoch_has_every_block_once(source, endless):
+    per_epoch = sum(min(count, 40) for shard in source.valid for count in shard)
+    assert time_series.count_pixels(source, pixels_per_block=40) == per_epoch
+    found = places_of(endless)
+    for epoch in (found[:per_epoch], found[per_epoch : 2 * per_epoch]):
+        assert len(set(epoch)) == per_epoch
+        by_block = {(tile, row // 16, column // 16) for tile, row, column in epoch}
+        assert len(by_block) == source.num_blocks
+    first = {(tile, row // 16, column // 16) for tile, row, column in found[:BATCH]}
     assert len(first) >= 10
-    whole = take(source, pixels_per_block=None)
-    assert len(set(places_of(whole))) == source.num_pixels
+    # In another order, and of other pixels of the blocks.
+    assert set(found[:per_epoch]) != set(found[per_epoch : 2 * per_epoch])
+    whole = places_of(take(source, pixels_per_block=None))
+    assert len(whole) == len(set(whole)) == source.num_pixels
 
 
-def test_views_hold_what_the_tile_holds(source):
+def test_views_hold_what_the_tile_holds(source, endless):
     series = {}
     for block in blocks.iterate_blocks(source):
         for row, column in np.ndindex(block.mask.shape[:2]):
@@ -160,60 +179,61 @@ def test_views_hold_what_the_tile_holds(source):
                 block.doys,
             )
     names = list(source.tiles)
-    for batch in take(source, 3):
+    for batch in endless[:3]:
+        assert batch["mask"].all()
         for place, bands_, days in zip(
             places_of([batch]), batch["bands"], batch["doy"], strict=True
         ):
             numbers, mask, doys = series[(names[place[0]], *place[1:])]
             assert mask.sum() > source.min_valid
-            usable = {tuple(row) for row in numbers[mask == 1].tolist()}
-            assert {tuple(row) for row in bands_.reshape(-1, 3).tolist()} <= usable
-            assert set(days.ravel().tolist()) <= set(doys[mask == 1].tolist())
+            usable = {
+                (day, *row)
+                for day, row in zip(
+                    doys[mask == 1].tolist(), numbers[mask == 1].tolist(), strict=True
+                )
+            }
+            found = np.concatenate([days.reshape(-1, 1), bands_.reshape(-1, 3)], axis=1)
+            assert {tuple(row) for row in found.tolist()} <= usable
 
 
-def test_order_follows_from_the_seed_and_the_epoch(source):
-    per_epoch = time_series.count_pixels(source, pixels_per_block=40)
-    same(take(source, 5), take(source, 5, repeat=True))
-    assert places_of(take(source, 5)) != places_of(take(source, 5, seed=1))
-    endless = places_of(take(source, 2 * per_epoch // 32 + 2, repeat=True))
-    one, two = endless[:per_epoch], endless[per_epoch : 2 * per_epoch]
-    assert one != two
-    assert len(set(two)) == per_epoch
-    # Other pixels of the blocks are drawn in the second epoch.
-    assert set(one) != set(two)
+def test_order_follows_from_the_seed(source, endless):
+    same(endless[:5], take(source, 5))
+    assert places_of(endless[:1]) != places_of(take(source, 1, seed=1))
 
 
-@pytest.mark.parametrize("buffer", [0, 300])
-def test_a_run_continues_anywhere(source, buffer):
-    options = {"repeat": True, "shuffle_buffer_size": buffer}
-    whole = take(source, 70, **options)
-    per_epoch = time_series.count_pixels(source, pixels_per_block=40)
-    assert per_epoch < 45 * 32
-    for start in (1, 19, per_epoch // 32, per_epoch // 32 + 1, 60):
+@pytest.mark.parametrize("start", [1, 12, 13, 26])
+def test_a_run_continues_anywhere(source, endless, start):
+    later = take(source, 3, start_iteration=start, repeat=True)
+    same(endless[start : start + 3], later)
+
+
+def test_a_run_in_the_order_of_the_files_continues_anywhere(source):
+    options = {"repeat": True, "shuffle_buffer_size": 0}
+    whole = take(source, 17, **options)
+    for start in (2, 14):
         later = take(source, 3, start_iteration=start, **options)
         same(whole[start : start + 3], later)
 
 
-@pytest.mark.parametrize("workers", [3, 7])
-def test_workers_share_every_batch(source, workers):
-    options = {"batch_size": 42, "repeat": True, "views": 1}
-    whole = take(source, 6, **options)
-    shares = [
-        take(source, 6, share=Share(w, workers), **options) for w in range(workers)
-    ]
-    for number, batch in enumerate(whole):
-        parts = [share[number] for share in shares]
-        together = {name: np.concatenate([p[name] for p in parts]) for name in batch}
-        same([batch], [together])
+@pytest.mark.parametrize(("workers", "own"), [(3, (0, 1, 2)), (7, (0, 5))])
+def test_workers_share_every_batch(source, endless, workers, own):
+    size = BATCH // workers
+    for worker in own:
+        share = take(source, 14, repeat=True, share=Share(worker, workers))
+        part = slice(worker * size, (worker + 1) * size)
+        whole = [
+            {name: values[part] for name, values in batch.items()}
+            for batch in endless[:14]
+        ]
+        same(whole, share)
 
 
-def test_replicas_get_their_parts_one_after_another(source):
-    whole = take(source, 4, repeat=True)
-    parts = take(source, 8, repeat=True, share=Share(1, 2, 2))
+def test_replicas_get_their_parts_one_after_another(source, endless):
+    parts = take(source, 8, repeat=True, share=Share(1, 3, 2))
     for number, part in enumerate(parts):
-        begin = 16 + 8 * (number % 2)
-        batch = whole[number // 2]
-        same([{name: of[begin : begin + 8] for name, of in batch.items()}], [part])
+        begin = 14 + 7 * (number % 2)
+        batch = endless[number // 2]
+        same([{name: of[begin : begin + 7] for name, of in batch.items()}], [part])
 
 
 def test_scoring_goes_through_labelled_pixels_in_order(source):
@@ -251,13 +271,12 @@ def test_scoring_goes_through_labelled_pixels_in_order(source):
     np.testing.assert_array_equal(second[-1][2], batches[-1][2][32:])
 
 
-@pytest.mark.parametrize("drop", [False, True])
-def test_the_number_of_batches_is_known(source, drop):
-    for start in (0, 3, 10_000):
-        dataset = time_series.pixel_batches(
-            source, 50, drop_remainder=drop, start_iteration=start, **SHUFFLED
-        )
-        assert dataset.cardinality() == len(list(dataset))
+@pytest.mark.parametrize(("drop", "start"), [(False, 0), (True, 3), (False, 10_000)])
+def test_the_number_of_batches_is_known(source, drop, start):
+    dataset = time_series.pixel_batches(
+        source, 50, drop_remainder=drop, start_iteration=start, **SHUFFLED
+    )
+    assert dataset.cardinality() == len(list(dataset))
 
 
 @pytest.mark.parametrize(

@@ -91,7 +91,7 @@ def test_points_of_a_table(call, root, tmp_path):
         (("--val", "d"), 1, "no tile 'd'"),
         (("--val", "a", "--test", "a"), 1, "both val and test"),
         (("--ratios", "0.5", "0.5"), 2, "--ratios is for --squares alone"),
-        (("--squares", "48", "--ratios", "1", "1"), 2, "expected a multiple of 64"),
+        (("--squares", "48", "--ratios", "1", "1"), 2, "expected a multiple of 32"),
         (("--squares", "64", "--ratios", "1", "1"), 2, "sum to 1"),
         (("--squares", "64", "--val", "a"), 2, "--val and --test tiles"),
         (("--transform", *"123456"), 2, "places a single tile, but there are 3"),

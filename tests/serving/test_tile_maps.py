@@ -317,12 +317,17 @@ def test_a_tile_that_lacks_bands_is_refused(folder, tmp_path):
 def test_a_tile_of_clouds_is_an_empty_map(tmp_path):
     folder = stand_ins.write_tile(tmp_path / "t", 16)
     np.save(folder / "masks.npy", np.zeros((stand_ins.DATES, 16, 16), np.uint8))
-    tiles = [stand_ins.open_tile(folder)]
-    found = make(tmp_path / "out", tiles, kinds=["class"])[0]
+    cloudy = stand_ins.open_tile(folder)
+    clear = stand_ins.open_tile(stand_ins.write_tile(tmp_path / "clear", 16))
+    found = make(tmp_path / "out", [cloudy, clear], kinds=["class"])[0]
     assert (found["valid_pixels"], found["pictures"]) == (0, {})
     assert found["stability"] == {"pixels": 0}
-    with pytest.raises(ValueError, match="false colour needs 3 valid pixels"):
-        make(tmp_path / "colours", tiles, kinds=["false-colour"])
+    # Of nothing else there is no map at all.
+    with pytest.raises(
+        ValueError, match=r"t: nothing to map: no pixel has more than \d+ usable"
+    ):
+        make(tmp_path / "alone", [cloudy], kinds=["class"])
+    assert not list(tmp_path.glob("alone/*"))
 
 
 def test_numbers_that_are_not_finite_are_refused(folder, tmp_path):
