@@ -78,7 +78,10 @@ def per_label_bars(
     check_lengths(names, per_label)
     places = np.arange(len(names))
     figure = new_page(9.0, 1.1 + 0.36 * len(names))
-    axes, table = figure.subplots(1, 2, sharey=True, width_ratios=(1, 0.2))
+    numbers = [f"{count:,}" for count in counts]
+    # Of the table, in widths of the axes: room for numbers of many digits.
+    width = 0.2 + 0.025 * max(max(map(len, numbers)) - 7, 0)
+    axes, table = figure.subplots(1, 2, sharey=True, width_ratios=(1, width))
     axes.barh(
         places, average_precision, 0.72, color=colours, edgecolor=INK, linewidth=0.6
     )
@@ -112,8 +115,9 @@ def per_label_bars(
     axes.tick_params(axis="y", length=0, pad=7)
     table.set_axis_off()
     short = "AP" if measure == "average precision" else measure
-    _add_column(table, 0.3, short, [f"{value:.3f}" for value in average_precision])
-    _add_column(table, 1.0, counted, [f"{count:,}" for count in counts])
+    digits = [f"{value:.3f}" for value in average_precision]
+    _add_column(table, 0.06 / width, short, digits)
+    _add_column(table, 1.0, counted, numbers)
     figure.legend(loc="outside lower center", ncols=4, fontsize=9, frameon=False)
     return laid_out(figure)
 

@@ -207,12 +207,11 @@ def _batches(session: Session, embedder: keras.Model, split: str) -> Any:
     def outputs(model: keras.Model, batch: Any) -> dict[str, tf.Tensor]:
         images, labels, weights = batch
         found = model(images, training=False)
-        labels = task.labels_of_patches(labels)
-        return {**found, "labels": labels, "weight": weights}
+        return {**found, "labels": labels_of_patches(labels), "weight": weights}
 
-    task = cast(PatchTask, session.task)
+    labels_of_patches = cast(PatchTask, session.task).labels_of_patches
     scorer = scoring.Scorer(
-        task, embedder, session.strategy, session.processes, outputs
+        session.task, embedder, session.strategy, session.processes, outputs
     )
     yield from scorer.stream(split, session.config.batch_size)
 

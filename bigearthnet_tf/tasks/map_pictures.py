@@ -18,6 +18,12 @@ from bigearthnet_tf.pictures import GREY, LIGHT, OKABE_ITO
 
 _COLUMNS = ("patch", "reference map", "prediction", "errors")
 _RIGHT, _WRONG = LIGHT, OKABE_ITO[1]
+_UNLABELLED: dict[str, Any] = {
+    "facecolor": "white",
+    "edgecolor": "#b9c0c8",
+    "hatch": "////",
+    "linewidth": 0,
+}
 # Inches: a patch with the room around it, the head, a line of the legend.
 _SIDE, _HEAD, _LINE = 1.95, 0.35, 0.23
 _LEGEND_COLUMNS, _NAME = 3, 42  # characters of a name in the legend
@@ -33,8 +39,8 @@ def sheet(
 ) -> Figure:
     """Returns patches, one a row, with their maps, and the legend of both.
 
-    Pixels without a label are pale in the reference map and white among the errors,
-    which tell right from wrong where there is a label.
+    Pixels without a label are hatched in the reference map and among the errors, since
+    some labels are as pale as any plain colour.
 
     Args:
         images: (patches, rows, columns, 3), from 0 to 1.
@@ -69,14 +75,15 @@ def sheet(
     ):
         is_labelled = truth < len(table)
         wrong = is_labelled & (truth != given)
-        errors = np.full((*truth.shape, 3), 255, np.uint8)
-        errors[is_labelled] = _rgb(_RIGHT)
-        errors[wrong] = _rgb(_WRONG)
-        for one, pixels in zip(
-            axes,
-            (np.clip(image, 0, 1), palette[truth], palette[given], errors),
-            strict=True,
-        ):
+        errors = np.where(wrong[..., None], _rgb(_WRONG), _rgb(_RIGHT))
+        shown = (
+            np.clip(image, 0, 1),
+            _where(is_labelled, palette[truth]),
+            palette[given],
+            _where(is_labelled, errors),
+        )
+        for one, pixels in zip(axes, shown, strict=True):
+            one.patch.set(**_UNLABELLED)
             one.imshow(pixels, interpolation="nearest")
             one.set_xticks([])
             one.set_yticks([])
@@ -121,6 +128,11 @@ def short_names(table: Sequence[Label], characters: int = 30) -> list[str]:
     return [textwrap.shorten(t.name, characters, placeholder=" …") for t in table]
 
 
+def _where(there: NDArray[np.bool_], pixels: NDArray[np.uint8]) -> NDArray[np.uint8]:
+    """Returns an image that can be seen through elsewhere, (rows, columns, 4)."""
+    return np.dstack([pixels, np.where(there, 255, 0)]).astype(np.uint8)
+
+
 def _rgb(colour: str) -> NDArray[np.uint8]:
     return np.round(np.array(colors.to_rgb(colour)) * 255).astype(np.uint8)
 
@@ -132,10 +144,11 @@ def _legend(
     there = np.union1d(classes, predicted)
     names = short_names(table, _NAME)
     named = {names[i]: table[i].colour for i in there[there < len(table)]}
-    if there.max() >= len(table):
-        named["without a label"] = composites.UNLABELLED
     named |= {"right": _RIGHT, "wrong": _WRONG}
-    return [
+    entries = [
         Patch(facecolor=colour, edgecolor=GREY, linewidth=0.5, label=name)
         for name, colour in named.items()
     ]
+    if there.max() >= len(table):
+        entries.append(Patch(**_UNLABELLED, label="without a label"))
+    return entries

@@ -54,14 +54,16 @@ def confusion(counts: NDArray[np.int64], names: Sequence[str]) -> Figure:
     """
     occurs = np.flatnonzero(counts.sum(axis=0) + counts.sum(axis=1))
     counts = counts[np.ix_(occurs, occurs)]
-    names = [textwrap.fill(names[int(i)], 16) for i in occurs]
+    names = [names[int(i)] for i in occurs]
     true = counts.sum(axis=1)
     shares = 100 * counts / np.maximum(true, 1)[:, None]
     side = _CELL * len(names)
-    figure = Figure(figsize=(side + _NAMES + 1.7, side + _NAMES), layout="constrained")
+    figure = Figure(figsize=(side + _NAMES + 2.2, side + _NAMES), layout="constrained")
     axes = figure.subplots()
     image = axes.imshow(shares, cmap="Blues", vmin=0, vmax=100)
-    bar = figure.colorbar(image, ax=axes, shrink=0.8, pad=0.16)
+    # Beside the column of pixels, which is as wide whatever the number of classes.
+    beside = 1.1 / (side + 2)
+    bar = figure.colorbar(image, ax=axes, shrink=0.8, pad=beside, fraction=beside / 2)
     bar.set_label("per cent of the pixels of a true class")
     for row, column in np.ndindex(*counts.shape):
         share = shares[row, column]
@@ -82,7 +84,7 @@ def confusion(counts: NDArray[np.int64], names: Sequence[str]) -> Figure:
     axes.text(len(names) - 0.35, -0.75, "pixels", va="center", fontsize=8, color=GREY)
     places = range(len(names))
     axes.set_xticks(places, names, rotation=45, ha="right", rotation_mode="anchor")
-    axes.set_yticks(places, names)
+    axes.set_yticks(places, [textwrap.fill(name, 16) for name in names])
     axes.tick_params(length=0, labelsize=8)
     axes.set_xticks(np.arange(len(names) + 1) - 0.5, minor=True)
     axes.set_yticks(np.arange(len(names) + 1) - 0.5, minor=True)
