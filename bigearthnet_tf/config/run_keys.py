@@ -90,7 +90,8 @@ class RunKeys(pydantic.BaseModel):
     monitor: str | None = Field(
         None,
         description="validation metric that decides which checkpoint is `best`; null: "
-        "`macro_average_precision`, of contrastive runs the loss",
+        "that of the task: `macro_average_precision`, `mean_iou` of segmentation, "
+        "`macro_f1` of land_cover, else the loss",
     )
     early_stopping_patience: int = Field(
         0,
@@ -124,7 +125,8 @@ class RunKeys(pydantic.BaseModel):
     baselines: bool = Field(
         False,
         description="evaluation also fits class priors and a logistic regression "
-        "on band means and deviations, and prints their results beside the model's",
+        "on band means and deviations, and prints their results beside the model's; of "
+        "`task` segmentation the commonest label and one on single pixels",
     )
 
     # Evaluation of a classification.
