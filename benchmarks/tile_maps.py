@@ -27,6 +27,9 @@ from bigearthnet_tf.archive import tile_sample, tiles
 
 SIDES = (256, 512)
 DATES = 73
+# Pixels that scales are fitted on: fewer than the smallest tile has, so that all tiles
+# have the same beside their own pixels.
+SAMPLE = 20_000
 # As the older system has it.
 OLD_BATCH, MIN_VALID = 512, 32
 
@@ -44,7 +47,7 @@ def parse_arguments() -> argparse.Namespace:
     )
     parser.add_argument("--sides", type=int, nargs="+", default=SIDES, metavar="PIXELS")
     parser.add_argument("--model", default="pixel_mlp", help="encoder (pixel_mlp)")
-    parser.add_argument("--rounds", type=int, default=3)
+    parser.add_argument("--rounds", type=int, default=2)
     parser.add_argument("--write", action="store_true", help=f"into {RESULTS}")
     return parser.parse_args()
 
@@ -80,7 +83,8 @@ def map_tile(run: Path, source: Path, out: Path) -> None:
     from bigearthnet_tf.serving import maps
 
     start = time.perf_counter(), time.process_time()
-    maps.make_map(run, source, out, kind=["class", "embedding"], int8=True, draws=1)
+    options = {"int8": True, "draws": 1, "sample_size": SAMPLE}
+    maps.make_map(run, source, out, kind=["class", "embedding"], **options)
     keep_time(out, start)
 
 
@@ -152,7 +156,7 @@ def main() -> None:
             root = tile_sample.write_tiles(
                 folder / str(side), tiles=1, size=side, dates=DATES
             )
-            shards = write_records(root, folder / f"records_{side}", 64)
+            shards = write_records(root, folder / f"records_{side}", 32)
             tile = tiles.find_tiles(root)[0]
             records = folder / f"records_{side}"
             sources[side] = {OLD: tile, FOLDER: tile, RECORDS: records}
@@ -222,8 +226,8 @@ def report(
         )
     about = (
         f"{machine(('tensorflow', 'keras', 'rasterio'))} {arguments.model}, 16 dates "
-        "of each pixel drawn once; of ours also the sample of pixels that scales are "
-        "fitted on, pictures, the report and the stability, for which pixels are "
+        f"of each pixel drawn once; of ours also the {SAMPLE:,} pixels that scales "
+        "are fitted on, pictures, the report and the stability, for which pixels are "
         f"encoded again. Medians, rounds in turn: {arguments.rounds}. Each in a fresh "
         "process with TensorFlow, timed from the loading of the model on."
     )

@@ -25,6 +25,10 @@ from bigearthnet_tf.archive.tile_facts import TileFacts
 BANDS, MASKS, DOYS, LABELS = "bands.npy", "masks.npy", "doys.npy", "labels.npy"
 STATISTICS = ("band_mean.npy", "band_std.npy")
 
+# Dates of a file that are mapped at once: what lies near the pages that are touched
+# counts as memory until it is mapped no more, the more the wider the tile is.
+_MAPPED_DATES = 8
+
 
 @dataclass(frozen=True, eq=False)
 class NpyTile(Tile):
@@ -42,8 +46,12 @@ class NpyTile(Tile):
 
     def _read(self, window: Window) -> tuple[NDArray[np.uint16], NDArray[np.uint8]]:
         rows, columns = window.slices
-        bands = _open(self.folder / BANDS, 4)[:, rows, columns]
-        bands = np.ascontiguousarray(bands.transpose(1, 2, 0, 3))
+        shape = (window.height, window.width, self.num_dates, len(self.bands))
+        bands = np.empty(shape, np.uint16)
+        for first in range(0, self.num_dates, _MAPPED_DATES):
+            dates = slice(first, first + _MAPPED_DATES)
+            part = _open(self.folder / BANDS, 4)[dates, rows, columns]
+            bands[:, :, dates] = part.transpose(1, 2, 0, 3)
         return tile_facts.subtract(bands, self.offsets), self._read_mask(window)
 
     def _read_mask(self, window: Window) -> NDArray[np.uint8]:
