@@ -19,6 +19,7 @@ from typing import TYPE_CHECKING, Any
 
 import conversion
 import old_series
+import series_draws
 from conversion import Case
 
 from bigearthnet_tf import console, files
@@ -45,10 +46,10 @@ def parse_arguments() -> argparse.Namespace:
     parser = console.parser(
         __doc__ or "", formatter_class=argparse.RawDescriptionHelpFormatter
     )
-    parser.add_argument("--size", type=int, default=256, help="of a tile (256)")
+    parser.add_argument("--size", type=int, default=192, help="of a tile (192)")
     parser.add_argument("--tiles", type=int, default=4, help="number (4)")
     parser.add_argument("--repeats", type=int, default=3, help="rounds (3)")
-    parser.add_argument("--seconds", type=float, default=3, help="of a case (3)")
+    parser.add_argument("--seconds", type=float, default=2, help="of a case (2)")
     parser.add_argument("--json", type=Path, help="file for every single number")
     parser.add_argument(
         "--write", action="store_true", help="put the tables into benchmarks/results"
@@ -215,6 +216,7 @@ def main() -> None:
         "Processor time, all threads": "\n".join(
             ["| | microseconds a pixel | times less than old |", "|--|--:|--:|", *used]
         ),
+        "What was tried": series_draws.table(),
         "Peak memory": conversion.memory_table(
             peaks, "TensorFlow included, 65,536 pixels to shuffle"
         ),
