@@ -15,6 +15,11 @@ from typing import Any, NoReturn
 
 from tqdm import tqdm
 
+# Libraries of which errors alone are shown.
+_TALKATIVE = (
+    *("absl", "faiss", "matplotlib", "rasterio", "tensorflow"),
+    *("httpx", "httpx2", "huggingface_hub"),
+)
 DONE, FAILED, WRONG_CALL, INTERRUPTED = 0, 1, 2, 130
 
 logger = logging.getLogger("bigearthnet_tf")
@@ -133,7 +138,7 @@ def run(main: Callable[[], None]) -> NoReturn:
     logging.basicConfig(
         format="%(message)s", level=logging.INFO, stream=sys.stdout, force=True
     )
-    for talkative in ("absl", "tensorflow", "rasterio", "matplotlib", "faiss"):
+    for talkative in _TALKATIVE:
         logging.getLogger(talkative).setLevel(logging.ERROR)
     try:
         main()
