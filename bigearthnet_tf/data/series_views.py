@@ -3,8 +3,8 @@
 A view of a pixel is `sample_size` of its usable dates, drawn without replacement, each
 subset as likely as any other, and sorted: the older system's sampler, for many pixels
 at once. The subsets are drawn by Floyd's algorithm (Bentley and Floyd 1987,
-Communications of the ACM 30(9)), one step a date for all pixels, in place of the highest
-of a random number for each date. They are sorted by Batcher's network (1968,
+Communications of the ACM 30(9)), one step a date for all pixels, in place of the
+highest of a random number for each date. They are sorted by Batcher's network (1968,
 Proceedings of AFIPS 32), one step a comparison for all pixels, in place of `tf.sort`,
 which takes row by row. `gather_nd` is in place of `gather`, which is slower for what is
 as short as the row of a date (`benchmarks/series_draws.py` measures each pair).
