@@ -227,7 +227,8 @@ def open_encoder(
     if rule.draws and len(doys) < model.sample_size:
         raise ValueError(
             f"{tile}: the encoder sees {model.sample_size} dates of a pixel, the tile "
-            f"has {len(doys)}"
+            f"has {len(doys)}; leave the tile out, or map it by an encoder that sees "
+            "all dates"
         )
     order = np.array([list(bands).index(name) for name in model.bands])
     return Encoder(model, rule, doys, order)
