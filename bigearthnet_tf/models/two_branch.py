@@ -103,7 +103,7 @@ def build_two_branch(
         if temperature is not None:
             carrier = Temperature(temperature, name="temperature")
             outputs["p_s1"] = carrier(outputs["p_s1"])
-        return keras.Model(inputs, outputs, name=f"two_{_keras_name(name)}")
+        return keras.Model(inputs, outputs, name=_keras_name(name))
 
 
 def build_two_branch_classifier(
@@ -146,7 +146,7 @@ def build_two_branch_classifier(
         logits = build.add_head(
             zoo.get_model(name), fused, num_labels, head_dims, drop_rate
         )
-        return keras.Model(inputs, logits, name=f"two_{_keras_name(name)}")
+        return keras.Model(inputs, logits, name=_keras_name(name))
 
 
 def _branches(

@@ -60,7 +60,8 @@ def from_pretrained(
         name: the folder or hub id of a reBEN model or of one of ours, the prefix of a
             checkpoint of the TU Berlin TensorFlow models, a `.safetensors` file of
             timm, or the folder of a run or checkpoint.
-        model_name: architecture of a `.safetensors` file, which does not say.
+        model_name: architecture of a `.safetensors` file, which does not say; anything
+            else must be of it.
         num_labels: of a new head, with `head_dims` of the options; None keeps the
             published one.
         bands: that the model sees, in its order; None for those of the weights.
@@ -254,13 +255,20 @@ def _is_export(path: Path) -> bool:
 
 def _open(name: str, model_name: str | None) -> Published:
     if weight_files.is_published(name):
-        return weight_files.open_published(name, model_name)
-    task = initial_weights.task_of(name)
-    if task not in _TASKS:
+        weights = weight_files.open_published(name, model_name)
+    else:
+        task = initial_weights.task_of(name)
+        if task not in _TASKS:
+            raise ValueError(
+                f"{name}: is a run of task {task!r}; expected one of "
+                f"{', '.join(_TASKS)}"
+            )
+        weights = initial_weights.read_run(name)
+    if model_name and models.get_model(model_name).name != weights.model_name:
         raise ValueError(
-            f"{name}: is a run of task {task!r}; expected one of {', '.join(_TASKS)}"
+            f"{weights.path}: weights of {weights.model_name!r}, not of {model_name!r}"
         )
-    return initial_weights.read_run(name)
+    return weights
 
 
 def _labels_of(weights: Published, num_labels: int | None) -> tuple[str, ...]:

@@ -55,6 +55,7 @@ def load_into(
             f"{weights.path}: weights of {entry.name!r}, but the model is "
             f"{model.name!r}; set model_name to match"
         )
+    _check_encoders(model, weights)
     naming = {"timm": entry.timm, "tf1": entry.tf1, "own": published.own_name}[
         weights.form
     ]
@@ -102,6 +103,19 @@ def copy_encoder(classifier: keras.Model, model: keras.Model) -> None:
         if source is None:
             raise ValueError(f"{classifier.name}: no layer {layer.name} to copy from")
         layer.set_weights(source.get_weights())
+
+
+def _check_encoders(model: keras.Model, weights: Published) -> None:
+    """Refuses weights of one network for two encoders, and the other way round."""
+    has_two = any(layer.name.startswith("projection_") for layer in model.layers)
+    theirs = weights.config is not None and weights.config.encoders != "single"
+    if has_two != theirs:
+        numbers = "two encoders", "one network for all bands"
+        ours, other = numbers if has_two else numbers[::-1]
+        raise ValueError(
+            f"{weights.path}: weights of {other}, but the model has {ours}; set "
+            "encoders to match"
+        )
 
 
 def _without_auxiliary(named: dict[str, NDArray[Any]]) -> dict[str, NDArray[Any]]:
@@ -174,7 +188,7 @@ def _check_bands(seen: Sequence[str], weights: Published) -> None:
         raise ValueError(
             f"{weights.path}: weights for the bands {' '.join(weights.bands)}, but the "
             f"model {' and '.join(filter(None, (also, lacks)))}; choose those bands, "
-            "or set weights_bands to mean or zero"
+            "or set weights_bands (in Python other_bands) to mean or zero"
         )
 
 

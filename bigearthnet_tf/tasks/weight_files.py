@@ -137,9 +137,11 @@ def _open_hub_folder(path: Path, name: str) -> Published:
     config_path, weights_path = path / "config.json", path / "model.safetensors"
     for expected in (config_path, weights_path):
         if not expected.is_file():
+            pickles = [x.name for x in path.iterdir() if x.suffix in _PICKLES]
             raise FileNotFoundError(
                 f"{expected}: is missing; expected config.json and model.safetensors "
                 "of reBEN's hub family in the folder, or checkpoints of a run"
+                + (f"; {min(pickles)} is a pickle: {_PICKLE_ADVICE}" if pickles else "")
             )
     config = hub_folder.read(config_path)
     trained = path / hub_folder.TRAINING
@@ -211,6 +213,11 @@ def _open_file(path: Path, model_name: str | None) -> Published:
     """Opens a `.safetensors` file with timm's names."""
     if path.suffix in _PICKLES:
         raise ValueError(f"{path}: is a pickle by its name; {_PICKLE_ADVICE}")
+    if path.suffix == ".index":
+        raise ValueError(
+            f"{path}: is a part of a TensorFlow 1 checkpoint; name its prefix, "
+            f"{path.with_suffix('')}"
+        )
     if path.suffix != ".safetensors":
         found = _other_content(path)
         raise ValueError(

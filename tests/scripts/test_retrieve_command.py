@@ -7,6 +7,7 @@ import sys
 import numpy as np
 import pytest
 
+import bigearthnet_tf
 from bigearthnet_tf.evaluation import gallery
 from bigearthnet_tf.retrieval import stored
 
@@ -54,6 +55,22 @@ def test_a_report_shows_hits(run):
     assert "Hits S1→S2" in page
     assert page.count("its own partner") > 0
     assert page.count("data:image/jpeg") > 20
+
+
+def test_the_model_comes_back_by_itself(run, folder, call):
+    """Digital numbers of a patch give the features that its record has given."""
+    model = bigearthnet_tf.from_pretrained(run[0])
+    features = stored.load(folder)
+    data = bigearthnet_tf.load_dataset(features.facts.files, 2, bands="all")
+    groups, _ = next(iter(data))
+    found = model({name: groups[name] for name in model.input}, training=False)
+    for name, values in features.layers.items():
+        np.testing.assert_allclose(found[name], values[:2], rtol=1e-4, atol=1e-5)
+    alone = ("--set", "encoders=single", "--set", "task=classification")
+    other = ("--set", f"weights={run[0]}", "--set", f"out_dir={run[0].parent / 'one'}")
+    result = call("train", run[1], *alone, *other)
+    assert result.status == 1
+    assert "weights of two encoders, but the model has one network" in result.complaint
 
 
 def test_features_are_written_once(call, run, tmp_path):

@@ -192,7 +192,10 @@ def test_damaged_and_dangerous_files(tmp_path):
         with pytest.raises(ValueError, match="is a pickle by its content"):
             hub.from_pretrained(folder)
     weights.unlink()
-    with pytest.raises(FileNotFoundError, match=r"model.safetensors: is missing"):
+    (folder / "pytorch_model.bin").write_bytes(b"\x80\x04anything")
+    with pytest.raises(
+        FileNotFoundError, match=r"model.safetensors: is missing.*bin is a pickle"
+    ):
         hub.from_pretrained(folder)
     for name in ("a.pt", "pytorch_model.bin", "b.ckpt", "c.pkl"):
         (tmp_path / name).write_bytes(b"\x80\x04anything")
@@ -231,6 +234,8 @@ def test_other_bands_and_labels_are_refused_by_name(tmp_path):
             weights,
             label_facts.ORDERS["O43"],
         )
+    with pytest.raises(ValueError, match="weights of 'resnet_test', not of 'vit_test'"):
+        hub.from_pretrained(folder, "vit_test")
     with pytest.raises(ValueError, match="weights of 'resnet_test', but the model is"):
         pretrained.load_into(
             assembly.build_model("short_cnn", 19, "s2", image_size=32), weights, O19
