@@ -21,9 +21,12 @@ if TYPE_CHECKING:
 DRAWS = 4
 
 # Pixels times dates squared, the size of what attention holds for each head: as many
-# pixels go through the encoder at once. 2,048 pixels of 16 dates, 98 of 73.
+# pixels go through the encoder at once: 98 pixels of 73 dates; and no more than a block
+# of records has, as what lacks is filled up.
 _ATTENTION = 2**19
-_FEWEST, _MOST = 32, 4096
+_FEWEST, _MOST = 32, 1024
+# Few sizes: nothing is traced anew for every number of pixels, and little is filled up.
+_STEP = 128
 
 Inputs = Mapping[str, NDArray[np.integer]]
 """`bands` (pixels, dates, bands) uint16, `doy` and `mask` (pixels, dates)."""
@@ -152,15 +155,13 @@ class Encoder:
         """
         model = self.model
         dates = model.sample_size if self.rule.draws else len(self.doys)
-        # Always as many at once: nothing is traced anew, and what an encoder makes of
-        # a pixel does not depend on how many others there are.
         size = int(np.clip(_ATTENTION // max(1, dates) ** 2, _FEWEST, _MOST))
         embeddings = np.zeros((len(pixels), model.dimensions), np.float32)
         probabilities = np.zeros((len(pixels), len(model.classes)), np.float32)
         for start in range(0, len(pixels), size):
             part = pixels[start : start + size]
             stop = start + len(part)
-            padded = np.resize(part, size)
+            padded = np.resize(part, min(size, -(-len(part) // _STEP) * _STEP))
             for number in range(max(1, self.rule.draws)):
                 inputs = self._inputs(block, padded, self.rule.first + number)
                 found, scores = model.forward(inputs)
