@@ -157,9 +157,13 @@ class _File:
 
 
 def is_tile(folder: Path) -> bool:
-    """Tells whether a folder holds GeoTIFFs that have a date."""
+    """Tells whether a folder holds GeoTIFFs that have a date, or folders of a date.
+
+    Folders without one are tiles of their own, unless `tile.json` is above them.
+    """
     return any(
-        _date_in(path.stem) or _date_in(path.parent.name) for path in _list(folder)
+        _date_in(path.stem if path.parent == folder else path.parent.name)
+        for path in _list(folder)
     )
 
 

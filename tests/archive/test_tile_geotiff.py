@@ -1,3 +1,5 @@
+import shutil
+
 import numpy as np
 import pytest
 import tile_folders
@@ -47,6 +49,20 @@ def test_stack_is_read_as_it_is(stack):
     np.testing.assert_array_equal(block.mask, usable)
     labels = np.where(codes == 0, 255, codes)[rows, columns]
     np.testing.assert_array_equal(block.labels, labels)
+
+
+def test_stacks_side_by_side_are_tiles_of_their_own(stack):
+    folder = stack[0]
+    shutil.copytree(folder, folder.parent / "T13TDF")
+    found = tiles.find_tiles(folder.parent)
+    assert [path.name for path in found] == ["T13TDE", "T13TDF"]
+    assert tiles.find_tiles(folder) == [folder]
+    # A folder for each date is part of the tile.
+    (folder / "20210512").mkdir()
+    for path in folder.glob("*.tif"):
+        if path.name != "labels.tif":
+            path.rename(folder / "20210512" / path.name)
+    assert tiles.find_tiles(folder) == [folder]
 
 
 def test_pixels_without_data_are_not_usable(stack):
