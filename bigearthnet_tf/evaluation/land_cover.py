@@ -17,6 +17,7 @@ from bigearthnet_tf.evaluation import pixel_features, pixel_plots, probes, repor
 from bigearthnet_tf.evaluation.pixel_features import Labelled
 from bigearthnet_tf.metrics import pixels as metrics
 from bigearthnet_tf.tasks import pixel_pictures, pixels
+from bigearthnet_tf.tasks.barlow_twins import BarlowTwins
 from bigearthnet_tf.tasks.land_cover import LandCover
 from bigearthnet_tf.training import logs, scoring
 from bigearthnet_tf.training.session import Session
@@ -99,7 +100,7 @@ def evaluate_embeddings(
     Returns:
         Lines for the user.
     """
-    task = cast(pixels.PixelTask, session.task)
+    task = cast(BarlowTwins, session.task)
     scorer = scoring.Scorer(task, model, session.strategy)
     outputs = scorer.score("test", session.config.batch_size)
     result = task.metrics(outputs)
@@ -173,11 +174,12 @@ def _label_efficiency(
     figures: Figures,
 ) -> list[dict[str, Any]]:
     """Compares the encoder with what it has to beat, by the number of labels."""
-    splits = ("train", "test")
     untrained = _embedder(task, _random_encoder(task, model))
-    own, other = ([each(split) for split in splits] for each in (embed, untrained))
-    medians = [pixel_features.monthly_medians(task, split) for split in splits]
-    features = {
+    monthly = functools.partial(pixel_features.monthly_medians, task)
+    own, other, medians = (
+        (each("train"), each("test")) for each in (embed, untrained, monthly)
+    )
+    features: dict[str, tuple[Labelled, Labelled, probes.Probe]] = {
         PRETRAINED: (*own, probes.linear_probe),
         RANDOM: (*other, probes.linear_probe),
         MEDIANS: (*medians, probes.random_forest),

@@ -199,7 +199,7 @@ def _encode(
         [1.0] * num_bands if std is None else std,
         name="preprocessing_standardize",
     )(inputs["bands"], inputs["mask"])
-    if x.shape[-1] != num_bands or (mean is not None and len(mean) != num_bands):
+    if mean is not None and len(mean) != num_bands:
         raise ValueError(f"expected statistics of {num_bands} bands, got {len(mean)}")
     if time_dim:
         x = pixel_layers.WeekEmbedding(time_dim, name="week")(x, inputs["doy"])
