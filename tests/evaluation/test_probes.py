@@ -64,6 +64,17 @@ def test_label_efficiency_draws_the_same_pixels_for_all():
     assert rows[0]["balanced_accuracy_std"] > 0
 
 
+def test_draws_follow_from_their_seed():
+    classes = np.repeat([3, 0, 7], [50, 4, 200])
+    one, same, other = (probes.draw(classes, 10, seed) for seed in (1, 1, 2))
+    np.testing.assert_array_equal(one, same)
+    assert (one != other).any()
+    assert len(set(one.tolist())) == len(one)
+    assert dict(zip(*np.unique(classes[one], return_counts=True), strict=True)) == {
+        0: 4, 3: 10, 7: 10,
+    }  # fmt: skip
+
+
 def test_no_block_is_on_both_sides_of_a_fold(monkeypatch):
     pixels, sides = clusters(600), []
 

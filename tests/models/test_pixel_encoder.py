@@ -236,6 +236,7 @@ def test_the_block_is_torchs_encoder_layer():
         ("pixel_transformer", {"date_encoding": "x"}, "expected a date_encoding of"),
         ("pixel_transformer", {"heads": 7}, "three times 7 heads"),
         ("pixel_mlp", {"mean": [0.0], "std": [1.0, 2.0]}, "1 means and 2 deviations"),
+        ("pixel_mlp", {"mean": [0.0], "std": [1.0]}, "expected statistics of 11 bands"),
         ("pixel_mlp", {"mean": [np.nan], "std": [1.0]}, "finite means"),
         ("pixel_mlp", {"mean": [0.0] * 11, "std": [0.0] * 11}, "positive finite"),
         ("pixel_mlp", {"sample_size": 0}, "at least one of dates"),
@@ -244,6 +245,28 @@ def test_the_block_is_torchs_encoder_layer():
 def test_what_an_encoder_does_not_know_is_refused(name, options, message):
     with pytest.raises(ValueError, match=message):
         build(name, **options)
+
+
+def test_the_perceptron_in_float64():
+    model = build("pixel_mlp", 3, 5, width=8, latent_dim=4)
+    rng = np.random.default_rng(0)
+    for v in model.weights:
+        if "moving" in v.path or "gamma" in v.path or "beta" in v.path:
+            v.assign(rng.uniform(0.5, 2, v.shape))
+    w = {v.path: np.asarray(v).astype(np.float64) for v in model.weights}
+    inputs = batch(dates=5, bands=3)
+    inputs["mask"][:, 1] = 0
+    x = (inputs["bands"].astype(np.float64) - 2**15) / 2e4
+    x = (x * inputs["mask"][..., None]).reshape(4, 15)
+    for number in range(3):
+        name = f"layer{number}"
+        x = x @ w[f"{name}/kernel"] + w[f"{name}/bias"]
+        norm = f"{name}_norm"
+        scale = np.sqrt(w[f"{norm}/moving_variance"] + 1e-5)
+        x = (x - w[f"{norm}/moving_mean"]) / scale
+        x = np.maximum(x * w[f"{norm}/gamma"] + w[f"{norm}/beta"], 0)
+    expected = x @ w["output/kernel"] + w["output/bias"]
+    np.testing.assert_allclose(model(inputs, training=False), expected, atol=1e-5)
 
 
 def test_the_seed_makes_the_weights():
