@@ -5,8 +5,10 @@ import re
 
 import keras
 import numpy as np
+import programs
 import pytest
 import series_records
+import sklearn.metrics
 import tensorflow as tf
 
 from bigearthnet_tf import config as configs
@@ -176,6 +178,93 @@ def test_a_frozen_encoder_drops_nothing_and_only_its_head_learns(records):
     freezing.freeze_backbone(model)
     assert repeats()
     assert [v.path for v in model.trainable_variables] == ["head/kernel", "head/bias"]
+
+
+@pytest.mark.parametrize(
+    ("level", "head_dims"), [(0, []), (0, [5, 4]), (1, []), (1, [5])]
+)
+def test_a_probe_a_head_and_fine_tuning_learn_what_they_say(records, level, head_dims):
+    config = config_of(
+        records, "land_cover", fine_tune_level=level, head_dims=head_dims,
+        encoder_drop_rate=0.0, learning_rate=0.1, weights="opened by the loop",
+    )  # fmt: skip
+    opened = session.open_session(config)
+    model, optimizer = session.build(opened)
+    before = {v.path: v.numpy() for v in model.weights}
+    batch = next(iter(opened.task.training_data(0)))
+    with tf.GradientTape() as tape:
+        loss = tf.reduce_mean(opened.task.losses(model, batch, training=True))
+    variables = model.trainable_variables
+    gradients = tape.gradient(loss, [v.value for v in variables])
+    optimizer.apply(gradients, variables)
+    changed = {v.path for v in model.weights if (v.numpy() != before[v.path]).any()}
+    head = {path for path in before if path.startswith("head")}
+    # A normalisation takes its own statistics, also of a frozen encoder's features,
+    # and leaves a bias before it without a gradient.
+    assert sum("moving" in path for path in head) == 2 * len(head_dims)
+    learns = {path for path in head if not ("hidden" in path and "bias" in path)}
+    if level == 0:
+        assert learns <= changed <= head
+    else:
+        encoder = {"embedding/kernel", "block1_fc1/kernel", "output/kernel"}
+        assert learns | encoder <= changed
+        assert not {path for path in changed if "standardize" in path}
+    keras.utils.clear_session()
+
+
+@pytest.mark.parametrize("merge", [False, True])
+def test_land_cover_is_measured_as_scikit_learn_does(records, merge):
+    """Pixels without data (0) or label (255) count nowhere."""
+    task = open_task(records, "land_cover", merge_mangroves=merge)
+    rng = np.random.default_rng(0)
+    codes = rng.choice([0, 10, 30, 80, 90, 95, 100, 255], 400)
+    classes = task.class_numbers(codes).numpy()
+    told = np.where(rng.random(400) < 0.6, classes, rng.integers(0, 10, 400))
+    scores = np.eye(len(task.classes))[np.maximum(told, 0)]
+    outputs = {"classes": classes, "scores": scores, "losses": np.ones(400)}
+    found = task.metrics(outputs)
+    known = np.isin(codes, [0, 255], invert=True)
+    truth, given = codes[known].copy(), scores[known].argmax(axis=1)
+    if merge:
+        truth[truth == 95] = 90
+    given = np.array([task.classes[j].code for j in given])
+    sk, average = sklearn.metrics, {"average": "macro", "zero_division": 0}
+    expected = {
+        "pixel_accuracy": sk.accuracy_score(truth, given),
+        "balanced_accuracy": sk.recall_score(
+            truth, given, labels=np.unique(truth), **average
+        ),
+        "macro_f1": sk.f1_score(truth, given, **average),
+        "mean_iou": sk.jaccard_score(truth, given, **average),
+        "kappa": sk.cohen_kappa_score(truth, given),
+        "labelled_pixels": known.sum(),
+    }
+    assert {key: found[key] for key in expected} == pytest.approx(expected)
+
+
+EMBED = """
+    import sys
+    import numpy as np
+    from bigearthnet_tf import console
+    console.load_tensorflow()
+    from bigearthnet_tf.training import pixel_runs
+
+    with np.load(sys.argv[2]) as view:
+        inputs = dict(view)
+    run = pixel_runs.restore_pixel_run(sys.argv[1])
+    np.save(sys.argv[3], run.model(inputs, training=False)["h_s2"])
+"""
+
+
+def test_a_new_process_gives_the_same_embeddings(records, tmp_path):
+    task = open_task(records, "barlow_twins", time_dim=2, seed=5)
+    model, _ = save_run(tmp_path, task)
+    view = pixels.one_view(next(iter(task.training_data(0)))[0], 0)
+    np.savez(tmp_path / "view.npz", **{k: v.numpy() for k, v in view.items()})
+    out = tmp_path / "embeddings.npy"
+    programs.run_program(EMBED, tmp_path, tmp_path / "view.npz", out)
+    expected = model(view, training=False)["h_s2"]
+    np.testing.assert_allclose(np.load(out), expected, atol=1e-6)
 
 
 def test_the_encoder_of_a_run_comes_whole(records, tmp_path):
