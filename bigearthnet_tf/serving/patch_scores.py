@@ -10,6 +10,7 @@ the scores are of.
 from __future__ import annotations
 
 import csv
+import glob
 import json
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
@@ -24,7 +25,7 @@ from pyarrow import parquet
 import bigearthnet_tf
 from bigearthnet_tf import console, files
 from bigearthnet_tf.archive.bands import BANDS
-from bigearthnet_tf.serving import points
+from bigearthnet_tf.serving import points, rasters
 from bigearthnet_tf.serving.patch_sources import PatchBatch, PatchSource
 from bigearthnet_tf.serving.trained import Trained
 
@@ -45,6 +46,7 @@ def write(
 ) -> int:
     """Scores patches and writes the table, atomically.
 
+    What an earlier process left when it was killed is removed, and all begins anew.
     Memory: two batches, and a group of rows.
 
     Args:
@@ -60,11 +62,12 @@ def write(
     Raises:
         FileNotFoundError: a patch or a band is missing.
         ValueError: another ending, a damaged patch, or one whose scores are no numbers.
-        OSError: the table can't be written.
+        OSError: the table can't be written, or another process writes it.
     """
     points.check_name(out)
     open_table = _parquet if out.suffix == ".parquet" else _csv
     with (
+        _alone(out),
         console.progress(
             total=source.num_patches, desc="predicting", unit="patch"
         ) as bar,
@@ -75,6 +78,21 @@ def write(
             add(_columns(model, batch, thresholds))
             bar.update(len(batch.names))
     return source.num_patches
+
+
+@contextmanager
+def _alone(out: Path) -> Iterator[None]:
+    """Keeps other processes from a table, and removes what a killed one has left."""
+    out.parent.mkdir(parents=True, exist_ok=True)
+    lock = out.with_name(f".{out.name}.lock")
+    held = rasters.acquire(lock, out)
+    try:
+        for left in out.parent.glob(f".{glob.escape(out.name)}.*.tmp"):
+            left.unlink()
+        yield
+    finally:
+        lock.unlink(missing_ok=True)
+        held.release()
 
 
 def _columns(

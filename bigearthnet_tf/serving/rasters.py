@@ -95,7 +95,7 @@ class ResumableRaster:
         self._unsynced_bytes, self._synced_at = 0, time.monotonic()
         with self._explained():
             self._folder.mkdir(parents=True, exist_ok=True)
-            self._lock = _acquire(self._folder / "lock", self.path)
+            self._lock = acquire(self._folder / "lock", self.path)
             try:
                 self._done = self._reopen()
                 self._check_room()
@@ -305,7 +305,16 @@ class ResumableRaster:
             raise
 
 
-def _acquire(lock: Path, path: Path) -> filelock.BaseFileLock:
+def acquire(lock: Path, path: Path) -> filelock.BaseFileLock:
+    """Takes the lock of what one process alone may write; a kill lets go of it.
+
+    Args:
+        lock: its file.
+        path: what is written, for the message.
+
+    Raises:
+        OSError: another process has it.
+    """
     held = filelock.FileLock(lock, timeout=0)
     try:
         held.acquire()

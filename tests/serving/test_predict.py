@@ -5,6 +5,7 @@ import json
 import shutil
 import sys
 
+import filelock
 import numpy as np
 import pandas as pd
 import pytest
@@ -159,7 +160,14 @@ def test_groups_of_rows_are_written_as_they_come(runs, tmp_path, monkeypatch):
     model = trained.load(runs["s2"])
     source = patch_sources.open_source([str(tmp_path)], model.bands)
     out = tmp_path / "t.parquet"
+    (tmp_path / ".t.parquet.4711.tmp").write_bytes(b"of a process that was killed")
     assert patch_scores.write(model, source, out, np.full(19, 0.5), 3) == 10
+    assert not list(tmp_path.glob(".t.parquet*"))
+    with (
+        filelock.FileLock(tmp_path / ".t.parquet.lock"),
+        pytest.raises(OSError, match="another process is writing it"),
+    ):
+        patch_scores.write(model, source, out, np.full(19, 0.5), 3)
     found = parquet.ParquetFile(out).metadata
     rows = [found.row_group(i).num_rows for i in range(found.num_row_groups)]
     assert sum(rows) == 10 and max(rows) <= 4
