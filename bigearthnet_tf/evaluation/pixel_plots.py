@@ -44,5 +44,8 @@ def label_efficiency(rows: Sequence[Mapping[str, Any]], metric: str) -> Figure:
     axes.set_axisbelow(True)
     axes.spines[["top", "right"]].set_visible(False)
     axes.spines[["left", "bottom"]].set_color(GREY)
-    axes.legend(frameon=False, fontsize=9, loc="lower right")
+    # Above the lines, wherever they run.
+    axes.legend(
+        frameon=False, fontsize=9, loc="lower center", bbox_to_anchor=(0.5, 1), ncols=2
+    )
     return figure

@@ -14,6 +14,7 @@ from sklearn.linear_model import LogisticRegression
 from sklearn.model_selection import GroupKFold
 from sklearn.pipeline import make_pipeline
 from sklearn.preprocessing import StandardScaler
+from threadpoolctl import threadpool_limits
 
 from bigearthnet_tf.evaluation.pixel_features import Labelled
 from bigearthnet_tf.metrics import pixels as metrics
@@ -34,7 +35,8 @@ def linear_probe(x: Any, y: Any, asked: Any, seed: int) -> NDArray[np.int64]:
         seed: not used: the regression has one solution.
     """
     model = make_pipeline(StandardScaler(), LogisticRegression(max_iter=200))
-    with warnings.catch_warnings():
+    # Its products are too small for several threads, which would wait for each other.
+    with warnings.catch_warnings(), threadpool_limits(1, "blas"):
         # Near its solution is near enough.
         warnings.simplefilter("ignore", ConvergenceWarning)
         model.fit(x, y)
