@@ -246,8 +246,8 @@ def _open_onnx(path: Path) -> tuple[Run, dict[str, Any]]:
 
 # LiteRT.
 
-# What TensorFlow's converter names that LiteRT itself has not.
-_FLEX = re.compile(r"Flex(\w+)")
+# What TensorFlow's converter names that LiteRT itself has not, in either wording.
+_UNKNOWN = re.compile(r"(?:Flex|'tf\.)(\w+)")
 
 
 def _write_litert(model: keras.Model, path: Path) -> None:
@@ -272,7 +272,7 @@ def _write_litert(model: keras.Model, path: Path) -> None:
     except OSError:
         raise
     except Exception as error:  # It raises whatever comes.
-        unknown = sorted(set(_FLEX.findall(str(error))))
+        unknown = sorted(set(_UNKNOWN.findall(str(error))))
         lacking = f"LiteRT has no operation {', '.join(unknown)}"
         reason = lacking if unknown else " ".join(str(error).split())[:200]
         raise _refusal(model, "litert", reason) from error

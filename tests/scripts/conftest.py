@@ -1,6 +1,5 @@
 """Scripts called in this process, on a small generated archive."""
 
-import importlib.util
 import json
 import logging
 import subprocess
@@ -9,11 +8,10 @@ from dataclasses import dataclass
 from pathlib import Path
 
 import pytest
+from run_files import ROOT, load_script
 
 from bigearthnet_tf import cli, console
 from bigearthnet_tf.archive import sample
-
-ROOT = Path(__file__).parents[2]
 
 
 @dataclass(frozen=True)
@@ -26,13 +24,6 @@ class Outcome:
     def complaint(self) -> str:
         """The one line that an error ends with."""
         return self.err.strip().splitlines()[-1]
-
-
-def load_script(name: str):
-    spec = importlib.util.spec_from_file_location(name, ROOT / f"{name}.py")
-    module = importlib.util.module_from_spec(spec)
-    spec.loader.exec_module(module)
-    return module
 
 
 @pytest.fixture
@@ -54,11 +45,16 @@ def call(monkeypatch, capfd):
 
 @pytest.fixture(autouse=True)
 def forget_models():
-    """Frees the models of a test, of which Keras keeps track."""
+    """Frees the models of a test, of which Keras keeps track.
+
+    A run that is `deterministic` has all that come after it in this process so.
+    """
     yield
     import keras
+    from tensorflow.python.framework import config as framework
 
     keras.utils.clear_session()
+    framework.disable_op_determinism()
 
 
 @pytest.fixture(scope="session")

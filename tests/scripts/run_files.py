@@ -1,11 +1,20 @@
-"""What tests read from the folder of a run."""
+"""The scripts, and what tests read from the folder of a run."""
 
+import importlib.util
 from pathlib import Path
 
 import numpy as np
 import tensorflow as tf
 
 ROOT = Path(__file__).parents[2]
+
+
+def load_script(name: str):
+    """A script at the top as a module."""
+    spec = importlib.util.spec_from_file_location(name, ROOT / f"{name}.py")
+    module = importlib.util.module_from_spec(spec)
+    spec.loader.exec_module(module)
+    return module
 
 
 def newest(run: Path) -> int:

@@ -7,6 +7,7 @@ import numpy as np
 import pytest
 import tifffile
 import toy
+from run_files import load_script
 
 
 @pytest.fixture
@@ -308,8 +309,6 @@ def test_checkpoint_of_another_model(call, write_config, records, tmp_path):
 
 def test_debug_shows_the_traceback(monkeypatch, tmp_path):
     import sys
-
-    from conftest import load_script
 
     from bigearthnet_tf import console
 

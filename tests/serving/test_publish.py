@@ -9,8 +9,8 @@ import loopback_hub
 import numpy as np
 import pytest
 import yaml
-from conftest import train
 from programs import run_program
+from trained_runs import train
 
 import bigearthnet_tf
 from bigearthnet_tf import config as configs
