@@ -83,9 +83,10 @@ def smaller(path: Path) -> list[str]:
         return ["batch_size=2", f"model_name={model_of(path)}"]
     settings = ["batch_size=64", "pixels_per_block=64", "disjoint_views=false"]
     settings += ["probe_pixels=200", "probe_labels=[5]", "probe_repeats=1"]
-    # The run that it starts from.
-    content = json.loads(path.read_text())
-    return settings + (["weights=null"] if "weights" in content else [])
+    if "weights" in json.loads(path.read_text()):
+        # The run that it starts from is not there, so nothing can stay frozen.
+        settings += ["weights=null", "fine_tune_level=1"]
+    return settings
 
 
 @pytest.mark.slow
