@@ -38,7 +38,7 @@ logger = logging.getLogger(__name__)
 STATISTICS, PICTURE = "statistics.json", "example.png"
 _RESULTS = ("eval_result.json", "eval_per_class.csv")
 # Patches in the picture: the first ones, whatever the model makes of them.
-_PATCHES = 6
+_PATCHES = 8
 # Keys of a config that are of one machine; they get their defaults.
 _LOCAL = (
     "out_dir",
