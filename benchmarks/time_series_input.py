@@ -96,13 +96,13 @@ def measure(
     return count * size / elapsed
 
 
-def measure_old(processor: dict[str, list[float]], folders: Sequence[Path]) -> float:
-    """Returns the pixels a second of the older sampler; as `measure`."""
-    begun, start = time.process_time(), time.perf_counter()
-    count = sum(len(views) for views, _ in old_series.batches(folders, BATCH))
-    used, elapsed = time.process_time() - begun, time.perf_counter() - start
-    processor.setdefault(OLD, []).append(used / count * 1e6)
-    return count / elapsed
+def measure_old(
+    name: str, processor: dict[str, list[float]], folders: Sequence[Path], count: int
+) -> float:
+    """Returns the pixels a second of processes of the older sampler; as `measure`."""
+    rate, used = old_series.measure_processes(folders, BATCH, count)
+    processor.setdefault(name, []).append(used)
+    return rate
 
 
 def _draw(batches: Iterator[Any], seconds: float) -> tuple[int, float]:
@@ -163,10 +163,9 @@ def list_cases(
         sources[name_of(side, count)] = (partial(ours, shards[side], count), BATCH)
     cores = os.cpu_count() or 1
     cases = [
-        Case(OLD, partial(measure_old, processor, folders[:1])),
-        Case(
-            OLD_MANY.format(cores),
-            partial(old_series.rate_of_processes, folders[:1], BATCH, cores),
+        *(
+            Case(name, partial(measure_old, name, processor, folders[:1], count))
+            for name, count in ((OLD, 1), (OLD_MANY.format(cores), cores))
         ),
         *(
             Case(name, partial(measure, name, processor, *of, arguments.seconds))

@@ -106,7 +106,7 @@ def table(
         "# A whole training",
         "",
         (
-            f"{machine()}. {arguments.model}, batches of {arguments.batch_size}, "
+            f"{machine()} {arguments.model}, batches of {arguments.batch_size}, "
             f"{points[-1]['iteration']} iterations, {arguments.rounds} rounds in turns."
         ),
         "",

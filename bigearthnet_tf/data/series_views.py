@@ -49,11 +49,10 @@ def draw_views(
         sample_size) and `mask` likewise, in the types they came in.
     """
     bands, mask, doy = map(tf.convert_to_tensor, (bands, mask, doy))
-    own = mask if chosen is None else tf.gather(mask, chosen)
-    present = tf.reduce_sum(tf.cast(own, tf.int32), axis=1)
+    before, present = _count(mask, chosen)
     drawn = 1 if disjoint else views
     taken = views * sample_size if disjoint else sample_size
-    number = tf.shape(own)[0]
+    number = tf.shape(present)[0]
     noise = tf.random.stateless_uniform((taken, number * drawn), seed)
     columns = draw_subsets(tf.repeat(present, drawn), noise)
     if disjoint:
@@ -65,7 +64,7 @@ def draw_views(
     # Stacked, then transposed: to stack along the last axis is slower.
     ranks = tf.transpose(tf.stack(sort_columns(columns)))
     ranks = tf.reshape(ranks, (number, views, sample_size))
-    return _take(bands, own, doy, ranks, present, chosen)
+    return _take(bands, mask, doy, ranks, before, present)
 
 
 def draw_subsets(counts: tf.Tensor, noise: tf.Tensor) -> list[tf.Tensor]:
@@ -145,45 +144,56 @@ def take_all(
         As `draw_views`, with one view of `length` dates.
     """
     bands, mask, doy = map(tf.convert_to_tensor, (bands, mask, doy))
-    own = mask if chosen is None else tf.gather(mask, chosen)
-    present = tf.reduce_sum(tf.cast(own, tf.int32), axis=1)
-    ranks = tf.tile(tf.range(length)[None, None], (tf.shape(own)[0], 1, 1))
-    return _take(bands, own, doy, ranks, present, chosen)
+    before, present = _count(mask, chosen)
+    ranks = tf.tile(tf.range(length)[None, None], (tf.shape(present)[0], 1, 1))
+    return _take(bands, mask, doy, ranks, before, present)
+
+
+def _count(mask: tf.Tensor, chosen: tf.Tensor | None) -> tuple[tf.Tensor, tf.Tensor]:
+    """Returns how many usable dates come before those of a pixel, and how many it has.
+
+    Args:
+        mask: (pixels, dates) uint8.
+        chosen: (chosen,) the pixels asked for; None for all.
+
+    Returns:
+        Two of (chosen,) int32.
+    """
+    present = tf.reduce_sum(tf.cast(mask, tf.int32), axis=1)
+    before = tf.cumsum(present, exclusive=True)
+    if chosen is None:
+        return before, present
+    return tf.gather(before, chosen), tf.gather(present, chosen)
 
 
 def _take(
     bands: tf.Tensor,
-    own: tf.Tensor,
+    mask: tf.Tensor,
     doy: tf.Tensor,
     ranks: tf.Tensor,
+    before: tf.Tensor,
     present: tf.Tensor,
-    chosen: tf.Tensor | None,
 ) -> dict[str, tf.Tensor]:
     """Gathers usable dates by their rank; those that a pixel lacks are zeros.
 
     Args:
         bands: (pixels, dates, bands).
-        own: (chosen, dates), mask of the chosen pixels.
+        mask: (pixels, dates).
         doy: (dates,) or (pixels, dates).
         ranks: (chosen, views, size) int32, from 0 on.
-        present: (chosen,) usable dates of each.
-        chosen: places in `bands`; None for all.
+        before: (chosen,) as of `_count`.
+        present: likewise.
     """
     there = ranks < present[:, None, None]
-    usable = tf.cast(tf.where(tf.reshape(own, [-1]) != 0)[:, 0], tf.int32)
-    begin = tf.cumsum(present, exclusive=True)[:, None, None]
-    # A pixel that lacks dates reads its first one, which is then set to 0.
-    place = tf.minimum(begin + ranks, tf.shape(usable)[0])
-    place = tf.gather_nd(tf.pad(usable, [[0, 1]]), place[..., None])
-    dates = tf.shape(own)[1]
-    within = place - dates * tf.range(tf.shape(own)[0])[:, None, None]
-    within = tf.where(there, within, 0)
-    pixels = tf.range(tf.shape(own)[0]) if chosen is None else tf.cast(chosen, tf.int32)
-    rows = (within + dates * pixels[:, None, None])[..., None]
+    usable = tf.cast(tf.where(tf.reshape(mask, [-1]))[:, 0], tf.int32)
+    # What a pixel lacks is read from the first row, which is then set to 0.
+    place = before[:, None, None] + ranks
+    place = tf.where(there, place, 0)
+    rows = tf.gather_nd(tf.pad(usable, [[0, 1]]), place[..., None])[..., None]
     # Rows of one long table: a gather with batch dimensions is slower.
     numbers = tf.gather_nd(tf.reshape(bands, (-1, tf.shape(bands)[-1])), rows)
     if doy.shape.rank == 1:
-        days = tf.gather_nd(doy, within[..., None])
+        days = tf.gather_nd(doy, rows % tf.shape(mask)[1])
     else:
         days = tf.gather_nd(tf.reshape(doy, [-1]), rows)
     numbers, days = tf.cond(
@@ -194,4 +204,4 @@ def _take(
             days * tf.cast(there, days.dtype),
         ),
     )
-    return {"bands": numbers, "doy": days, "mask": tf.cast(there, own.dtype)}
+    return {"bands": numbers, "doy": days, "mask": tf.cast(there, mask.dtype)}
