@@ -16,7 +16,7 @@ def main() -> None:
     )
     parser.add_argument(
         "--profile",
-        type=int,
+        type=console.at_least_one,
         default=0,
         metavar="N",
         help="profile N iterations for TensorBoard, once the run is warm",

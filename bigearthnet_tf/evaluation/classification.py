@@ -246,17 +246,22 @@ def _write_tables(
     """Writes what other programs read."""
     files.write_json(out_dir / "eval_result.json", result.flat())
     files.write_json(out_dir / "eval_conventions.json", result.conventions())
-    if result.others:
-        files.write_json(out_dir / "eval_baselines.json", dict(result.others))
-    if result.intervals:
-        files.write_json(out_dir / "eval_intervals.json", result.intervals_json())
+    for name, content in (
+        ("baselines", dict(result.others)),
+        ("intervals", result.intervals_json() if result.intervals else {}),
+    ):
+        path = out_dir / f"eval_{name}.json"
+        if content:
+            files.write_json(path, content)
+        else:
+            path.unlink(missing_ok=True)  # of an evaluation before
     report.write_per_class_csv(out_dir / "eval_per_class.csv", result.per_class())
     for name, rows in (("groups", by_group), ("confusions", result.confusions())):
         path = out_dir / f"eval_{name}.csv"
         if rows:
             report.write_per_class_csv(path, rows)
         else:
-            path.unlink(missing_ok=True)  # of an evaluation before
+            path.unlink(missing_ok=True)
 
 
 def _lines(result: Measured, out_dir: Path) -> list[str]:

@@ -39,9 +39,6 @@ MEASURES = (
     "subset_accuracy",
     "brier_score",
 )
-LOWER_IS_BETTER = frozenset(
-    {"ranking_loss", "coverage", "one_error", "hamming_loss", "brier_score"}
-)
 # Stems of what is compared for each label.
 PER_LABEL = {"average_precision": "average_precision", "f1": "macro_f1_score"}
 

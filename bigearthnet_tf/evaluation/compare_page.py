@@ -16,6 +16,7 @@ from bigearthnet_tf import runs as run_folders
 from bigearthnet_tf.evaluation import compare, markdown, page, plots, report
 from bigearthnet_tf.evaluation.compare import Comparison, Difference
 from bigearthnet_tf.pictures import GREY, INK, LIGHT, OKABE_ITO
+from bigearthnet_tf.training import stopping
 
 _STYLE = """\
 td:nth-child(2) { font-weight: 400; }
@@ -132,7 +133,7 @@ def _table(found: Comparison, titles: dict[str, str]) -> str:
 def _kind(key: str, of: Difference) -> str:
     if not of.is_clear:
         return ""
-    is_better = (of.value > 0) != (key in compare.LOWER_IS_BETTER)
+    is_better = (of.value > 0) != stopping.lower_is_better(key)
     return "better" if is_better else "worse"
 
 

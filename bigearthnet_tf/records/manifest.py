@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import re
+import zlib
 from collections.abc import Sequence
 from typing import Any, Protocol
 
@@ -140,6 +141,30 @@ def _check(manifest: Manifest, path: storage.StrPath) -> Manifest:
         f"{path}: speaks of records that this version does not read ({fault}); prepare "
         "the records again"
     )
+
+
+def fingerprint(shards: Sequence[storage.StrPath]) -> str:
+    """Returns what tells the content of shards from that of others, 8 hex digits.
+
+    Of shards whose manifest names them, it comes from their checksums; of others, from
+    their names and sizes. Where they lie makes no difference.
+
+    Args:
+        shards: paths, in the order in which they are read.
+    """
+    described = {path: find_manifest(path) for path in shards}
+    known: dict[tuple[str | None, str], str] = {
+        (path, shard["file"]): shard["crc32"]
+        for path in set(described.values())
+        if path is not None
+        for shard in json.loads(storage.read_text(path))["shards"]
+    }
+    found = []
+    for path in shards:
+        name = storage.name_of(path)
+        crc32 = known.get((described[path], name))
+        found.append(crc32 or f"{name} {storage.size(path)}")
+    return f"{zlib.crc32(json.dumps(found).encode()):08x}"
 
 
 class AnyManifest(Protocol):

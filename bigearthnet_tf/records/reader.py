@@ -57,8 +57,8 @@ def open_records(patterns: Sequence[str] | str) -> RecordSource:
 
     Raises:
         FileNotFoundError: a pattern matches nothing, or a shard of a manifest is gone.
-        ValueError: a shard is truncated, empty or foreign, or the shards differ in
-            form.
+        ValueError: a wildcard matches some shards of a split only, a shard is
+            truncated, empty or foreign, or the shards differ in form.
     """
     paths = _expand([patterns] if isinstance(patterns, str) else list(patterns))
     counts, versions, forms = [], set(), {}
@@ -291,11 +291,18 @@ def _check_complete(matches: list[str]) -> None:
     for path in described:
         for shard in manifest.load(path).shards:
             promised = storage.join(storage.folder_of(path), shard.file)
-            if promised not in matches:
-                raise FileNotFoundError(
-                    f"{promised}: {storage.name_of(path)} names this shard, but it is "
-                    "not there; prepare the records again"
+            if promised in matches:
+                continue
+            if storage.exists(promised):
+                raise ValueError(
+                    f"{promised}: {storage.name_of(path)} names this shard, but the "
+                    "pattern leaves it out; name all shards of the split, or a single "
+                    "one without a wildcard"
                 )
+            raise FileNotFoundError(
+                f"{promised}: {storage.name_of(path)} names this shard, but it is "
+                "not there; prepare the records again"
+            )
 
 
 def _checked_count(path: str, facts: manifest.Manifest) -> int:

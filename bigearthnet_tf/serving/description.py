@@ -16,7 +16,6 @@ The description is JSON, and the same in every format:
 from __future__ import annotations
 
 import logging
-from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
@@ -52,7 +51,7 @@ def describe(finished: Finished) -> dict[str, Any]:
     weights = finished.weights
     groups = band_facts.group_bands(weights.bands)
     facts = band_statistics.band_statistics(weights.statistics or "v2_120_nearest")
-    tuned = tuned_thresholds(weights, finished.labels)
+    tuned = tuned_thresholds(finished)
     return {
         "made_by": f"bigearthnet_tf {bigearthnet_tf.__version__}",
         "model_name": weights.model_name,
@@ -90,24 +89,21 @@ def thresholds_file(weights: Published) -> Path:
     return (path.parents[1] if of_run else path.parent) / hub_folder.THRESHOLDS
 
 
-def tuned_thresholds(
-    weights: Published, labels: Sequence[str]
-) -> dict[str, float] | None:
+def tuned_thresholds(finished: Finished) -> dict[str, float] | None:
     """Returns label -> threshold, None where none were tuned for these weights.
 
     Args:
-        weights: of a run, or published.
-        labels: that the thresholds must be of.
+        finished: of a run, or published.
 
     Raises:
         ValueError: damaged, or of other labels.
     """
+    weights = finished.weights
     path = thresholds_file(weights)
     if not path.is_file():
         return None
     found = thresholds.load(path)
-    # Not by the fingerprint, which also has the random generators of the augmentation.
-    thresholds.check(found, path, labels, "")
+    thresholds.check(found, path, finished.labels, "")
     if found.iteration != weights.iteration:
         logger.warning(
             "%s: tuned for iteration %d, the weights are of %d; left out",
@@ -115,5 +111,8 @@ def tuned_thresholds(
             found.iteration,
             weights.iteration,
         )
+        return None
+    if found.fingerprint != thresholds.fingerprint(finished.model):
+        logger.warning("%s: tuned for other weights; left out", path)
         return None
     return dict(zip(found.labels, found.thresholds, strict=True))

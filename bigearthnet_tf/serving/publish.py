@@ -27,7 +27,7 @@ from bigearthnet_tf import config as configs
 from bigearthnet_tf import extras, files, pictures
 from bigearthnet_tf.config import Config
 from bigearthnet_tf.data import pipeline
-from bigearthnet_tf.evaluation import predictions
+from bigearthnet_tf.evaluation import predictions, thresholds
 from bigearthnet_tf.models import published
 from bigearthnet_tf.serving import description, hub, model_card
 from bigearthnet_tf.tasks import hub_folder, patches, weight_files
@@ -212,32 +212,34 @@ def _write(finished: hub.Finished, facts: dict[str, Any], made: Path) -> None:
         shutil.copyfile(
             description.thresholds_file(weights), made / hub_folder.THRESHOLDS
         )
-    _copy_results(Path(weights.path), weights.iteration, made)
+    _copy_results(finished, made)
     picture = _picture(finished, config)
     if picture is not None:
         (made / PICTURE).write_bytes(picture)
 
 
-def _copy_results(checkpoint: Path, iteration: int, made: Path) -> None:
+def _copy_results(finished: hub.Finished, made: Path) -> None:
     """Copies the results of these very weights, if there are any."""
+    checkpoint, iteration = Path(finished.weights.path), finished.weights.iteration
     if checkpoint.parent.name != "checkpoints":
         logger.warning("%s: lies alone, so its results are not known", checkpoint)
         return
     folder = checkpoint.parents[1]
     try:
-        evaluated = predictions.load(folder / predictions.FILE).iteration
+        found = predictions.load(folder / predictions.FILE)
     except FileNotFoundError:
         logger.warning(
             "%s: was not evaluated, so the model card has no results; eval.py first",
             folder,
         )
         return
-    if evaluated != iteration:
+    if found.fingerprint != thresholds.fingerprint(finished.model):
+        other = found.iteration not in (-1, iteration)
         logger.warning(
             "%s: evaluated was %s, published is iteration %d, so the model card has "
             "no results; eval.py with --checkpoint %s first",
             folder,
-            "another version" if evaluated < 0 else f"iteration {evaluated}",
+            f"iteration {found.iteration}" if other else "another version",
             iteration,
             checkpoint,
         )

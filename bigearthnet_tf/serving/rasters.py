@@ -14,6 +14,7 @@ import logging
 import os
 import shutil
 import time
+import warnings
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
@@ -25,7 +26,7 @@ import numpy as np
 import rasterio
 import rasterio.shutil
 from numpy.typing import ArrayLike, NDArray
-from rasterio.errors import RasterioError
+from rasterio.errors import NotGeoreferencedWarning, RasterioError
 from rasterio.windows import Window
 
 from bigearthnet_tf import files
@@ -40,6 +41,34 @@ KEY_TAG = "BIGEARTHNET_TF_KEY"
 _CACHE_BYTES = 64 << 20
 # How much may be lost in a power cut. A kill loses nothing that was written.
 _SYNC_BYTES, _SYNC_SECONDS = 64 << 20, 5.0
+
+
+def check_free(path: Path | str) -> None:
+    """Checks that nothing but an earlier map is replaced.
+
+    Args:
+        path: where a map is to be written.
+
+    Raises:
+        ValueError: no name of a GeoTIFF, or something else lies there.
+    """
+    path = Path(path)
+    if path.suffix.lower() not in (".tif", ".tiff"):
+        raise ValueError(f"{path}: expected a name that ends in .tif")
+    if not path.exists():
+        return
+    try:
+        with warnings.catch_warnings():
+            warnings.simplefilter("ignore", NotGeoreferencedWarning)
+            with rasterio.open(path) as dataset:
+                is_map = KEY_TAG in dataset.tags()
+    except RasterioError:
+        is_map = False
+    if not is_map:
+        raise ValueError(
+            f"{path}: is there already and is no map of this program; choose another "
+            "name"
+        )
 
 
 def is_finished(path: Path | str, key: str) -> bool:
@@ -88,6 +117,7 @@ class ResumableRaster:
             pixel_bytes = form.count * np.dtype(form.dtype).itemsize
             block_size = 512 if pixel_bytes <= 16 else 256
         raster_form.check(form, block_size)
+        check_free(path)
         self.path, self.form, self.key = Path(path), form, key
         self._block_size = block_size
         self._folder = self.path.with_name(f".{self.path.name}.part")

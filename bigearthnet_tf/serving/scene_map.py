@@ -81,6 +81,10 @@ def write(model: WindowModel, request: maps.Request) -> list[str]:
         Lines for the user.
     """
     options = request.options
+    rasters.check_free(request.out)
+    picture = options.get("picture")
+    if picture is not None and picture.suffix.lower() != ".png":
+        raise ValueError(f"--picture {picture}: expected a name that ends in .png")
     product = scene_products.choose(model, options, request.run)
     files = find_bands(model.bands, request.source, options)
     with (
@@ -125,6 +129,10 @@ def find_bands(
     radar = [name for name in wanted if band_facts.BANDS[name].sensor == "S1"]
     found = band_files.find(source, wanted, **overrides)
     if "s1" in options:
+        if not radar:
+            raise ValueError(
+                f"--s1 {options['s1']}: the model takes no Sentinel-1; leave it out"
+            )
         found |= band_files.find(options["s1"], radar)
     missing = [name for name in wanted if name not in found]
     if missing:

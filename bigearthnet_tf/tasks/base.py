@@ -42,6 +42,9 @@ class Task(Protocol):
     def num_records(self, split: str) -> int:
         """Returns the number of records of `train`, `val` or `test`; 0 for none."""
 
+    def data_fingerprint(self) -> str:
+        """Returns what tells the training records from others, wherever they lie."""
+
     def training_data(
         self, start_iteration: int, share: Share = WHOLE
     ) -> tf.data.Dataset:

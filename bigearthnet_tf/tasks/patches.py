@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import functools
 import logging
+from collections.abc import Sequence
 
 import keras
 import tensorflow as tf
@@ -11,9 +12,10 @@ import tensorflow as tf
 from bigearthnet_tf import models
 from bigearthnet_tf.archive import labels as label_facts
 from bigearthnet_tf.archive import statistics as band_statistics
+from bigearthnet_tf.archive.bands import BANDS, resolve_bands
 from bigearthnet_tf.config import Config
 from bigearthnet_tf.data import cache, pipeline
-from bigearthnet_tf.records import reader
+from bigearthnet_tf.records import manifest, reader
 from bigearthnet_tf.tasks import assembly, pretrained, weight_files
 
 logger = logging.getLogger(__name__)
@@ -22,6 +24,16 @@ MODALITY_BANDS = {"S1": "s1", "S2": "s2", "MM": "all"}
 
 Batch = tuple[dict[str, tf.Tensor], tf.Tensor, tf.Tensor]
 """Band groups, labels (batch, labels) float32, weights (batch,) float32."""
+
+
+def _check_modality(model: str, bands: Sequence[str], modality: str) -> None:
+    """Raises ValueError for a model with bands of its own that are of other sensors."""
+    sensors = {BANDS[band].sensor for band in bands}
+    if sensors != {BANDS[b].sensor for b in resolve_bands(MODALITY_BANDS[modality])}:
+        raise ValueError(
+            f"modality {modality}: {model} takes {' '.join(bands)}; leave modality out "
+            "of the config, or name bands"
+        )
 
 
 class PatchTask:
@@ -49,6 +61,8 @@ class PatchTask:
             if config.bands is None
             else config.bands,
         )
+        if config.bands is None and entry.bands:
+            _check_modality(self.model_name, self.bands, config.modality)
         self.label_type = label_facts.canonical_label_type(config.label_type)
         self.labels = label_facts.label_names(self.label_type)
         # Variables beside the model's that a checkpoint must hold.
@@ -95,6 +109,10 @@ class PatchTask:
         """Returns the number of records of a split; 0 for none."""
         source = self._find(split)
         return source.num_records if source else 0
+
+    def data_fingerprint(self) -> str:
+        """Returns what tells the training records from others."""
+        return manifest.fingerprint(self.source("train").files)
 
     @functools.cached_property
     def statistics(self) -> str:

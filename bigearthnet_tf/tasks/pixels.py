@@ -16,7 +16,7 @@ from bigearthnet_tf.archive import land_cover
 from bigearthnet_tf.config import Config
 from bigearthnet_tf.data import pipeline, time_series
 from bigearthnet_tf.models import pixel_encoder, pixel_networks
-from bigearthnet_tf.records import blocks
+from bigearthnet_tf.records import blocks, manifest
 
 logger = logging.getLogger(__name__)
 
@@ -206,6 +206,10 @@ class PixelTask:
             labelled=self._is_labelled(split),
             pixels_per_block=self._pixels_per_block(split),
         )
+
+    def data_fingerprint(self) -> str:
+        """Returns what tells the training records from others."""
+        return manifest.fingerprint(self.source("train").files)
 
     def _is_labelled(self, split: str) -> bool:
         """Tells whether pixels with a label alone take part."""

@@ -186,10 +186,12 @@ class CheckpointFolder:
             self._drop_old(iteration, best)
         except (tf.errors.OpError, OSError) as error:
             shutil.rmtree(temporary, ignore_errors=True)
-            reason = " ".join(str(error).split())[:200]
+            # TensorFlow's reason comes last, behind paths of any length.
+            reason = " ".join(str(error).rpartition("; ")[2].split())[:200]
+            onward = "continues from the one before" if self.iterations() else "begins"
             raise OSError(
                 f"{path}: the checkpoint could not be written ({reason}); make room "
-                "and call again, the run continues from the one before"
+                f"and call again, the run {onward}"
             ) from error
 
     def best(self) -> Best | None:

@@ -81,8 +81,7 @@ def _from_tf_config(text: str) -> Cluster:
         jobs, task = content["cluster"], content["task"]
         index, kind = int(task["index"]), task["type"]
         # An older form has the chief in a job of its own.
-        chiefs = [str(address) for address in jobs.get("chief", [])]
-        workers = [str(address) for address in jobs.get("worker", [])]
+        chiefs, workers = (_list_of_text(jobs.get(j, [])) for j in ("chief", "worker"))
     except (KeyError, TypeError, ValueError, AttributeError) as error:
         raise ValueError(
             f"TF_CONFIG: expected {form}, but it does not read so "
@@ -102,11 +101,20 @@ def _from_tf_config(text: str) -> Cluster:
         )
     for address in addresses:
         host, _, port = address.rpartition(":")
-        if not host or not port.isdecimal():
-            raise ValueError(f"TF_CONFIG: expected host:port, got {address!r}")
+        if not host or not port.isdecimal() or not 0 < int(port) < 2**16:
+            raise ValueError(
+                f"TF_CONFIG: expected host:port, the port from 1 to 65535, got "
+                f"{address!r}"
+            )
     if len(set(addresses)) < len(addresses):
         raise ValueError(f"TF_CONFIG: an address comes twice: {', '.join(addresses)}")
     return Cluster(addresses, index + (len(chiefs) if kind == "worker" else 0))
+
+
+def _list_of_text(value: object) -> list[str]:
+    if not isinstance(value, list) or not all(isinstance(v, str) for v in value):
+        raise TypeError(f"{value!r} is no list of addresses")
+    return value
 
 
 def _from_slurm(environment: Mapping[str, str]) -> Cluster:
@@ -118,12 +126,22 @@ def _from_slurm(environment: Mapping[str, str]) -> Cluster:
             "srun, or choose cluster 'auto' or 'none'"
         )
     # It pairs tasks with GPUs, of which it must believe that there are enough.
-    tasks = int(environment["SLURM_STEP_NUM_TASKS"])
-    resolver = tf.distribute.cluster_resolver.SlurmClusterResolver(
-        port_base=SLURM_PORT, gpus_per_node=tasks, gpus_per_task=1, auto_set_gpu=False
-    )
-    addresses = tuple(resolver.cluster_spec().as_dict()["worker"])
-    return Cluster(addresses, resolver.get_task_info()[1])
+    try:
+        tasks = int(environment["SLURM_STEP_NUM_TASKS"])
+        resolver = tf.distribute.cluster_resolver.SlurmClusterResolver(
+            port_base=SLURM_PORT,
+            gpus_per_node=tasks,
+            gpus_per_task=1,
+            auto_set_gpu=False,
+        )
+        addresses = tuple(resolver.cluster_spec().as_dict()["worker"])
+        return Cluster(addresses, resolver.get_task_info()[1])
+    except (RuntimeError, ValueError) as error:
+        shown = ", ".join(f"{name}={environment[name]}" for name in needed)
+        raise ValueError(
+            f"cluster 'slurm': can't be read from {shown} ({error}); start the tasks "
+            "with srun, or choose cluster 'auto' or 'none'"
+        ) from error
 
 
 def join(cluster: Cluster, timeout: int) -> tf.distribute.Strategy:

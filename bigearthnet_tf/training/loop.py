@@ -87,6 +87,7 @@ class Trainer:
             config.early_stopping_min_delta,
         )
         self._check_metrics()
+        self._data_fingerprint = task.data_fingerprint()
         self.checkpoints = checkpoints.CheckpointFolder(
             out_dir / "checkpoints",
             task.describe(),
@@ -171,9 +172,14 @@ class Trainer:
         return zlib.crc32(content.encode())
 
     def _check_config(self, description: dict[str, Any], path: Path) -> None:
-        progress, records = description["progress"], self.schedule.num_records
-        then = progress["training_records"]
-        resume.check(progress["config"], self.config, then, records, path)
+        resume.check(description["progress"], self.config, self._training_data(), path)
+
+    def _training_data(self) -> dict[str, Any]:
+        """Returns what must not change of the training records."""
+        return {
+            "training_records": self.schedule.num_records,
+            "training_data": self._data_fingerprint,
+        }
 
     def train(self) -> int:
         """Runs all iterations that are still to do, after `start`.
@@ -349,7 +355,7 @@ class Trainer:
     def _progress(self) -> dict[str, Any]:
         return {
             "config": self.config.model_dump(),
-            "training_records": self.schedule.num_records,
+            **self._training_data(),
             "early_stopping": self.stopping.to_json(),
             "window": self._window.to_json(),
             "validation_due": self._validation_due,

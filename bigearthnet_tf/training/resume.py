@@ -60,24 +60,25 @@ _FIXED_LENGTH = frozenset({"polynomial", "one_cycle", "warmup_cosine", "warmup_d
 
 
 def check(
-    found: dict[str, Any],
+    progress: dict[str, Any],
     config: Config,
-    records_then: int,
-    records_now: int,
+    data: dict[str, Any],
     where: Path,
 ) -> None:
     """Checks that a config continues a run and does not change it midway.
 
     Args:
-        found: the config that the checkpoint was made with, all keys.
+        progress: of the checkpoint: among others `config`, all keys that it was made
+            with, `training_records`, their number, and `training_data`, which tells
+            them from others.
         config: the present one.
-        records_then: training records that the run began with.
-        records_now: those that it finds.
+        data: `training_records` and `training_data` now.
         where: the checkpoint, for the message.
 
     Raises:
         ValueError: keys differ that must not; all are named.
     """
+    found = progress["config"]
     may_change = set(MAY_CHANGE)
     if config.learning_rate_schedule == "constant":
         may_change |= _WITHOUT_SCHEDULE
@@ -90,8 +91,12 @@ def check(
         for key, value in now.items()
         if key not in may_change and found.get(key, defaults[key]) != value
     ]
-    if records_then != records_now:
-        changed.append(f"{records_now} training records (were {records_then})")
+    number, then = data["training_records"], progress["training_records"]
+    identity = data["training_data"]
+    if number != then:
+        changed.append(f"{number} training records (were {then})")
+    elif progress.get("training_data", identity) != identity:
+        changed.append("other training records (tr_tf_record_files)")
     if changed:
         raise ValueError(
             f"{where}: can't be continued with {', '.join(changed)}; restore that, or "

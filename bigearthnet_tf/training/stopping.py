@@ -6,20 +6,28 @@ import re
 from dataclasses import asdict, dataclass, replace
 from typing import Any
 
-# Metrics of which less is better.
-_LOWER_IS_BETTER = re.compile(r"loss$|error$|^coverage$")
+# Losses and errors; the Brier score, a squared distance; coverage, how far down the
+# ranking of a patch its last label is; the two terms of the Barlow Twins loss.
+_LOWER_IS_BETTER = re.compile(
+    r"loss$|error(_class\d+)?$|^coverage$|^brier_score|^(on|off)_diagonal$"
+)
+
+
+def lower_is_better(metric: str) -> bool:
+    """Tells by its name whether less of a metric is better."""
+    return bool(_LOWER_IS_BETTER.search(metric))
 
 
 def is_better(metric: str, value: float, than: float, by: float = 0.0) -> bool:
     """Tells whether one value of a metric is better than another.
 
     Args:
-        metric: its name, which says whether less is better: losses, errors, coverage.
+        metric: its name, which says whether less is better.
         value: the new one.
         than: the old one.
         by: how much better it must be, at least; 0 for at all.
     """
-    gain = than - value if _LOWER_IS_BETTER.search(metric) else value - than
+    gain = than - value if lower_is_better(metric) else value - than
     return gain > by
 
 

@@ -108,6 +108,12 @@ class Profile:
     def close(self) -> None:
         """Ends the profile, if one is being made, and writes it."""
         if self._begun is None:
+            if self.iterations:
+                logger.warning(
+                    "no profile: it begins after %d iterations, and only %d were done",
+                    WARM_UP_ITERATIONS,
+                    self._taken,
+                )
             return
         tf.profiler.experimental.stop()
         logger.info(

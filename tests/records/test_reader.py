@@ -4,7 +4,7 @@ import tensorflow as tf
 import toy
 
 from bigearthnet_tf.archive import labels as label_facts
-from bigearthnet_tf.records import reader, schema
+from bigearthnet_tf.records import manifest, reader, schema
 
 
 def read(source, bands, label_type, batch_size=4):
@@ -189,3 +189,19 @@ def test_records_of_different_forms_do_not_mix(tmp_path):
     toy.write_records(tmp_path, "other", count=3, bands=toy.ALL_BANDS[2:])
     with pytest.raises(ValueError, match="different forms"):
         reader.open_records(str(tmp_path / "*.tfrecord"))
+
+
+def test_a_fingerprint_tells_contents_apart_but_not_places(tmp_path):
+    def written(name, **options):
+        folder = tmp_path / name
+        toy.write_records(folder, **options)
+        return manifest.shards_of(folder, "train")
+
+    one, copy = written("one"), written("copy")
+    other = written("other", first=40)
+    assert manifest.fingerprint(one) == manifest.fingerprint(copy)
+    assert manifest.fingerprint(one) != manifest.fingerprint(other)
+    assert manifest.fingerprint([*one, *other]) != manifest.fingerprint([*other, *one])
+    for folder in ("one", "copy"):
+        (tmp_path / folder / "train.manifest.json").unlink()
+    assert manifest.fingerprint(one) == manifest.fingerprint(copy)

@@ -10,8 +10,10 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+import toy
 from run_files import ROOT, newest, tensors
 
+from bigearthnet_tf.records import reader
 from bigearthnet_tf.training import logs
 
 EVERYTHING_RANDOM = {
@@ -197,6 +199,22 @@ def test_another_config_is_no_continuation(
     assert (tmp_path / "run" / "config.json").read_bytes() == before
 
 
+def test_other_records_are_no_continuation_but_another_place_is(
+    call, records, write_config, tmp_path
+):
+    moved = shutil.copytree(records, tmp_path / "moved")
+    other = shutil.copytree(records, tmp_path / "other")
+    for path in other.glob("train*"):
+        path.unlink()
+    count = reader.open_records(f"{records}/train-*.tfrecord").num_records
+    toy.write_records(other, count=count, version="v2")
+    assert call("train", write_config(records, nb_epoch=1)).status == 0
+    assert call("train", write_config(moved, nb_epoch=2)).status == 0
+    outcome = call("train", write_config(other, nb_epoch=3))
+    assert outcome.status == 1
+    assert "other training records (tr_tf_record_files)" in outcome.complaint
+
+
 def test_what_may_change(call, records, write_config, tmp_path):
     assert call("train", write_config(records, nb_epoch=1)).status == 0
     config = write_config(
@@ -291,3 +309,6 @@ def test_a_profile_on_demand(call, records, write_config, tmp_path):
     assert outcome.status == 0
     assert "profile of 3 iterations" in outcome.out
     assert list((tmp_path / "run" / "logs" / "training").rglob("*.xplane.pb"))
+    short = write_config(records, nb_epoch=1, out_dir=str(tmp_path / "short"))
+    assert "no profile: it begins after 10" in call("train", short, "--profile", 3).out
+    assert call("train", config, "--profile", -3).status == 2

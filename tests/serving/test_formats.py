@@ -3,6 +3,7 @@
 import json
 import sys
 import zipfile
+from dataclasses import replace
 
 import keras
 import numpy as np
@@ -244,14 +245,16 @@ def test_thresholds_of_other_weights_stay_away(original, caplog, run, tmp_path):
     folder = tmp_path / "run"
     (folder / "checkpoints").mkdir(parents=True)
     stored = json.loads((run / "thresholds.json").read_text())
-    weights = original.weights
-    moved = Published(
-        **{**vars(weights), "path": str(folder / "checkpoints" / "iteration-2")}
-    )
+    path = str(folder / "checkpoints" / "iteration-2")
+    moved = replace(original, weights=replace(original.weights, path=path))
     (folder / "thresholds.json").write_text(json.dumps(stored | {"iteration": 77}))
-    assert description.tuned_thresholds(moved, original.labels) is None
+    assert description.tuned_thresholds(moved) is None
     assert "tuned for iteration 77" in caplog.text
+    other = json.dumps(stored | {"fingerprint": "0" * 64})
+    (folder / "thresholds.json").write_text(other)
+    assert description.tuned_thresholds(moved) is None
+    assert "tuned for other weights" in caplog.text
     stored["labels"] = stored["labels"][::-1]
     (folder / "thresholds.json").write_text(json.dumps(stored))
     with pytest.raises(ValueError, match="thresholds of other labels"):
-        description.tuned_thresholds(moved, original.labels)
+        description.tuned_thresholds(moved)

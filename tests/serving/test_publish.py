@@ -171,7 +171,13 @@ def test_results_of_other_weights_stay_away(run, records, tmp_path, caplog):
     copy = tmp_path / "run"
     shutil.copytree(run, copy)
     with np.load(copy / "eval_scores.npz") as stored:
-        content = {**stored, "iteration": np.array(77)}
+        content = {**stored, "fingerprint": np.array("0" * 64)}
+    np.savez(copy / "eval_scores.npz", **content)
+    with caplog.at_level(logging.WARNING):
+        out = publish.publish(copy, tmp_path / "same", data="toy")
+    assert "evaluated was another version" in caplog.text
+    assert not (out / "eval_result.json").exists()
+    content["iteration"] = np.array(77)
     np.savez(copy / "eval_scores.npz", **content)
     with caplog.at_level(logging.WARNING):
         out = publish.publish(copy, tmp_path / "out", data="toy")

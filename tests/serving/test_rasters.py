@@ -237,6 +237,24 @@ def test_forms_that_can_not_be_written(tmp_path):
     assert not list(tmp_path.iterdir())
 
 
+def test_nothing_but_an_earlier_map_is_replaced(tmp_path):
+    foreign, picture = tmp_path / "scene.tif", tmp_path / "best.png"
+    facts = {"width": 4, "height": 4, "count": 1, "dtype": "uint8", "transform": PLACE}
+    with rasterio.open(foreign, "w", driver="GTiff", **facts) as dataset:
+        dataset.write(np.ones((1, 4, 4), np.uint8))
+    text = tmp_path / "text.tif"
+    text.write_text("precious")
+    for path, message in (
+        (foreign, "is there already and is no map"),
+        (text, "is there already and is no map"),
+        (picture, r"ends in \.tif"),
+    ):
+        before = path.read_bytes() if path.exists() else None
+        with pytest.raises(ValueError, match=message):
+            rasters.check_free(path)
+        assert before == (path.read_bytes() if path.exists() else None)
+
+
 def test_one_process_writes_a_map(tmp_path):
     form = form_of(np.zeros((1, 8, 8), np.uint8))
     with (

@@ -410,6 +410,13 @@ def test_what_cannot_be_mapped_is_refused_in_a_line(scene, tmp_path):
         "expected a number of 0 to 1, got 2", folder, output="labels", thresholds="2"
     )
     refuse("has no tuned thresholds", folder, output="labels", thresholds="tuned")
+    refuse("the model takes no Sentinel-1; leave it out", folder, s1=folder)
+    refuse(r"ends in \.png", folder, picture=tmp_path / "out.jpg")
+    own = folder / "scene_B02.tif"
+    before = own.read_bytes()
+    with pytest.raises(ValueError, match="is no map of this program"):
+        map_scene(folder, own)
+    assert own.read_bytes() == before
 
 
 def test_a_task_without_maps_and_foreign_options_are_refused(run, tmp_path):

@@ -49,8 +49,11 @@ def test_tf_config(environment, expected):
         (tf_config(WORKERS, index=3), r"index 3, but the cluster has 3 worker\(s\)"),
         (tf_config(WORKERS, index=-1), "index -1"),
         (tf_config(WORKERS, "chief"), r"has 0 chief\(s\)"),
-        (tf_config({"worker": ["a:1", "b"]}), "expected host:port, got 'b'"),
-        (tf_config({"worker": ["a:1", "b:x"]}), "expected host:port, got 'b:x'"),
+        (tf_config({"worker": ["a:1", "b"]}), "expected host:port, .*got 'b'"),
+        (tf_config({"worker": ["a:1", "b:x"]}), "expected host:port, .*got 'b:x'"),
+        (tf_config({"worker": ["a:1", "b:65536"]}), "port from 1 to 65535"),
+        (tf_config({"worker": ["a:1", "b:0"]}), "port from 1 to 65535"),
+        (tf_config({"worker": "a:1"}), "'a:1' is no list of addresses"),
         (tf_config({"worker": ["a:1", "a:1"]}), "comes twice"),
     ],
 )
@@ -77,6 +80,25 @@ def test_slurm(monkeypatch):
 def test_no_slurm():
     with pytest.raises(ValueError, match=r"SLURM_PROCID, .* is not set; start .* srun"):
         cluster.find_cluster("slurm", {})
+
+
+@pytest.mark.parametrize(
+    ("key", "value"),
+    [("SLURM_STEP_NUM_TASKS", "many"), ("SLURM_STEP_NODELIST", "n[1-")],
+)
+def test_a_slurm_step_that_can_not_be_read(monkeypatch, key, value):
+    environment = {
+        "SLURM_PROCID": "0",
+        "SLURM_STEP_NUM_TASKS": "2",
+        "SLURM_STEP_NODELIST": "n[1-2]",
+        "SLURM_STEP_TASKS_PER_NODE": "1(x2)",
+        key: value,
+    }
+    for name, text in environment.items():
+        monkeypatch.setenv(name, text)
+    with pytest.raises(ValueError, match="can't be read from SLURM_PROCID=0") as caught:
+        cluster.find_cluster("slurm")
+    assert f"{key}={value}" in str(caught.value)
 
 
 def test_the_own_port_is_taken():
