@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import dataclasses
 import logging
-from collections.abc import Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from pathlib import Path
 from typing import Any, cast
 
@@ -246,22 +246,19 @@ def _write_tables(
     """Writes what other programs read."""
     files.write_json(out_dir / "eval_result.json", result.flat())
     files.write_json(out_dir / "eval_conventions.json", result.conventions())
-    for name, content in (
-        ("baselines", dict(result.others)),
-        ("intervals", result.intervals_json() if result.intervals else {}),
-    ):
-        path = out_dir / f"eval_{name}.json"
-        if content:
-            files.write_json(path, content)
-        else:
-            path.unlink(missing_ok=True)  # of an evaluation before
     report.write_per_class_csv(out_dir / "eval_per_class.csv", result.per_class())
-    for name, rows in (("groups", by_group), ("confusions", result.confusions())):
-        path = out_dir / f"eval_{name}.csv"
-        if rows:
-            report.write_per_class_csv(path, rows)
+    intervals = result.intervals_json() if result.intervals else {}
+    optional: list[tuple[str, Callable[..., None], Any]] = [
+        ("eval_baselines.json", files.write_json, dict(result.others)),
+        ("eval_intervals.json", files.write_json, intervals),
+        ("eval_groups.csv", report.write_per_class_csv, by_group),
+        ("eval_confusions.csv", report.write_per_class_csv, result.confusions()),
+    ]
+    for name, write, content in optional:
+        if content:
+            write(out_dir / name, content)
         else:
-            path.unlink(missing_ok=True)
+            (out_dir / name).unlink(missing_ok=True)  # of an evaluation before
 
 
 def _lines(result: Measured, out_dir: Path) -> list[str]:

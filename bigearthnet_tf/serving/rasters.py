@@ -55,16 +55,7 @@ def check_free(path: Path | str) -> None:
     path = Path(path)
     if path.suffix.lower() not in (".tif", ".tiff"):
         raise ValueError(f"{path}: expected a name that ends in .tif")
-    if not path.exists():
-        return
-    try:
-        with warnings.catch_warnings():
-            warnings.simplefilter("ignore", NotGeoreferencedWarning)
-            with rasterio.open(path) as dataset:
-                is_map = KEY_TAG in dataset.tags()
-    except RasterioError:
-        is_map = False
-    if not is_map:
+    if path.exists() and _key_of(path) is None:
         raise ValueError(
             f"{path}: is there already and is no map of this program; choose another "
             "name"
@@ -78,11 +69,18 @@ def is_finished(path: Path | str, key: str) -> bool:
         path: of the map.
         key: as for `ResumableRaster`.
     """
+    return _key_of(path) == key
+
+
+def _key_of(path: Path | str) -> str | None:
+    """Returns the key of a finished map; None where there is none."""
     try:
-        with rasterio.open(path) as dataset:
-            return bool(dataset.tags().get(KEY_TAG) == key)
+        with warnings.catch_warnings():
+            warnings.simplefilter("ignore", NotGeoreferencedWarning)
+            with rasterio.open(path) as dataset:
+                return dataset.tags().get(KEY_TAG)
     except RasterioError:
-        return False
+        return None
 
 
 class ResumableRaster:
@@ -101,7 +99,8 @@ class ResumableRaster:
             pixels have so many bands that a block of 512 would be over 4 MB.
 
     Raises:
-        ValueError: a form that can't be written.
+        ValueError: a form that can't be written, no name of a GeoTIFF, or something
+            else than a map lies there.
         OSError: another process writes this map, the folder can't be written to, or
             the disk has too little room.
     """

@@ -81,7 +81,6 @@ def write(model: WindowModel, request: maps.Request) -> list[str]:
         Lines for the user.
     """
     options = request.options
-    rasters.check_free(request.out)
     picture = options.get("picture")
     if picture is not None and picture.suffix.lower() != ".png":
         raise ValueError(f"--picture {picture}: expected a name that ends in .png")

@@ -26,16 +26,6 @@ Batch = tuple[dict[str, tf.Tensor], tf.Tensor, tf.Tensor]
 """Band groups, labels (batch, labels) float32, weights (batch,) float32."""
 
 
-def _check_modality(model: str, bands: Sequence[str], modality: str) -> None:
-    """Raises ValueError for a model with bands of its own that are of other sensors."""
-    sensors = {BANDS[band].sensor for band in bands}
-    if sensors != {BANDS[b].sensor for b in resolve_bands(MODALITY_BANDS[modality])}:
-        raise ValueError(
-            f"modality {modality}: {model} takes {' '.join(bands)}; leave modality out "
-            "of the config, or name bands"
-        )
-
-
 class PatchTask:
     """Reads patches and their labels from records.
 
@@ -187,3 +177,13 @@ class PatchTask:
     def _other_bands(self) -> pretrained.OtherBands:
         chosen = self.config.weights_bands
         return "refuse" if chosen == "same" else chosen
+
+
+def _check_modality(model: str, bands: Sequence[str], modality: str) -> None:
+    """Raises ValueError for a model with bands of its own that are of other sensors."""
+    sensors = {BANDS[band].sensor for band in bands}
+    if sensors != {BANDS[b].sensor for b in resolve_bands(MODALITY_BANDS[modality])}:
+        raise ValueError(
+            f"modality {modality}: {model} takes {' '.join(bands)}; leave modality out "
+            "of the config, or name bands"
+        )

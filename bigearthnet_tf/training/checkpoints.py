@@ -188,7 +188,9 @@ class CheckpointFolder:
             shutil.rmtree(temporary, ignore_errors=True)
             # TensorFlow's reason comes last, behind paths of any length.
             reason = " ".join(str(error).rpartition("; ")[2].split())[:200]
-            onward = "continues from the one before" if self.iterations() else "begins"
+            onward = (
+                "continues from the one before" if self.iterations() else "begins anew"
+            )
             raise OSError(
                 f"{path}: the checkpoint could not be written ({reason}); make room "
                 f"and call again, the run {onward}"

@@ -10,6 +10,7 @@ from test_report import Page
 
 from bigearthnet_tf import metrics
 from bigearthnet_tf.evaluation import compare, compare_page, predictions, thresholds
+from bigearthnet_tf.training import stopping
 
 ROUNDS = 60
 
@@ -161,6 +162,9 @@ def test_better_is_by_the_measure():
     assert compare_page._kind("hamming_loss", up) == "worse"
     assert compare_page._kind("hamming_loss", down) == "better"
     assert compare_page._kind("hamming_loss", open_) == ""
+    assert set(filter(stopping.lower_is_better, compare.MEASURES)) == {
+        *("ranking_loss", "coverage", "one_error", "hamming_loss", "brier_score")
+    }
 
 
 def test_forest_has_a_line_for_each_label(found):

@@ -205,3 +205,12 @@ def test_a_fingerprint_tells_contents_apart_but_not_places(tmp_path):
     for folder in ("one", "copy"):
         (tmp_path / folder / "train.manifest.json").unlink()
     assert manifest.fingerprint(one) == manifest.fingerprint(copy)
+
+
+def test_a_pattern_that_leaves_shards_out_is_told_from_a_lost_shard(tmp_path):
+    toy.write_records(tmp_path, count=9, shard_size_mb=0.3)
+    with pytest.raises(ValueError, match=r"train-00001.*the pattern leaves it out"):
+        reader.open_records(str(tmp_path / "train-00000*"))
+    (tmp_path / "train-00001-of-00009.tfrecord").unlink()
+    with pytest.raises(FileNotFoundError, match=r"train-00001.*it is not there"):
+        reader.open_records(str(tmp_path / "train-*.tfrecord"))

@@ -150,6 +150,12 @@ def test_scores_alone_give_what_the_model_gave(call, evaluated, tmp_path):
     results = read(tmp_path / "compared", "compare.json")["results"]
     assert {row["difference"] for row in results} == {None, 0}
 
+    # Nothing of this evaluation stands beside the results of the next one.
+    assert (out / "eval_intervals.json").is_file()
+    without = (*asked, "--set", "bootstrap_rounds=0")
+    assert evaluate(call, evaluated, *without, "--scores", mixed).status == 0
+    assert not (out / "eval_intervals.json").exists()
+
 
 def test_other_scores_are_refused(call, evaluated, records, tmp_path):
     def scores(path, *arguments):

@@ -56,6 +56,14 @@ def test_bands_follow_from_config_and_model(records, keys, bands):
     assert task.bands == band_facts.resolve_bands(bands)
 
 
+def test_a_model_with_bands_of_its_own_refuses_other_sensors(records):
+    for modality in ("S1", "MM"):
+        with pytest.raises(ValueError, match=f"modality {modality}: short_cnn_rgb tak"):
+            open_task(records, model_name="ShortCNN_RGB", modality=modality)
+    task = open_task(records, model_name="ShortCNN_RGB", modality="S1", bands="rgb")
+    assert task.bands == band_facts.resolve_bands("rgb")
+
+
 @pytest.mark.parametrize(
     "bands", ["s1", "all", "rgb", "all_full", ["B12", "VH", "B02"]]
 )

@@ -49,8 +49,11 @@ def test_tf_config(environment, expected):
         (tf_config(WORKERS, index=3), r"index 3, but the cluster has 3 worker\(s\)"),
         (tf_config(WORKERS, index=-1), "index -1"),
         (tf_config(WORKERS, "chief"), r"has 0 chief\(s\)"),
-        (tf_config({"worker": ["a:1", "b"]}), "expected host:port, .*got 'b'"),
-        (tf_config({"worker": ["a:1", "b:x"]}), "expected host:port, .*got 'b:x'"),
+        (
+            tf_config({"worker": ["a:1", "b"]}),
+            "expected host:port, the port from 1 to 65535, got 'b'",
+        ),
+        (tf_config({"worker": ["a:1", "b:x"]}), "65535, got 'b:x'"),
         (tf_config({"worker": ["a:1", "b:65536"]}), "port from 1 to 65535"),
         (tf_config({"worker": ["a:1", "b:0"]}), "port from 1 to 65535"),
         (tf_config({"worker": "a:1"}), "'a:1' is no list of addresses"),

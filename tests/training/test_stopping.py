@@ -19,5 +19,5 @@ def test_right_scores_are_better_than_wrong_ones_in_every_metric():
 def test_losses_and_their_terms_are_better_low():
     for name in ("nt_xent_loss", "barlow_twins_loss", "on_diagonal", "off_diagonal"):
         assert stopping.lower_is_better(name)
-    for name in ("rankme_h", "mean_iou", "s1_s2_map_at_10", "knn_accuracy"):
+    for name in ("rankme_h", "mean_iou", "s1_s2_map@10", "knn_accuracy"):
         assert not stopping.lower_is_better(name)
