@@ -130,7 +130,7 @@ def _open(path: Path | str, fault: str = "") -> Iterator[rasterio.io.DatasetRead
     except FileNotFoundError:
         raise FileNotFoundError(f"{path}: {_MISSING}") from None
     try:
-        with _quiet(), rasterio.open(path, driver="GTiff") as dataset:
+        with quiet(), rasterio.open(path, driver="GTiff") as dataset:
             yield dataset
     except RasterioError as error:
         found = (
@@ -143,7 +143,7 @@ def _open(path: Path | str, fault: str = "") -> Iterator[rasterio.io.DatasetRead
 
 
 @contextmanager
-def _quiet() -> Iterator[None]:
+def quiet() -> Iterator[None]:
     """Keeps GDAL from commenting on a file whose faults are reported anyway."""
     before, _gdal_logger.disabled = _gdal_logger.disabled, True
     try:

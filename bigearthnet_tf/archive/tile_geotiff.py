@@ -34,7 +34,7 @@ from rasterio import Affine
 from rasterio.errors import RasterioError
 from rasterio.windows import Window as RasterWindow
 
-from bigearthnet_tf.archive import tile, tile_facts
+from bigearthnet_tf.archive import geotiff, tile, tile_facts, tile_labels
 from bigearthnet_tf.archive.tile import Tile, Window
 from bigearthnet_tf.archive.tile_facts import TileFacts
 
@@ -110,6 +110,8 @@ class GeoTiffTile(Tile):
         if self.labels_path is None:
             raise ValueError(f"{self.name}: has no map of classes")
         (labels,) = self._read_file(self.labels_path, [1], window)
+        nodata = _opened(self.labels_path).nodata
+        labels = tile_labels.without_nodata(labels, nodata)
         return tile.check_labels(labels, self.codes, str(self.labels_path))
 
     def _read_file(
@@ -182,7 +184,7 @@ def open_folder(folder: Path, facts: TileFacts) -> GeoTiffTile:
         _compare(file, grid)
     dates = sorted({file.when for file in files})
     by_date = [_by_name([f for f in files if f.when == when]) for when in dates]
-    bands = _choose_bands(by_date[0], facts, where)
+    bands = _choose_bands(dict(zip(dates, by_date, strict=True)), facts, where)
     layers = tuple(
         tuple(_find(found, name, when, where) for name in (*bands, SCENE))
         for when, found in zip(dates, by_date, strict=True)
@@ -200,7 +202,9 @@ def open_folder(folder: Path, facts: TileFacts) -> GeoTiffTile:
     )
     labels_path = next((folder / n for n in LABELS if (folder / n).exists()), None)
     if labels_path is not None:
-        _check_labels_file(labels_path, grid)
+        shape = grid.height, grid.width
+        with _errors(labels_path):
+            tile_labels.check(labels_path, grid.crs, grid.transform, shape)
     transform = tile_facts.resolve_transform(facts.transform, where)
     return GeoTiffTile(
         name=folder.resolve().name,
@@ -327,11 +331,20 @@ def _by_name(files: Sequence[_File]) -> dict[str, Layer]:
 
 
 def _choose_bands(
-    found: dict[str, Layer], facts: TileFacts, where: str
+    by_date: dict[date, dict[str, Layer]], facts: TileFacts, where: str
 ) -> tuple[str, ...]:
-    """Returns the bands that are asked for, or all of the first date."""
+    """Returns the bands that are asked for, or all, which each date must have."""
     if facts.bands is None:
-        return tuple(name for name in found if name != SCENE)
+        first, *later = by_date
+        bands = tuple(name for name in by_date[first] if name != SCENE)
+        for when in later:
+            excess = sorted(by_date[when].keys() - {*bands, SCENE})
+            if excess:
+                raise ValueError(
+                    f"{where}: {when} has band {', '.join(excess)}, which {first} "
+                    "lacks; say which bands to take with --bands or in tile.json"
+                )
+        return bands
     count = (
         len(tile_facts.BAND_ORDERS.get(facts.bands, ()))
         if isinstance(facts.bands, str)
@@ -367,20 +380,11 @@ def _place(file: _File) -> str:
     return f"{bounds} in {crs if len(crs) < 20 else 'its own coordinate system'}"
 
 
-def _check_labels_file(path: Path, grid: _File) -> None:
-    with _errors(path):
-        shape = _opened(path).shape
-    if shape != (grid.height, grid.width):
-        raise ValueError(
-            f"{path}: expected {grid.height} x {grid.width} pixels as the bands, got "
-            f"{shape[0]} x {shape[1]}; warp the labels onto the grid of the tile"
-        )
-
-
 @lru_cache(maxsize=_OPEN_FILES)
 def _opened(path: Path) -> rasterio.io.DatasetReader:
     """Returns a file, kept open: every block of the tile reads from it."""
-    return rasterio.open(path, driver="GTiff")
+    with geotiff.quiet():
+        return rasterio.open(path, driver="GTiff")
 
 
 @contextmanager
