@@ -43,6 +43,9 @@ class Memory:
     def complete(self, entries):
         return list(entries)
 
+    def stamp(self, entry):
+        return entry.name
+
     def read(self, entry, bands=None) -> Patch:
         number = int(entry.name.split("_")[-2]) * 91 + int(entry.name.split("_")[-1])
         kind = "original" if self.version == "v1" else "BigEarthNet-19"

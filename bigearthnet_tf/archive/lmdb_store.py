@@ -100,6 +100,11 @@ class LmdbArchive:
         facts = file.stat()
         return str(file), str(facts.st_size), str(facts.st_mtime_ns)
 
+    def stamp(self, entry: PatchEntry) -> str:
+        """Returns the patch with the size of the LMDB and when it was written."""
+        facts = (self.path / DATA_FILE).stat()
+        return f"{entry.name} {facts.st_size}@{facts.st_mtime_ns}"
+
     def complete(self, entries: Iterable[PatchEntry]) -> list[PatchEntry]:
         """Returns entries with labels, partner, split and country, from the metadata.
 

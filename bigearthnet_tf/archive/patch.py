@@ -91,6 +91,9 @@ class PatchSource(Protocol):
     def read(self, entry: Any, bands: Sequence[str] | None = None) -> Patch:
         """Returns a patch with its pixels and labels."""
 
+    def stamp(self, entry: Any) -> str:
+        """Returns what changes when a file of a patch does; raises no error."""
+
 
 def check_band(band_name: str, array: NDArray[Any], where: str | Path) -> None:
     """Checks that pixels have the shape and the dtype of their band.

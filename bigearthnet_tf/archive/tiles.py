@@ -81,6 +81,18 @@ def find_tiles(root: Path | str) -> list[Path]:
     return found
 
 
+def stamp(folder: Path | str) -> str:
+    """Returns names, sizes and times of the files of a tile.
+
+    Args:
+        folder: of the tile.
+    """
+    root = Path(folder)
+    found = sorted(path for path in root.rglob("*") if path.is_file())
+    facts = ((path.relative_to(root), path.stat()) for path in found)
+    return " ".join(f"{name} {s.st_size}@{s.st_mtime_ns}" for name, s in facts)
+
+
 def classes_of(
     folders: Sequence[Path], given: TileFacts | None = None
 ) -> dict[int, str]:

@@ -127,7 +127,7 @@ def run(arguments: argparse.Namespace) -> None:
     opened = [tiles.open_tile(folder, facts) for folder in folders]
     classes = tiles.classes_of(folders, facts)
     console.load_tensorflow()
-    from bigearthnet_tf.records import block_plan, block_writer
+    from bigearthnet_tf.records import block_plan, block_writer, provenance
 
     if arguments.squares is None:
         areas = block_plan.by_tiles(opened, arguments.val, arguments.test)
@@ -143,6 +143,7 @@ def run(arguments: argparse.Namespace) -> None:
         "min_valid": arguments.min_valid,
         "seed": arguments.seed,
         "shard_size_mb": arguments.shard_size_mb,
+        "source": provenance.digest(map(tiles.stamp, folders)),
     }
     if arguments.points is not None:
         points = tile_points.read_points(arguments.points, list(classes))

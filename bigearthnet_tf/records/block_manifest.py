@@ -128,6 +128,8 @@ class SeriesManifest(pydantic.BaseModel):
         classes: codes of labels with their names.
         block_side: side of a block in pixels; 1 for points.
         plan: fingerprint of what was asked for.
+        source: `provenance.digest` of the files of the tiles; empty where it was not
+            kept.
     """
 
     model_config = pydantic.ConfigDict(frozen=True)
@@ -153,6 +155,7 @@ class SeriesManifest(pydantic.BaseModel):
     seed: int | None
     plan: str
     shards: list[SeriesShard]
+    source: str = ""
 
     @pydantic.model_validator(mode="after")
     def _fits(self) -> SeriesManifest:

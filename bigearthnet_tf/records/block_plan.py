@@ -59,6 +59,7 @@ class BlockPlan:
         record_bytes: about the bytes of the largest record.
         origin: where the tiles are read from.
         kind: of blocks, or of single points.
+        source: `provenance.digest` of the files of the tiles; empty: not known.
     """
 
     split: str
@@ -72,6 +73,7 @@ class BlockPlan:
     record_bytes: int
     origin: str
     kind: block_manifest.Kind = "blocks"
+    source: str = ""
 
     @property
     def num_records(self) -> int:
@@ -103,7 +105,7 @@ class BlockPlan:
 
     def identity(self) -> str:
         """Returns a hash by which unfinished work knows its own plan and source."""
-        joined = f"{self.fingerprint()} {self.origin}"
+        joined = f"{self.fingerprint()} {self.origin} {self.source}"
         return hashlib.sha256(joined.encode()).hexdigest()
 
 
@@ -176,6 +178,7 @@ def plan_blocks(
     min_valid: int = DEFAULT_MIN_VALID,
     seed: int = DEFAULT_SEED,
     shard_size_mb: float = 128,
+    source: str = "",
 ) -> BlockPlan:
     """Settles blocks, their order, and their division into shards.
 
@@ -191,6 +194,7 @@ def plan_blocks(
         min_valid: a pixel is valid with more usable dates than that.
         seed: of the order.
         shard_size_mb: of a shard at most, in 10^6 bytes, unless a block is larger.
+        source: `provenance.digest` of the files of the tiles.
 
     Raises:
         ValueError: tiles of other bands, with too few dates or of one name.
@@ -228,6 +232,7 @@ def plan_blocks(
         seed=seed,
         record_bytes=record_bytes,
         origin=origin,
+        source=source,
     )
 
 
@@ -241,6 +246,7 @@ def plan_points(
     min_valid: int = DEFAULT_MIN_VALID,
     seed: int = DEFAULT_SEED,
     shard_size_mb: float = 128,
+    source: str = "",
 ) -> BlockPlan:
     """Settles records of single points, as `plan_blocks` those of blocks.
 
@@ -254,6 +260,7 @@ def plan_points(
         min_valid: a point is valid with more usable dates than that.
         seed: of the order.
         shard_size_mb: of a shard at most, in 10^6 bytes.
+        source: `provenance.digest` of the files of the tiles.
 
     Raises:
         ValueError: as `plan_blocks`, a tile whose place nobody has told, or no point
@@ -287,6 +294,7 @@ def plan_points(
         record_bytes=record_bytes,
         origin=origin,
         kind="points",
+        source=source,
     )
 
 

@@ -226,6 +226,10 @@ def _present(
         raise convert.occupied(plan, out_dir, "damaged records")
     if found.plan != plan.fingerprint():
         raise convert.occupied(plan, out_dir, "records of other tiles or settings")
+    if found.source and plan.source and found.source != plan.source:
+        raise convert.occupied(
+            plan, out_dir, "records of files that have changed since"
+        )
     logger.info(
         "%s: %d blocks are there already; --overwrite writes them again",
         plan.split,
@@ -266,6 +270,7 @@ def _publish(
         seed=plan.seed,
         plan=plan.fingerprint(),
         shards=shards,
+        source=plan.source,
     )
     work.publish(result)
     logger.info(

@@ -18,7 +18,7 @@ from bigearthnet_tf import console
 from bigearthnet_tf.archive import bands as band_facts
 from bigearthnet_tf.archive import labels
 from bigearthnet_tf.archive.patch import PatchSource
-from bigearthnet_tf.records import manifest, pool, storage
+from bigearthnet_tf.records import manifest, pool, provenance, storage
 from bigearthnet_tf.records.plan import LeftOut, Plan
 from bigearthnet_tf.records.unfinished import ShardPlan, Unfinished, exclusive
 from bigearthnet_tf.records.writer import Job, Note, write_shard
@@ -72,7 +72,9 @@ def convert(
     """
     with exclusive(out_dir):
         present = {
-            plan.split: None if overwrite else _present(plan, out_dir, skip_errors)
+            plan.split: None
+            if overwrite
+            else _present(source, plan, out_dir, skip_errors)
             for plan in plans
         }
         todo = [plan for plan in plans if present[plan.split] is None]
@@ -92,7 +94,10 @@ def _carry_out(
     try:
         for work in works.values():
             work.open()
-        notes = {split: work.finished(skip_errors) for split, work in works.items()}
+        notes = {
+            split: _of_same_files(source, work.plan, work.finished(skip_errors))
+            for split, work in works.items()
+        }
         check_space(works.values(), out_dir)
         jobs = _jobs(works, notes, skip_errors)
         made = {
@@ -172,8 +177,31 @@ def _jobs(
     return jobs
 
 
+def _of_same_files(
+    source: PatchSource, plan: Plan, notes: dict[int, Note]
+) -> dict[int, Note]:
+    """Returns the finished shards that the archive as it is now would give again."""
+    differ = provenance.changed(
+        source,
+        [plan.shards[i] for i in notes],
+        [note.source for note in notes.values()],
+    )
+    kept = {
+        index: note
+        for (index, note), other in zip(notes.items(), differ, strict=True)
+        if not other
+    }
+    if len(kept) < len(notes):
+        logger.info(
+            "%s: files of %d finished shard(s) have changed; they are written again",
+            plan.split,
+            len(notes) - len(kept),
+        )
+    return kept
+
+
 def _present(
-    plan: Plan, out_dir: storage.StrPath, skip_errors: bool
+    source: PatchSource, plan: Plan, out_dir: storage.StrPath, skip_errors: bool
 ) -> manifest.Manifest | None:
     """Returns the manifest of the same plan, carried out before.
 
@@ -194,6 +222,10 @@ def _present(
         raise occupied(plan, out_dir, "records of other patches or bands")
     if found.left_out and not skip_errors:
         raise occupied(plan, out_dir, f"records that lack {found.left_out} patches")
+    if any(
+        provenance.changed(source, plan.shards[: len(found.sources)], found.sources)
+    ):
+        raise occupied(plan, out_dir, "records of files that have changed since")
     logger.info(
         "%s: %d records are there already%s; --overwrite converts them again, "
         "bigearthnet-tf inspect --verify reads them",
@@ -246,7 +278,7 @@ def _publish(work: Unfinished[Plan, Note], notes: dict[int, Note]) -> manifest.M
     left_out = list(plan.left_out)
     for note in ordered:
         left_out += note.left_out
-    result = _describe(plan, [note.shard for note in ordered], len(left_out))
+    result = _describe(plan, ordered, len(left_out))
     _report_left_out(plan, left_out, work.out_dir)
     if not result.num_records:
         raise ValueError(
@@ -285,9 +317,8 @@ def _report_left_out(
     )
 
 
-def _describe(
-    plan: Plan, shards: list[manifest.Shard], left_out: int
-) -> manifest.Manifest:
+def _describe(plan: Plan, notes: list[Note], left_out: int) -> manifest.Manifest:
+    shards = [note.shard for note in notes]
     facts = {name: band_facts.BANDS[name] for name in plan.bands}
     return manifest.Manifest(
         schema_version=manifest.SCHEMA_VERSION,
@@ -306,4 +337,5 @@ def _describe(
         shards=shards,
         reference_maps=plan.reference_maps,
         left_out=left_out,
+        sources=[note.source for note in notes],
     )

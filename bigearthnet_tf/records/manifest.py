@@ -47,6 +47,8 @@ class Manifest(pydantic.BaseModel):
             from older records.
         reference_maps: whether each record holds its reference map.
         left_out: number of patches that could not be read and were left out.
+        sources: for each shard `provenance.digest` of the files it was made of; empty
+            where it was not kept.
     """
 
     model_config = pydantic.ConfigDict(frozen=True, protected_namespaces=())
@@ -64,6 +66,7 @@ class Manifest(pydantic.BaseModel):
     shards: list[Shard]
     reference_maps: bool = False
     left_out: int = 0
+    sources: list[str] = []
 
 
 SHARD_NAME = re.compile(r"(?P<split>.+)-\d{5}-of-\d{5}\.tfrecord$")

@@ -51,6 +51,7 @@ class RecordArchive:
     def __init__(self, source: reader.RecordSource) -> None:
         self.source = source
         self._open: tuple[str, Any] | None = None
+        self._stamps: dict[str, str] = {}
 
     def __getstate__(self) -> dict[str, Any]:
         return {**self.__dict__, "_open": None}
@@ -72,6 +73,15 @@ class RecordArchive:
     def origin(self) -> tuple[str, ...]:
         """The files, with what changes when one is written again."""
         return tuple(map(_stamp, self.source.files))
+
+    def stamp(self, entry: RecordEntry) -> str:
+        """Returns the record with the checksum of its shard in the manifest.
+
+        Without a manifest, with size and time of the shard.
+        """
+        if entry.file not in self._stamps:
+            self._stamps[entry.file] = _content(entry.file)
+        return f"{entry.number} {self._stamps[entry.file]}"
 
     def complete(self, entries: Iterable[PatchEntry]) -> list[PatchEntry]:
         """Returns the entries; a record lacks nothing."""
@@ -189,6 +199,14 @@ def _seed_of(file: str) -> int | None:
 def _stamp(file: str) -> str:
     """Returns what changes when a file is written again."""
     return f"{file} {storage.size(file)} {storage.modified(file)}"
+
+
+def _content(file: str) -> str:
+    """Returns what changes with the content of a shard, wherever it lies."""
+    name, described = storage.name_of(file), manifest.find_manifest(file)
+    listed = manifest.load(described).shards if described else []
+    crc32 = next((shard.crc32 for shard in listed if shard.file == name), None)
+    return f"{name} {crc32 or f'{storage.size(file)}@{storage.modified(file)}'}"
 
 
 def _label_types(form: schema.RecordForm) -> tuple[str, ...]:

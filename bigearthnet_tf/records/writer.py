@@ -11,7 +11,7 @@ import pydantic
 import tensorflow as tf
 
 from bigearthnet_tf.archive.patch import Patch, PatchSource
-from bigearthnet_tf.records import frames, manifest, schema, storage
+from bigearthnet_tf.records import frames, manifest, provenance, schema, storage
 from bigearthnet_tf.records.plan import LeftOut
 
 
@@ -37,10 +37,17 @@ class Job:
 
 
 class Note(pydantic.BaseModel):
-    """What is known of a finished shard; `<shard>.json` until the split is whole."""
+    """What is known of a finished shard; `<shard>.json` until the split is whole.
+
+    Attributes:
+        shard: its row in the manifest.
+        left_out: patches that could not be read.
+        source: `provenance.digest` of the files of all its patches; empty: not known.
+    """
 
     shard: manifest.Shard
     left_out: list[LeftOut] = []
+    source: str = ""
 
 
 NoteT = TypeVar("NoteT", bound=Note)
@@ -64,10 +71,11 @@ def write_shard(
         ValueError: a patch is missing or damaged, unless those are skipped.
     """
     left_out: list[LeftOut] = []
+    stamps: list[str] = []
     count = 0
     with storage.write_atomically(job.path) as temporary:
         with tf.io.TFRecordWriter(temporary) as writer:
-            for patch in _read(source, job, left_out):
+            for patch in _read(source, job, left_out, stamps):
                 if patch is not None:
                     writer.write(schema.encode(patch, job.record_format))
                     count += 1
@@ -81,6 +89,7 @@ def write_shard(
     note = Note(
         shard=manifest.Shard(file=storage.name_of(job.path), **written._asdict()),
         left_out=left_out,
+        source=provenance.digest(stamps),
     )
     storage.write_text(note_path(job.path), note.model_dump_json())
     return note
@@ -100,7 +109,7 @@ def read_note(shard: str, form: type[NoteT]) -> NoteT | None:
 
 
 def _read(
-    source: PatchSource, job: Job, left_out: list[LeftOut]
+    source: PatchSource, job: Job, left_out: list[LeftOut], stamps: list[str]
 ) -> Iterator[Patch | None]:
     """Yields the patches of a job; None for one that is left out."""
     for entry in job.entries:
@@ -111,4 +120,6 @@ def _read(
                 raise
             left_out.append((entry.name, " ".join(str(error).split())))
             patch = None
+        # Behind the reading: a network file system answers from what it knows then.
+        stamps.append(source.stamp(entry))
         yield patch

@@ -1,6 +1,8 @@
 """`bigearthnet-tf sample --time-series`, `tiles`, and `inspect` of what it writes."""
 
 import json
+import os
+import shutil
 
 import numpy as np
 import pytest
@@ -64,6 +66,26 @@ def test_squares_of_the_same_tiles(call, root, tmp_path):
         for split in ("train", "val", "test")
     }
     assert sum(facts["num_records"] for facts in counts.values()) == 3 * 5 * 6
+
+
+def test_a_tile_that_has_changed_is_noticed(call, root, tmp_path):
+    tile = shutil.copytree(root / "a", tmp_path / "tiles" / "a")
+    command = ("bigearthnet-tf", "tiles", tile, "-o", tmp_path / "out")
+    options = ("--min-valid", 24, "--block-size", 16)
+    assert call(*command, *options).status == 0
+    assert "blocks are there already" in call(*command, *options).out
+    for name in ("labels.npy", "tile.json"):
+        os.utime(tile / name, ns=(0, (tile / name).stat().st_mtime_ns + 10**6))
+        result = call(*command, *options)
+        assert result.status == 1
+        assert "files that have changed since" in result.complaint
+        assert call(*command, *options, "--overwrite").status == 0
+    manifest = tmp_path / "out" / "train.manifest.json"
+    facts = json.loads(manifest.read_text())
+    del facts["source"]
+    manifest.write_text(json.dumps(facts))
+    os.utime(tile / "labels.npy")
+    assert "blocks are there already" in call(*command, *options).out
 
 
 def test_points_of_a_table(call, root, tmp_path):
