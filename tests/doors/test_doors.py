@@ -1,0 +1,30 @@
+"""Every kind of odd input at every door: one clear line, or the right numbers.
+
+The cases are in `cases_*.py`; `python tests/doors/table.py` runs them all and prints
+what each door does with each kind.
+"""
+
+import pytest
+from doors.server import Server, all_cases
+from filelock import FileLock
+
+CASES = all_cases()
+
+
+@pytest.fixture(scope="session")
+def server(tmp_path_factory):
+    """The prepared process; the kit is made once for all workers of pytest."""
+    base = tmp_path_factory.getbasetemp()
+    root = (base.parent if base.name.startswith("popen-") else base) / "doors"
+    root.mkdir(exist_ok=True)
+    with FileLock(root / "lock"):
+        server = Server(root)
+    yield server
+    server.close()
+
+
+@pytest.mark.parametrize("case", CASES)
+def test_case(case, server):
+    result = server.run(case)
+    assert "broken" not in result, result["broken"]
+    assert not result["faults"], "\n".join([*result["faults"], result["err"][-2000:]])
