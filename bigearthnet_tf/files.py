@@ -4,14 +4,40 @@ from __future__ import annotations
 
 import json
 import os
+import re
+import tempfile
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import Any, TypeVar
 
 import pydantic
 
+_WILDCARD = re.compile(r"[][*?\\]")
+
 Content = TypeVar("Content", bound=pydantic.BaseModel)
+
+
+@contextmanager
+def made_folder(folder: Path | str) -> Iterator[None]:
+    """Makes a folder with those above it, and removes those that stay empty.
+
+    Args:
+        folder: what is to be written into; those that were there before stay.
+
+    Raises:
+        OSError: it can't be made.
+    """
+    folder = Path(folder)
+    new = [path for path in (folder, *folder.parents) if not os.path.lexists(path)]
+    try:
+        folder.mkdir(parents=True, exist_ok=True)
+        yield
+    finally:
+        # One that holds something stays, and those above it.
+        with suppress(OSError):
+            for path in new:
+                path.rmdir()
 
 
 @contextmanager
@@ -19,7 +45,7 @@ def write_atomically(path: Path | str) -> Iterator[Path]:
     """Yields a temporary path beside `path`; renames it to `path` on success.
 
     The temporary file carries the process id, so that two writers do not meet in
-    it, and is removed when the body raises.
+    it, and is removed when the body raises, as is a folder made for it.
 
     Args:
         path: the file to write; its folder is made if need be.
@@ -28,13 +54,44 @@ def write_atomically(path: Path | str) -> Iterator[Path]:
         OSError: the folder can't be made or written to, or the disk is full.
     """
     path = Path(path)
-    path.parent.mkdir(parents=True, exist_ok=True)
     temporary = path.with_name(f".{path.name}.{os.getpid()}.tmp")
-    try:
-        yield temporary
-        temporary.replace(path)
-    finally:
-        temporary.unlink(missing_ok=True)
+    with made_folder(path.parent):
+        try:
+            yield temporary
+            temporary.replace(path)
+        finally:
+            temporary.unlink(missing_ok=True)
+
+
+def expand(path: str) -> str:
+    """Returns a path whose leading `~` is the home folder.
+
+    What is there under that very name is taken as it is.
+    """
+    return path if os.path.lexists(path) else os.path.expanduser(path)
+
+
+@contextmanager
+def plain_path(path: Path | str) -> Iterator[str]:
+    """Yields a path to the same files that TensorFlow takes for no pattern.
+
+    TensorFlow looks for the files of a checkpoint by wildcards, and so never sees those
+    in a folder such as `runs [1]`. A path with such a character gets links beside the
+    system's temporary files, which are gone at the end.
+
+    Args:
+        path: a file, a folder, or the prefix of a checkpoint's files.
+    """
+    path = Path(path)
+    if not _WILDCARD.search(str(path)):
+        yield str(path)
+        return
+    with tempfile.TemporaryDirectory() as folder:
+        for file in path.absolute().parent.iterdir():
+            if file.name.startswith(path.name):
+                link = Path(folder, f"plain{file.name.removeprefix(path.name)}")
+                link.symlink_to(file)
+        yield str(Path(folder, "plain"))
 
 
 def write_text(path: Path | str, text: str) -> None:

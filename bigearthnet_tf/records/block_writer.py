@@ -81,7 +81,8 @@ def write_blocks(
         plans: what to write, one for each split.
         out_dir: folder of the shards and the manifests, `gs://` and the like too.
         workers: processes at most; small conversions take fewer.
-        overwrite: replace other records of the same splits.
+        overwrite: replace other records of the same splits, and discard unfinished
+            work on them.
 
     Returns:
         The manifests, as written. A split that is already there is not written again.
@@ -98,7 +99,7 @@ def write_blocks(
             plan.split: None if overwrite else _present(plan, out_dir) for plan in plans
         }
         todo = [plan for plan in plans if present[plan.split] is None]
-        made = _carry_out(source, todo, out_dir, workers)
+        made = _carry_out(source, todo, out_dir, workers, anew=overwrite)
         return [present[plan.split] or made[plan.split] for plan in plans]
 
 
@@ -169,12 +170,14 @@ def _carry_out(
     plans: Sequence[BlockPlan],
     out_dir: storage.StrPath,
     workers: int,
+    *,
+    anew: bool,
 ) -> dict[str, block_manifest.SeriesManifest]:
     """Writes the shards that are missing and publishes each split when it is whole."""
     works = {plan.split: Unfinished(plan, out_dir, BlockNote) for plan in plans}
     try:
         for work in works.values():
-            work.open()
+            work.open(anew)
         notes = {split: work.finished() for split, work in works.items()}
         convert.check_space(works.values(), out_dir)
         jobs = {

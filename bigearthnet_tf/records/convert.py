@@ -56,12 +56,14 @@ def convert(
         execute: carries out the jobs: `Local` with a number of processes, or
             `records.beam.Runner`; this process where it is None. The shards are the
             same in any case.
-        overwrite: replace other records of the same splits.
+        overwrite: replace other records of the same splits, and discard unfinished
+            work on them.
         skip_errors: leave out patches that can't be read and list them, with the
             reason, in `<split>.left_out.csv`.
 
     Returns:
-        The manifests, as written. A split that is already there is not written again.
+        The manifests, as written. A split that is already there is not written again,
+        unless it lacks patches that can be read by now.
 
     Raises:
         FileExistsError: other records of one of these splits are there, or some that
@@ -78,7 +80,9 @@ def convert(
             for plan in plans
         }
         todo = [plan for plan in plans if present[plan.split] is None]
-        made = _carry_out(source, todo, out_dir, skip_errors, execute or Local())
+        made = _carry_out(
+            source, todo, out_dir, skip_errors, execute or Local(), anew=overwrite
+        )
         return [present[plan.split] or made[plan.split] for plan in plans]
 
 
@@ -88,14 +92,16 @@ def _carry_out(
     out_dir: storage.StrPath,
     skip_errors: bool,
     execute: Executor,
+    *,
+    anew: bool,
 ) -> dict[str, manifest.Manifest]:
     """Writes the shards that are missing and publishes each split when it is whole."""
     works = {plan.split: Unfinished(plan, out_dir, Note) for plan in plans}
     try:
         for work in works.values():
-            work.open()
+            work.open(anew)
         notes = {
-            split: _of_same_files(source, work.plan, work.finished(skip_errors))
+            split: _of_same_files(source, work.plan, work.finished())
             for split, work in works.items()
         }
         check_space(works.values(), out_dir)
@@ -222,6 +228,13 @@ def _present(
         raise occupied(plan, out_dir, "records of other patches or bands")
     if found.left_out and not skip_errors:
         raise occupied(plan, out_dir, f"records that lack {found.left_out} patches")
+    if found.left_out and _is_repaired(source, plan, out_dir):
+        logger.info(
+            "%s: patches that were left out can be read by now, so all are converted "
+            "again",
+            plan.split,
+        )
+        return None
     if any(
         provenance.changed(source, plan.shards[: len(found.sources)], found.sources)
     ):
@@ -234,6 +247,28 @@ def _present(
         f", {found.left_out} patches were left out" if found.left_out else "",
     )
     return found
+
+
+def _is_repaired(source: PatchSource, plan: Plan, out_dir: storage.StrPath) -> bool:
+    """Tells whether a patch that was left out of records can be read by now."""
+    try:
+        text = storage.read_text(_left_out_path(plan, out_dir))
+    except FileNotFoundError:
+        return True
+    names = {row.get("patch") for row in csv.DictReader(io.StringIO(text))}
+    for entry in (entry for shard in plan.shards for entry in shard):
+        if entry.name not in names:
+            continue
+        try:
+            source.read(entry)
+        except (ValueError, OSError):
+            continue
+        return True
+    return False
+
+
+def _left_out_path(plan: Plan, out_dir: storage.StrPath) -> str:
+    return storage.join(out_dir, f"{plan.split}.left_out.csv")
 
 
 def occupied(plan: ShardPlan, out_dir: storage.StrPath, state: str) -> FileExistsError:
@@ -299,7 +334,7 @@ def _publish(work: Unfinished[Plan, Note], notes: dict[int, Note]) -> manifest.M
 def _report_left_out(
     plan: Plan, left_out: Sequence[LeftOut], out_dir: storage.StrPath
 ) -> None:
-    path = storage.join(out_dir, f"{plan.split}.left_out.csv")
+    path = _left_out_path(plan, out_dir)
     if not left_out:
         storage.remove(path)
         return

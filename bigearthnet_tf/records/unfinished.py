@@ -10,11 +10,12 @@ from __future__ import annotations
 
 import os
 from collections.abc import Iterator, Sequence
-from contextlib import contextmanager
+from contextlib import ExitStack, contextmanager
 from typing import Any, Generic, Protocol, TypeVar
 
 import filelock
 
+from bigearthnet_tf import files
 from bigearthnet_tf.records import frames, manifest, storage, writer
 
 
@@ -58,8 +59,14 @@ def exclusive(out_dir: storage.StrPath) -> Iterator[None]:
         yield
         return
     out_dir = folder
+    with ExitStack() as stack:
+        _lock(out_dir, stack)
+        yield
+
+
+def _lock(out_dir: storage.StrPath, stack: ExitStack) -> None:
     try:
-        storage.make_folder(out_dir)
+        stack.enter_context(files.made_folder(out_dir))
         lock = filelock.FileLock(storage.join(out_dir, ".lock"), timeout=0)
         lock.acquire()
     except filelock.Timeout:
@@ -72,11 +79,9 @@ def exclusive(out_dir: storage.StrPath) -> Iterator[None]:
             f"{out_dir}: can't be written to ({error.strerror}); choose another output "
             "folder or change its permissions"
         ) from error
-    try:
-        yield
-    finally:
-        storage.remove(storage.join(out_dir, ".lock"))
-        lock.release()
+    # Last in, first out: nobody can take the lock of a file that is about to vanish.
+    stack.callback(lock.release)
+    stack.callback(storage.remove, storage.join(out_dir, ".lock"))
 
 
 class Unfinished(Generic[PlanT, NoteT]):
@@ -96,9 +101,13 @@ class Unfinished(Generic[PlanT, NoteT]):
         self.folder = storage.join(out_dir, f".{plan.split}.partial")
         self._identity = storage.join(self.folder, "plan")
 
-    def open(self) -> None:
-        """Makes the folder; empties it if it is of another plan."""
-        if not self.has_begun():
+    def open(self, anew: bool) -> None:
+        """Makes the folder; empties it if it is of another plan.
+
+        Args:
+            anew: empty it in any case: the source may have changed since.
+        """
+        if anew or not self.has_begun():
             storage.remove_folder(self.folder)
         storage.remove_temporary(self.folder)
         storage.write_text(self._identity, self.plan.identity())
@@ -117,16 +126,16 @@ class Unfinished(Generic[PlanT, NoteT]):
         """Returns the bytes of the shards that wait in the folder."""
         return sum(map(storage.size, manifest.shards_of(self.folder, self.plan.split)))
 
-    def finished(self, skip_errors: bool = False) -> dict[int, NoteT]:
+    def finished(self) -> dict[int, NoteT]:
         """Returns the notes of the shards that are whole, by their number.
 
-        Args:
-            skip_errors: count those too that patches were left out of.
+        Shards that patches were left out of do not count: the patches may have been
+        repaired since.
         """
         found = {}
         for index in range(len(self.plan.shards)):
             note = writer.read_note(self.shard(index), self.note_form)
-            if note is None or (note.left_out and not skip_errors):
+            if note is None or note.left_out:
                 continue
             if self._is_whole(index, note):
                 found[index] = note

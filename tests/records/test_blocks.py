@@ -223,6 +223,33 @@ def test_an_interrupted_conversion_continues_to_the_same_bytes(
     assert made.min_valid == 20
 
 
+def test_overwriting_takes_nothing_of_tiles_that_have_changed(
+    opened, tmp_path, monkeypatch
+):
+    original = block_writer.write_shard
+    written = []
+
+    def failing(source, job, on_record):
+        if written:
+            raise OSError("no more")
+        written.append(job.index)
+        return original(source, job, on_record)
+
+    monkeypatch.setattr(block_writer, "write_shard", failing)
+    with pytest.raises(OSError, match="no more"):
+        block_writer.write_blocks(opened, [plan(opened)], tmp_path)
+    again = []
+
+    def counting(source, job, on_record):
+        again.append(job.index)
+        return original(source, job, on_record)
+
+    monkeypatch.setattr(block_writer, "write_shard", counting)
+    block_writer.write_blocks(opened, [plan(opened)], tmp_path, overwrite=True)
+    assert set(again) >= set(written)
+    assert len(again) == len(plan(opened).shards)
+
+
 def test_whole_tiles_are_divided_by_name(opened):
     areas = block_plan.by_tiles(opened, val=["b"])
     assert {split: [t.name for t, _ in of] for split, of in areas.items()} == {

@@ -1,3 +1,4 @@
+import dataclasses
 import shutil
 
 import pytest
@@ -103,7 +104,7 @@ def test_a_failure_in_the_only_shard_leaves_nothing(tmp_path):
     plan = plan_split(archive, toy.entries(4), "train")
     with pytest.raises(ValueError, match="is broken"):
         convert.convert(Failing(toy.entries(4)[2].name), [plan], tmp_path / "out")
-    assert list((tmp_path / "out").iterdir()) == []
+    assert list(tmp_path.iterdir()) == []
 
 
 def test_what_is_there_already_is_not_written_again(tmp_path):
@@ -228,6 +229,54 @@ def test_a_shard_with_left_out_patches_is_written_again(tmp_path):
         convert.convert(bad, [plan], tmp_path / "out", skip_errors=True)
     (whole,) = convert.convert(toy.Memory(), [plan], tmp_path / "out")
     assert (whole.left_out, whole.num_records) == (0, 9)
+
+
+class Brighter(toy.Memory):
+    """The same patches under the same names, with other pixels."""
+
+    def read(self, entry):
+        patch = super().read(entry)
+        bands = {name: band + 1 for name, band in patch.bands.items()}
+        return dataclasses.replace(patch, bands=bands)
+
+
+def test_overwriting_takes_nothing_of_an_archive_that_has_changed(tmp_path):
+    plan = plan_split(toy.Memory(), toy.entries(9), "train", shard_size_mb=1)
+    bad = Failing(plan.shards[-1][0].name)
+    with pytest.raises(ValueError, match="is broken"):
+        convert.convert(bad, [plan], tmp_path / "out")
+    convert.convert(Brighter(), [plan], tmp_path / "out", overwrite=True)
+    convert.convert(Brighter(), [plan], tmp_path / "undisturbed")
+    assert contents(tmp_path / "out") == contents(tmp_path / "undisturbed")
+
+
+def test_patches_left_out_before_a_kill_are_tried_again(tmp_path):
+    plan = plan_split(toy.Memory(), toy.entries(9), "train", shard_size_mb=1)
+
+    class Stopped(Failing):
+        def read(self, entry):
+            if entry.name == plan.shards[-1][0].name:
+                raise KeyboardInterrupt
+            return super().read(entry)
+
+    with pytest.raises(KeyboardInterrupt):
+        bad = Stopped(plan.shards[0][0].name)
+        convert.convert(bad, [plan], tmp_path / "out", skip_errors=True)
+    repaired = toy.Memory()
+    (whole,) = convert.convert(repaired, [plan], tmp_path / "out", skip_errors=True)
+    assert (whole.left_out, whole.num_records) == (0, 9)
+
+
+@pytest.mark.parametrize("list_is_lost", [False, True])
+def test_patches_left_out_of_whole_records_are_tried_again(tmp_path, list_is_lost):
+    plan = plan_split(toy.Memory(), toy.entries(9), "train", shard_size_mb=1)
+    bad = Failing(plan.shards[0][0].name)
+    convert.convert(bad, [plan], tmp_path, skip_errors=True)
+    if list_is_lost:
+        (tmp_path / "train.left_out.csv").unlink()
+    (whole,) = convert.convert(toy.Memory(), [plan], tmp_path, skip_errors=True)
+    assert (whole.left_out, whole.num_records) == (0, 9)
+    assert not (tmp_path / "train.left_out.csv").exists()
 
 
 def test_if_no_patch_can_be_read_the_report_says_why(tmp_path):
