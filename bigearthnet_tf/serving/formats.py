@@ -116,7 +116,8 @@ def _write_saved_model(model: keras.Model, path: Path) -> None:
 
 
 def _open_saved_model(path: Path) -> tuple[Run, dict[str, Any]]:
-    loaded = tf.saved_model.load(str(path))
+    with files.plain_path(path) as plain:
+        loaded = tf.saved_model.load(plain)
     serve = loaded.signatures["serving_default"]
 
     def run(groups: Groups) -> NDArray[np.float32]:
@@ -267,8 +268,9 @@ def _write_litert(model: keras.Model, path: Path) -> None:
                 str(between),
                 signatures={"serving_default": serve.get_concrete_function()},
             )
-            converter = tf.lite.TFLiteConverter.from_saved_model(str(between))
-            path.write_bytes(converter.convert())
+            with files.plain_path(between) as plain:
+                converter = tf.lite.TFLiteConverter.from_saved_model(plain)
+                path.write_bytes(converter.convert())
     except OSError:
         raise
     except Exception as error:  # It raises whatever comes.

@@ -14,9 +14,8 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from bigearthnet_tf import files
 from bigearthnet_tf.registry import Registry
-from bigearthnet_tf.training import checkpoints
+from bigearthnet_tf.training import checkpoints, descriptions
 
 OF_SCENES = (
     "s1",
@@ -117,7 +116,7 @@ def make_map(
         ValueError: the task has no map, or does not know an option.
     """
     path = _find(Path(run), checkpoint)
-    task = str(files.read_json(path / "description.json").get("task"))
+    task = str(descriptions.read(path).get("task"))
     if task not in MAPPERS.names():
         raise ValueError(
             f"{run}: a run of task {task!r} has no map; those of "

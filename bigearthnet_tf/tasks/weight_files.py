@@ -164,13 +164,14 @@ def _open_hub_folder(path: Path, name: str) -> Published:
 def _open_tf1(prefix: str) -> Published:
     """Opens a checkpoint of the TU Berlin TensorFlow models."""
     try:
-        reader = tf.train.load_checkpoint(prefix)
-        names = [
-            name
-            for name in reader.get_variable_to_shape_map()
-            if not _TF1_NO_WEIGHT.search(name)
-        ]
-        tensors = {name: reader.get_tensor(name) for name in names}
+        with files.plain_path(prefix) as path:
+            reader = tf.train.load_checkpoint(path)
+            names = [
+                name
+                for name in reader.get_variable_to_shape_map()
+                if not _TF1_NO_WEIGHT.search(name)
+            ]
+            tensors = {name: reader.get_tensor(name) for name in names}
     except (tf.errors.OpError, IndexError, RuntimeError, ValueError) as error:
         raise ValueError(
             f"{prefix}: the TensorFlow checkpoint is damaged or incomplete "

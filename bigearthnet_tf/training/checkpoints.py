@@ -15,12 +15,11 @@ from __future__ import annotations
 import json
 import logging
 import os
-import re
 import shutil
 from collections.abc import Callable, Mapping
 from concurrent.futures import Future, ThreadPoolExecutor
 from contextlib import suppress
-from dataclasses import asdict, dataclass
+from dataclasses import asdict
 from pathlib import Path
 from typing import Any
 
@@ -28,6 +27,9 @@ import numpy as np
 import tensorflow as tf
 
 from bigearthnet_tf import files
+from bigearthnet_tf.training import descriptions
+from bigearthnet_tf.training.descriptions import Best as Best
+from bigearthnet_tf.training.descriptions import DamagedCheckpoint as DamagedCheckpoint
 from bigearthnet_tf.training.state import State
 
 logger = logging.getLogger(__name__)
@@ -35,29 +37,8 @@ logger = logging.getLogger(__name__)
 # (description, folder): raises ValueError for one that can't be continued.
 Check = Callable[[dict[str, Any], Path], None]
 
-_FOLDER = re.compile(r"iteration-(\d+)$")
-_DESCRIPTION = "description.json"
 # TensorFlow's checkpoint reader raises its own errors, and bare Python ones.
 _READ_ERRORS = (tf.errors.OpError, IndexError, RuntimeError, TypeError, ValueError)
-
-
-class DamagedCheckpoint(ValueError):
-    """A checkpoint that can't be read, whatever it is of."""
-
-
-@dataclass(frozen=True)
-class Best:
-    """The best checkpoint so far.
-
-    Attributes:
-        iteration: at which it was made.
-        metric: by which it is the best.
-        value: of that metric.
-    """
-
-    iteration: int
-    metric: str
-    value: float
 
 
 class CheckpointFolder:
@@ -88,7 +69,7 @@ class CheckpointFolder:
         return sorted(
             int(match[1])
             for path in self.folder.glob("iteration-*")
-            if (match := _FOLDER.match(path.name))
+            if (match := descriptions.FOLDER.match(path.name))
         )
 
     def path(self, iteration: int) -> Path:
@@ -175,7 +156,7 @@ class CheckpointFolder:
                     shape_and_slices=[""] * len(tensors),
                     tensors=[tf.constant(value) for value in tensors.values()],
                 )
-            files.write_json(temporary / _DESCRIPTION, content)
+            files.write_json(temporary / descriptions.FILE, content)
             _flush(temporary)
             aside = _aside(path)
             if path.exists():
@@ -206,7 +187,7 @@ class CheckpointFolder:
         return None
 
     def _best_by(self, path: Path) -> Best | None:
-        content = read_description(path)
+        content = descriptions.read(path)
         return Best(**content["best"]) if content.get("best") else None
 
     def find(self, which: str) -> Path:
@@ -221,7 +202,7 @@ class CheckpointFolder:
         """
         if which not in ("best", "last"):
             path = Path(which)
-            if not (path / _DESCRIPTION).is_file():
+            if not (path / descriptions.FILE).is_file():
                 raise FileNotFoundError(
                     f"{path}: no checkpoint; expected a folder iteration-N of a run, "
                     "or 'best' or 'last'"
@@ -256,9 +237,10 @@ class CheckpointFolder:
             ValueError: it is of another model, bands or labels; the message names
                 what differs.
         """
-        content = read_description(path)
+        content = descriptions.read(path)
         _compare(content, self.description, path)
         if check is not None:
+            descriptions.check_progress(content, path)
             check(content, path)
         if content["shapes"] != state.shapes():
             raise ValueError(
@@ -267,11 +249,12 @@ class CheckpointFolder:
                 "version of that model"
             )
         try:
-            saved = tf.train.load_checkpoint(str(path / "state"))
-            names = saved.get_variable_to_shape_map()
-            tensors = {name: saved.get_tensor(name) for name in state.wanted(names)}
+            with files.plain_path(path / "state") as prefix:
+                saved = tf.train.load_checkpoint(prefix)
+                names = state.wanted(saved.get_variable_to_shape_map())
+                tensors = {name: saved.get_tensor(name) for name in names}
         except _READ_ERRORS as error:
-            raise _damaged(path, error) from error
+            raise descriptions.damaged(path, error) from error
         state.assign(tensors)
         return content
 
@@ -330,28 +313,6 @@ class CheckpointFolder:
                 shutil.rmtree(gone)
 
 
-def read_description(path: Path) -> dict[str, Any]:
-    """Returns what a checkpoint says of itself.
-
-    Raises:
-        DamagedCheckpoint: its description is missing or not JSON.
-    """
-    try:
-        content = files.read_json(path / _DESCRIPTION)
-        content["iteration"], content["shapes"]
-    except (OSError, ValueError, KeyError, TypeError) as error:
-        raise _damaged(path, error) from error
-    return dict(content)
-
-
-def _damaged(path: Path, error: Exception) -> DamagedCheckpoint:
-    reason = " ".join(str(error).split())[:160]
-    return DamagedCheckpoint(
-        f"{path}: the checkpoint is damaged or incomplete ({reason}); remove this "
-        "folder to go on from the one before"
-    )
-
-
 def _aside(path: Path) -> Path:
     return path.with_name(f".{path.name}.old")
 
@@ -373,6 +334,8 @@ def _flush(folder: Path) -> None:
 
 def _compare(found: dict[str, Any], expected: dict[str, Any], path: Path) -> None:
     for key, value in expected.items():
+        if key not in found:
+            raise descriptions.damaged(path, ValueError(f"{key} is missing"))
         if found.get(key) != value:
             got, wanted = (_short(content) for content in (found.get(key), value))
             raise ValueError(

@@ -16,7 +16,7 @@ from bigearthnet_tf.config import Config
 from bigearthnet_tf.models import published
 from bigearthnet_tf.tasks import assembly, base, pixels, pretrained, weight_files
 from bigearthnet_tf.tasks.weight_files import Published
-from bigearthnet_tf.training import checkpoints, pixel_runs
+from bigearthnet_tf.training import checkpoints, descriptions, pixel_runs
 from bigearthnet_tf.training.state import State
 
 logger = logging.getLogger(__name__)
@@ -216,7 +216,7 @@ def task_of(name: str, which: str = "best") -> str:
         ValueError: it is damaged.
     """
     path = _checkpoint(name, which)
-    return str(checkpoints.read_description(path).get("task"))
+    return str(descriptions.read(path).get("task"))
 
 
 def _checkpoint(name: str, which: str) -> Path:
@@ -241,6 +241,7 @@ def restore_run(name: str, which: str) -> tuple[keras.Model, Path, Meaning]:
         ValueError: it is damaged.
     """
     path = _checkpoint(name, which)
+    descriptions.read(path)
     meaning = files.read_checked(path / "description.json", Meaning)
     config = meaning.config
     model = assembly.build_configured(

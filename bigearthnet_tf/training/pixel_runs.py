@@ -19,12 +19,13 @@ import numpy as np
 import tensorflow as tf
 
 from bigearthnet_tf import config as configs
+from bigearthnet_tf import files
 from bigearthnet_tf.config import Config
 from bigearthnet_tf.models.pixel_encoder import PROJECTOR
 from bigearthnet_tf.models.pixel_networks import takes_fixed_size
 from bigearthnet_tf.models.published import HEAD
 from bigearthnet_tf.tasks import pixels
-from bigearthnet_tf.training import checkpoints
+from bigearthnet_tf.training import checkpoints, descriptions
 from bigearthnet_tf.training.state import State
 
 logger = logging.getLogger(__name__)
@@ -101,9 +102,10 @@ def load_encoder(
         if not weight.startswith((HEAD, PROJECTOR))
     }
     _check_names(ours, saved, path)
-    reader = tf.train.load_checkpoint(str(path / "state"))
     try:
-        values = {name: reader.get_tensor(saved[name][0]) for name in ours}
+        with files.plain_path(path / "state") as prefix:
+            reader = tf.train.load_checkpoint(prefix)
+            values = {name: reader.get_tensor(saved[name][0]) for name in ours}
     except tf.errors.OpError as error:
         raise ValueError(
             f"{path}: the checkpoint is damaged ({str(error).splitlines()[0][:160]})"
@@ -123,7 +125,7 @@ def _read(name: str | Path, which: str) -> tuple[Path, dict[str, Any]]:
             f"{path}: no run; expected the folder of a run of {' or '.join(TASKS)}, or "
             "of one of its checkpoints"
         )
-    description = checkpoints.read_description(path)
+    description = descriptions.read(path)
     if description.get("task") not in TASKS:
         raise ValueError(
             f"{path}: a run of task {description.get('task')!r}; expected one of "
@@ -138,10 +140,10 @@ def _saved(path: Path) -> dict[str, tuple[str, list[int]]]:
     A weight that has a moving average is that average.
     """
     try:
-        reader = tf.train.load_checkpoint(str(path / "state"))
-        shapes = reader.get_variable_to_shape_map()
+        with files.plain_path(path / "state") as prefix:
+            shapes = tf.train.load_checkpoint(prefix).get_variable_to_shape_map()
     except (tf.errors.OpError, RuntimeError, ValueError) as error:
-        raise checkpoints.DamagedCheckpoint(
+        raise descriptions.DamagedCheckpoint(
             f"{path}: the checkpoint can't be read ({str(error)[:160]})"
         ) from error
     averages = {n.split("/")[1]: n for n in shapes if n.startswith("average/")}
