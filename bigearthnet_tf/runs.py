@@ -18,7 +18,18 @@ import bigearthnet_tf
 from bigearthnet_tf import config as configs
 from bigearthnet_tf import files
 
-_LOCK = ".lock"
+_LOCK, _TEST_RUN = ".lock", ".test-run"
+_CONFIG, _ENVIRONMENT = "config.json", "environment.json"
+# What training writes into the folder of a run.
+_OF_A_RUN = (
+    _CONFIG,
+    _ENVIRONMENT,
+    "history.jsonl",
+    "checkpoints",
+    "logs",
+    "emissions.csv",
+    "wandb",
+)
 TEST_RUN_SUFFIX = "-test-run"
 _NOTED_PACKAGES = ("tensorflow", "keras", "numpy", "rasterio", "imagecodecs")
 
@@ -38,7 +49,12 @@ def out_dir(config: configs.Config, test_run: bool = False) -> Path:
             "out_dir is missing; name the folder of the run in the config, or pass "
             "--set out_dir=runs/NAME"
         )
-    return Path(config.out_dir + (TEST_RUN_SUFFIX if test_run else ""))
+    folder = Path(config.out_dir)
+    if not test_run:
+        return folder
+    if folder.name in ("", ".."):
+        folder = folder.resolve()
+    return folder.with_name(f"{folder.name}{TEST_RUN_SUFFIX}")
 
 
 @contextmanager
@@ -73,27 +89,67 @@ def held(folder: Path) -> Iterator[None]:
 
 
 def clear(folder: Path) -> None:
-    """Removes what an earlier run left in a folder that this process holds.
+    """Removes what an earlier test run left in a folder that this process holds.
 
     Raises:
+        FileExistsError: no test run has marked the folder as its own.
         OSError: something can't be removed.
     """
-    for path in folder.iterdir():
-        if path.is_dir():
+    there = [path for path in folder.iterdir() if path.name != _LOCK]
+    if there and not (folder / _TEST_RUN).is_file():
+        raise FileExistsError(
+            f"{folder}: expected the folder of an earlier --test-run, but none has "
+            f"marked it as its own ({there[0].name} lies there); remove it, or choose "
+            "another out_dir"
+        )
+    for path in there:
+        if path.name not in _OF_A_RUN:
+            continue
+        if path.is_dir() and not path.is_symlink():
             shutil.rmtree(path)
-        elif path.name != _LOCK:
+        else:
             path.unlink()
 
 
-def open_run(folder: Path, config: configs.Config) -> None:
+def check_free(folder: Path) -> None:
+    """Checks that the notes of a run replace no files but those of a run.
+
+    Raises:
+        FileExistsError: a file of such a name is there, and nothing else of a run of
+            this program.
+    """
+    there = [name for name in (_CONFIG, _ENVIRONMENT) if (folder / name).exists()]
+    if there and not _is_run(folder):
+        raise FileExistsError(
+            f"{folder}: expected a new folder or that of a run, but {there[0]} there "
+            "is of no run of this program; choose another out_dir"
+        )
+
+
+def _is_run(folder: Path) -> bool:
+    """Tells whether a folder has the environment of a run, or its checkpoints."""
+    with suppress(OSError, ValueError, TypeError):
+        if "bigearthnet_tf" in files.read_json(folder / _ENVIRONMENT):
+            return True
+    return any((folder / "checkpoints").glob("iteration-*/description.json"))
+
+
+def open_run(folder: Path, config: configs.Config, test_run: bool = False) -> None:
     """Makes the folder of a run and notes its config and environment in it.
+
+    Args:
+        folder: of the run.
+        config: likewise.
+        test_run: whether to mark the folder as one that a test run may clear.
 
     Raises:
         OSError: the folder can't be made or written to.
     """
     try:
-        configs.save(config, folder / "config.json")
-        files.write_json(folder / "environment.json", _environment())
+        if test_run:
+            (folder / _TEST_RUN).touch()
+        files.write_json(folder / _ENVIRONMENT, _environment())
+        configs.save(config, folder / _CONFIG)
     except OSError as error:
         raise _unwritable(folder, error) from error
 

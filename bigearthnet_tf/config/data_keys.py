@@ -2,12 +2,16 @@
 
 from __future__ import annotations
 
-from typing import Literal
+from typing import Annotated, Literal
 
 import pydantic
 from pydantic import Field
 
-Paths = list[str]
+from bigearthnet_tf import files
+
+# A leading `~` is the home folder.
+PathName = Annotated[str, pydantic.AfterValidator(files.expand)]
+Paths = list[PathName]
 
 
 class DataKeys(pydantic.BaseModel):
@@ -66,7 +70,7 @@ class DataKeys(pydantic.BaseModel):
         description="records held to shuffle from, 0.16 MB each (0.28 MB with "
         "Sentinel-1); 0: no shuffling at all",
     )
-    cache: str = Field(
+    cache: PathName = Field(
         "",
         description="`memory`, or a folder on a fast disk: training and validation "
         "shards are copied there first; empty: they are read where they lie",
@@ -81,7 +85,7 @@ class DataKeys(pydantic.BaseModel):
         description="kernel of that resampling; `tf1_bicubic` is the one of the TF "
         "project, `nearest` the one of reBEN",
     )
-    statistics: str | None = Field(
+    statistics: PathName | None = Field(
         None,
         description="means and deviations to standardise with: `v1`, "
         "`v2_120_nearest`, ... or a JSON file of `bigearthnet-tf statistics` "

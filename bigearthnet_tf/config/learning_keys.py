@@ -7,6 +7,8 @@ from typing import Literal
 import pydantic
 from pydantic import Field
 
+from bigearthnet_tf.config.data_keys import PathName
+
 
 class LearningKeys(pydantic.BaseModel):
     """Optimisation, losses, weights to start from."""
@@ -126,12 +128,12 @@ class LearningKeys(pydantic.BaseModel):
         42, ge=0, lt=2**31, description="of weights, data order and augmentation"
     )
     fine_tune: bool = Field(False, description="start from the weights of `model_file`")
-    model_file: str | None = Field(
+    model_file: PathName | None = Field(
         None,
         description="for `fine_tune`: checkpoint of a run of the same model, or prefix "
         "of a checkpoint of the TF project",
     )
-    weights: str | None = Field(
+    weights: PathName | None = Field(
         None,
         description="weights to start from: folder or id of a reBEN model of the hub, "
         "prefix of a checkpoint of the TF project, `.safetensors` file of timm "

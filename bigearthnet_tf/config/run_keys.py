@@ -7,6 +7,8 @@ from typing import Literal
 import pydantic
 from pydantic import Field
 
+from bigearthnet_tf.config.data_keys import PathName, Paths
+
 
 class RunKeys(pydantic.BaseModel):
     """Hardware, checkpoints, logs."""
@@ -61,7 +63,7 @@ class RunKeys(pydantic.BaseModel):
     )
 
     # The run and what it leaves.
-    out_dir: str | None = Field(
+    out_dir: PathName | None = Field(
         None, description="folder of the run; required by `train.py` and `eval.py`"
     )
     save_checkpoint_after_iteration: int = Field(
@@ -130,7 +132,7 @@ class RunKeys(pydantic.BaseModel):
     )
 
     # Evaluation of a classification.
-    thresholds: str = Field(
+    thresholds: PathName = Field(
         "none",
         min_length=1,
         description="thresholds beside 0.5 that results are given for: `tuned`: those "
@@ -142,7 +144,7 @@ class RunKeys(pydantic.BaseModel):
         ge=0,
         description="resamplings of the test patches for 95 % intervals; 0: none",
     )
-    metadata: list[str] = Field(
+    metadata: Paths = Field(
         [],
         description="parquet files of the metadata of v2, by which results are given "
         "for each country too",

@@ -11,6 +11,7 @@ from __future__ import annotations
 import errno
 import os
 import posixpath
+import re
 import shutil
 import uuid
 from collections.abc import Iterator
@@ -22,6 +23,7 @@ import tensorflow as tf
 StrPath = str | os.PathLike[str]
 
 _TEMPORARY = ".tmp"
+_WILDCARD = re.compile(r"[*?\[\\]")
 
 _ERRORS: dict[type[tf.errors.OpError], tuple[type[OSError], int]] = {
     tf.errors.NotFoundError: (FileNotFoundError, errno.ENOENT),
@@ -116,13 +118,26 @@ def modified(path: StrPath) -> int:
 def glob(pattern: StrPath) -> list[str]:
     """Returns the paths that match a pattern, sorted; wildcards as in a shell.
 
-    A path that is there is taken as it is, whatever brackets it has in its name.
+    What is there comes before what a pattern could mean: a file, and the folders that
+    a pattern begins with, are taken as they are, brackets in their names included.
     """
     pattern = os.fspath(pattern)
     with python_errors(pattern):
         if tf.io.gfile.exists(pattern):
             return [pattern]
-        return sorted(tf.io.gfile.glob(pattern))
+        return sorted(tf.io.gfile.glob(_escape_folders(pattern)))
+
+
+def _escape_folders(pattern: str) -> str:
+    """Returns a pattern that has no wildcards in the folders that are there."""
+    folder = posixpath.dirname(pattern)
+    while folder.strip("/") and not os.path.isdir(folder):  # noqa: PTH112
+        folder = posixpath.dirname(folder)
+    if is_remote(pattern) or not _WILDCARD.search(folder):
+        return pattern
+    # TensorFlow names what lies below the working directory ./folder otherwise.
+    start = "" if folder.startswith(("/", ".")) else "./"
+    return start + _WILDCARD.sub(r"\\\g<0>", folder) + pattern[len(folder) :]
 
 
 def list_folder(folder: StrPath) -> list[str]:

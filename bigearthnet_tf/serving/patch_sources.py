@@ -120,10 +120,12 @@ _KINDS = {
 
 def _kind(source: str) -> str:
     """Returns the key of `_KINDS` that a path is of."""
-    if _WILDCARDS & set(source) or storage.is_remote(source):
+    if storage.is_remote(source):
         return "records"
     path = Path(source)
     if not path.exists():
+        if _WILDCARDS & set(source):
+            return "records"
         raise FileNotFoundError(f"{source}: no such file or folder")
     if path.is_file() or next(path.glob("*.tfrecord"), None):
         return "records"

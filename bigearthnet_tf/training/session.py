@@ -149,6 +149,7 @@ def train(
             held.enter_context(runs.held(out_dir))
             if test_run:
                 runs.clear(out_dir)
+            runs.check_free(out_dir)
         trainer = loop.Trainer(
             session.config,
             session.task,
@@ -161,7 +162,7 @@ def train(
         trainer.start(model, optimizer, _compiles(session))
         if session.processes.is_chief:
             # Only a run that can begin leaves its config in the folder.
-            runs.open_run(out_dir, session.config)
+            runs.open_run(out_dir, session.config, test_run)
             held.enter_context(emissions.track(out_dir, session.config))
         return trainer.train()
 

@@ -110,3 +110,35 @@ def test_a_copy_is_the_same_bytes(tmp_path, folder):
     storage.copy(tmp_path / "a", storage.join(folder, "b"))
     storage.copy(storage.join(folder, "b"), tmp_path / "c")
     assert (tmp_path / "c").read_bytes() == content
+
+
+@pytest.mark.parametrize("name", ["a [1]", "a]b", "b\\c", "st*r", "wh?t", "[", "[!x]"])
+@pytest.mark.parametrize("relative", [False, True])
+def test_folders_that_are_there_come_before_patterns(
+    tmp_path, monkeypatch, name, relative
+):
+    monkeypatch.chdir(tmp_path)
+    for folder in (name, "a 1", "star", "what"):
+        (tmp_path / folder / "sub").mkdir(parents=True)
+        for file in ("x1", "x2"):
+            (tmp_path / folder / "sub" / file).touch()
+    start = name if relative else str(tmp_path / name)
+    expected = [f"{start}/sub/x1", f"{start}/sub/x2"]
+
+    def found(pattern):
+        return [path.removeprefix("./") for path in storage.glob(pattern)]
+
+    assert found(f"{start}/sub/x*") == expected
+    assert found(f"{start}/s*/x?") == expected
+    assert found(f"{start}/sub/x[1]") == expected[:1]
+    assert found(f"{start}/sub/x1") == expected[:1]
+
+
+def test_folders_that_are_not_there_are_patterns(tmp_path):
+    for folder in ("a1", "a2"):
+        (tmp_path / folder).mkdir()
+        (tmp_path / folder / "x").touch()
+    assert storage.glob(tmp_path / "a[12]" / "x") == [
+        f"{tmp_path}/a1/x",
+        f"{tmp_path}/a2/x",
+    ]

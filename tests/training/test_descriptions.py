@@ -120,7 +120,17 @@ def test_beyond_the_end_of_the_run_in_name_and_description(tmp_path):
 
 @pytest.mark.parametrize(
     "name",
-    ["runs [1]", "a]b", "back\\slash", "st*r", "wh?t", "~", "[!a]", "new\nline", "-é{}"],
+    [
+        "runs [1]",
+        "a]b",
+        "back\\slash",
+        "st*r",
+        "wh?t",
+        "~",
+        "[!a]",
+        "new\nline",
+        "-é{}",
+    ],
 )
 def test_a_run_in_any_folder_is_read_again(tmp_path, name):
     # A neighbour that the name would match as a pattern.
