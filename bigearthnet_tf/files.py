@@ -68,7 +68,10 @@ def expand(path: str) -> str:
 
     What is there under that very name is taken as it is.
     """
-    return path if os.path.lexists(path) else os.path.expanduser(path)
+    if os.path.lexists(path):
+        return path
+    # Not by pathlib, which would fold the two slashes of gs:// into one.
+    return os.path.expanduser(path)  # noqa: PTH111
 
 
 @contextmanager

@@ -22,7 +22,7 @@ import tensorflow as tf
 from numpy.typing import NDArray
 
 from bigearthnet_tf import config as configs
-from bigearthnet_tf import extras, models
+from bigearthnet_tf import extras, files, models
 from bigearthnet_tf.archive import bands as band_facts
 from bigearthnet_tf.archive import labels as label_facts
 from bigearthnet_tf.config import Config

@@ -1,4 +1,4 @@
-"""`description.json` of a checkpoint: what the weights are of, and how far the run was."""
+"""`description.json` of a checkpoint: meaning of the weights, position in the run."""
 
 from __future__ import annotations
 
