@@ -19,7 +19,7 @@ Content = TypeVar("Content", bound=pydantic.BaseModel)
 
 
 @contextmanager
-def made_folder(folder: Path | str) -> Iterator[None]:
+def made_folder(folder: str | os.PathLike[str]) -> Iterator[None]:
     """Makes a folder with those above it, and removes those that stay empty.
 
     Args:

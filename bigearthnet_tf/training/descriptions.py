@@ -46,10 +46,10 @@ class _Best(pydantic.BaseModel):
 class _Window(pydantic.BaseModel):
     model_config = pydantic.ConfigDict(extra="forbid", strict=True)
 
-    steps: int = pydantic.Field(0, ge=0)
+    steps: int = pydantic.Field(default=0, ge=0)
     losses: float = 0.0
     gradient_norms: float = 0.0
-    finite_norms: int = pydantic.Field(0, ge=0)
+    finite_norms: int = pydantic.Field(default=0, ge=0)
 
 
 class _EarlyStopping(pydantic.BaseModel):
@@ -66,7 +66,7 @@ class _Progress(pydantic.BaseModel):
     model_config = pydantic.ConfigDict(strict=True)
 
     config: dict[str, Any] = {}
-    training_records: int = pydantic.Field(0, ge=0)
+    training_records: int = pydantic.Field(default=0, ge=0)
     early_stopping: _EarlyStopping | None = None
     window: _Window = _Window()
     validation_due: bool = False
