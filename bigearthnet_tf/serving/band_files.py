@@ -2,26 +2,24 @@
 
 from __future__ import annotations
 
-import re
 import warnings
 from collections.abc import Iterable, Iterator, Sequence
 from contextlib import contextmanager
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
 
 import rasterio
 from rasterio.errors import NotGeoreferencedWarning, RasterioError
 from rasterio.io import DatasetReader
 
+from bigearthnet_tf.archive import pixel_evidence, safe
+from bigearthnet_tf.archive.band_names import is_auxiliary, layer_name, one_name
 from bigearthnet_tf.archive.bands import BANDS
-from bigearthnet_tf.serving import safe
+from bigearthnet_tf.archive.pixel_values import NOTHING_GIVEN, Given, PixelValues
 
 _SUFFIXES = (".tif", ".tiff", ".jp2", ".vrt")
-# A band as people write it: B2, B02, B8A, b8a, B02_10m, S2_B02; VV, vv_db.
-_BAND = re.compile(
-    r"(?<![A-Z0-9])(?:B0?(?P<number>[1-9]|1[12])|(?P<other>B8A|VV|VH))(?![A-Z0-9])"
-)
+# The answer to whether 1000 was added to digital numbers.
+_OPTION = "give --offset -1000 to take it away, --offset 0 where it is gone already"
 
 
 @dataclass(frozen=True)
@@ -32,17 +30,13 @@ class BandFile:
         name: a key of `bands.BANDS`.
         path: the file.
         index: of the band in the file, from 1.
-        scale: a number of the archives is VALUE * scale + offset.
-        offset: see there.
-        nodata: the value in the file that stands for none; None if there is no such.
+        values: what its numbers mean.
     """
 
     name: str
     path: Path
     index: int
-    scale: float = 1.0
-    offset: float = 0.0
-    nodata: float | None = None
+    values: PixelValues
 
 
 @contextmanager
@@ -76,77 +70,60 @@ def open_raster(path: Path) -> Iterator[DatasetReader]:
 
 
 def find(
-    source: Path,
-    wanted: Sequence[str],
-    *,
-    nodata: float | None = None,
-    scale: float | None = None,
-    offset: float | None = None,
+    source: Path, wanted: Sequence[str], given: Given = NOTHING_GIVEN
 ) -> dict[str, BandFile]:
     """Returns the bands of a scene.
 
     Args:
         source: SAFE folder, raster, or folder of rasters.
         wanted: names of the bands.
-        nodata: in place of what the files say; of Sentinel-2 alone, as are scale and
-            offset.
-        scale: likewise.
-        offset: likewise.
+        given: what the user says of their numbers.
 
     Returns:
         In the order that is asked for; bands that are not there are left out.
 
     Raises:
         FileNotFoundError: no such file or folder, or no rasters in it.
-        ValueError: a file is damaged, or names a band twice.
+        ValueError: a file is damaged, or names a band twice; numbers whose offset
+            nothing tells.
     """
+    safe.check_unpacked(source)
     if source.is_dir() and safe.is_safe(source):
-        found = _in_safe(source)
+        places = {name: (path, 1) for name, path in safe.find_images(source).items()}
     else:
-        found = _in_rasters(source, wanted)
-    overrides = {"nodata": nodata, "scale": scale, "offset": offset}
-    given: dict[str, Any] = {
-        name: value for name, value in overrides.items() if value is not None
-    }
-    return {
-        name: replace(found[name], **given if BANDS[name].sensor == "S2" else {})
-        for name in wanted
-        if name in found
-    }
-
-
-def band_name(text: str | None) -> str | None:
-    """Returns the band that a description or file name speaks of, if it does."""
-    # An underscore parts words here.
-    words = re.sub(r"[\W_]+", " ", text or "").upper()
+        places = _in_rasters(source, wanted)
     found = {
-        match["other"] or f"B{int(match['number']):02}"
-        for match in _BAND.finditer(words)
+        name: _band(name, *places[name], given) for name in wanted if name in places
     }
-    return found.pop() if len(found) == 1 else None
+    optical = [
+        (band.path.name, band.values)
+        for band in found.values()
+        if BANDS[band.name].sensor == "S2"
+    ]
+    pixel_evidence.check_settled(optical, str(source), _OPTION)
+    return found
 
 
-def _in_safe(folder: Path) -> dict[str, BandFile]:
-    images = safe.find_images(folder)
-    calibration = safe.read_calibration(folder)
-    # The product specification has 0 for pixels without data.
-    return {
-        name: BandFile(name, path, 1, *calibration.to_archive(name), nodata=0.0)
-        for name, path in images.items()
-    }
+def _band(name: str, path: Path, index: int, given: Given) -> BandFile:
+    sensor = BANDS[name].sensor
+    if sensor == "S2":
+        pixel_evidence.check_is_level_2a(path)
+    with open_raster(path) as dataset:
+        values = pixel_evidence.read(dataset, path, index, name, sensor, given)
+    return BandFile(name, path, index, values)
 
 
-def _in_rasters(source: Path, wanted: Sequence[str]) -> dict[str, BandFile]:
-    paths = list(_rasters(source))
-    found: dict[str, BandFile] = {}
-    for band in (band for path in paths for band in _described(path)):
-        if band.name in found and band.name in wanted:
-            raise ValueError(
-                f"{source}: band {band.name} is there twice, in "
-                f"{found[band.name].path.name} and {band.path.name}: name one file, "
-                "or move the other away"
-            )
-        found[band.name] = band
+def _in_rasters(source: Path, wanted: Sequence[str]) -> dict[str, tuple[Path, int]]:
+    """Returns file and number in it of each band."""
+    found: dict[str, tuple[Path, int]] = {}
+    for path in _rasters(source):
+        for index, name in _described(path):
+            if name in found and name in wanted:
+                raise ValueError(
+                    f"{source}: band {name} is there twice, in {found[name][0].name} "
+                    f"and {path.name}: name one file, or move the other away"
+                )
+            found[name] = path, index
     if not found:
         raise ValueError(
             f"{source}: expected bands that are named in their descriptions (B02, "
@@ -163,6 +140,9 @@ def _rasters(source: Path) -> Iterable[Path]:
         raise FileNotFoundError(f"{source}: no such file or folder")
     found = sorted(p for p in source.iterdir() if p.suffix.lower() in _SUFFIXES)
     if not found:
+        packed = [p for p in sorted(source.iterdir()) if p.is_file()]
+        for path in packed:
+            safe.check_unpacked(path)
         raise FileNotFoundError(
             f"{source}: expected a SAFE folder or one with rasters "
             f"({', '.join(_SUFFIXES)}), found none"
@@ -170,22 +150,16 @@ def _rasters(source: Path) -> Iterable[Path]:
     return found
 
 
-def _described(path: Path) -> Iterator[BandFile]:
-    """Yields the bands of a raster, by description, or by name if it has a single."""
+def _described(path: Path) -> Iterator[tuple[int, str]]:
+    """Yields number and name of the bands of a raster.
+
+    By their descriptions; by the name of the file if it has a single band.
+    """
     with open_raster(path) as dataset:
-        names = [band_name(text) for text in dataset.descriptions]
-        if not any(names) and dataset.count == 1:
-            names = [band_name(path.stem)]
-        for index, name in enumerate(names, 1):
-            if name is not None:
-                yield _band(dataset, path, index, name)
-
-
-def _band(dataset: DatasetReader, path: Path, index: int, name: str) -> BandFile:
-    nodata = dataset.nodatavals[index - 1]
-    scale, offset = dataset.scales[index - 1], dataset.offsets[index - 1]
-    if BANDS[name].sensor == "S2" and (scale, offset) != (1.0, 0.0):
-        # What such files scale to is reflectance.
-        unit = safe.ARCHIVE_QUANTIFICATION
-        scale, offset = scale * unit, offset * unit
-    return BandFile(name, path, index, scale, offset, nodata)
+        descriptions = dataset.descriptions
+    names = [layer_name(text) for text in descriptions]
+    if len(names) == 1 and not is_auxiliary(descriptions[0]):
+        names = [one_name(descriptions[0], path)]
+    for index, name in enumerate(names, 1):
+        if name in BANDS:
+            yield index, name

@@ -26,6 +26,7 @@ from rasterio.windows import Window
 import bigearthnet_tf
 from bigearthnet_tf import console, pictures
 from bigearthnet_tf.archive import bands as band_facts
+from bigearthnet_tf.archive.pixel_values import Given
 from bigearthnet_tf.serving import (
     band_files,
     map_picture,
@@ -47,7 +48,7 @@ logger = logging.getLogger(__name__)
 BLOCK = 1200
 STRIDE_METRES = band_facts.PATCH_METRES // 2
 # Another way to compute the same map makes another map.
-_VERSION = 1
+_VERSION = 2
 # Of GDAL, so that memory grows neither with the scene nor with the machine. Holds the
 # JPEG 2000 tiles of 1024 x 1024 that neighbouring blocks share.
 _CACHE_BYTES = 256 << 20
@@ -124,15 +125,15 @@ def find_bands(
         FileNotFoundError: no such file or folder.
         ValueError: a band is missing.
     """
-    overrides = {n: options[n] for n in ("nodata", "scale", "offset") if n in options}
+    given = Given(*(options.get(name) for name in ("scale", "offset", "nodata")))
     radar = [name for name in wanted if band_facts.BANDS[name].sensor == "S1"]
-    found = band_files.find(source, wanted, **overrides)
+    found = band_files.find(source, wanted, given)
     if "s1" in options:
         if not radar:
             raise ValueError(
                 f"--s1 {options['s1']}: the model takes no Sentinel-1; leave it out"
             )
-        found |= band_files.find(options["s1"], radar)
+        found |= band_files.find(options["s1"], radar, given)
     missing = [name for name in wanted if name not in found]
     if missing:
         hint = (
@@ -179,7 +180,7 @@ def _key(
     model: WindowModel, files: Mapping[str, BandFile], grid: Grid, product: Product
 ) -> str:
     sources = [
-        [name, maps.stamp(f.path), f.index, f.scale, f.offset, f.nodata]
+        [name, maps.stamp(f.path), f.index, asdict(f.values)]
         for name, f in files.items()
     ]
     return maps.hash_of(_VERSION, model.key, sources, asdict(grid), product.key)
@@ -257,7 +258,8 @@ def _write(
             raster.discard()
             raise ValueError(
                 f"{scene.what}: no pixel has data in all of {', '.join(model.bands)}: "
-                "look at the scene, and at what stands for no data in it (--nodata)"
+                "look at the scene, and at what stands for no data in it (--nodata; 0 "
+                "where the files do not say)"
             )
         raster.finish()
 

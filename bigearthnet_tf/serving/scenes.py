@@ -18,14 +18,14 @@ from typing import Any, Self
 import numpy as np
 from affine import Affine
 from numpy.typing import NDArray
-from rasterio.enums import Resampling
 from rasterio.io import DatasetReader
-from rasterio.vrt import WarpedVRT
 from rasterio.windows import Window
 
+from bigearthnet_tf.archive import pixel_checks, pixel_values
 from bigearthnet_tf.archive.bands import BANDS
 from bigearthnet_tf.serving import band_files
 from bigearthnet_tf.serving.band_files import BandFile
+from bigearthnet_tf.serving.warp import Warp
 
 METRES = 10
 # Side of the squares that regions are made of, in pixels of 10 m.
@@ -60,8 +60,9 @@ class Region:
 @dataclass(frozen=True)
 class _Opened:
     band: BandFile
-    dataset: DatasetReader | WarpedVRT
+    dataset: DatasetReader
     metres: int
+    warp: Warp | None = None
 
 
 class Scene:
@@ -123,37 +124,29 @@ class Scene:
         self.transform = Affine(METRES, 0, bounds.left, 0, -METRES, bounds.top)
         self.width = round((bounds.right - bounds.left) / METRES + 0.499)
         self.height = round((bounds.top - bounds.bottom) / METRES + 0.499)
+        pixel_checks.check_ground_metres(
+            self.crs, datasets[lead].transform, datasets[lead].shape, str(self.what)
+        )
         opened = {}
         for name, dataset in datasets.items():
-            found: DatasetReader | WarpedVRT = dataset
+            file = self.files[name]
             if BANDS[name].sensor == "S1" and BANDS[lead].sensor == "S2":
-                found = self._warped(dataset, self.files[name])
-            elif name != lead:
-                self._check_same_grid(dataset, name, lead)
-            opened[name] = _Opened(self.files[name], found, _side(found, name))
+                found = self._warped(dataset, file)
+            else:
+                if name != lead:
+                    self._check_same_grid(dataset, name, lead)
+                found = _Opened(file, dataset, _side(dataset, name))
+            opened[name] = found
         return opened
 
-    def _warped(
-        self, dataset: DatasetReader, file: BandFile
-    ) -> DatasetReader | WarpedVRT:
-        """Returns Sentinel-1 on the grid of 10 m, where it lies on another one."""
+    def _warped(self, dataset: DatasetReader, file: BandFile) -> _Opened:
+        """Returns Sentinel-1 with the grid of 10 m, if it lies on another one."""
         if not dataset.crs:
             _check_coordinates(dataset, file.path)
-        same = dataset.crs == self.crs and dataset.transform == self.transform
-        if same:
-            return dataset
-        return self._held.enter_context(
-            WarpedVRT(
-                dataset,
-                crs=self.crs,
-                transform=self.transform,
-                width=self.width,
-                height=self.height,
-                resampling=Resampling.bilinear,
-                nodata=np.nan if file.nodata is None else file.nodata,
-                dtype="float32",
-            )
-        )
+        if dataset.crs == self.crs and dataset.transform == self.transform:
+            return _Opened(file, dataset, _side(dataset, file.name))
+        shape = self.height, self.width
+        return _Opened(file, dataset, METRES, Warp(self.crs, self.transform, shape))
 
     def _check_same_grid(self, dataset: DatasetReader, name: str, lead: str) -> None:
         other = self.files[lead].path
@@ -227,7 +220,7 @@ def _check_coordinates(dataset: DatasetReader, path: Path) -> None:
         )
 
 
-def _side(dataset: DatasetReader | WarpedVRT, name: str) -> int:
+def _side(dataset: DatasetReader, name: str) -> int:
     """Returns the side of a pixel in metres."""
     across, down = dataset.transform.a, -dataset.transform.e
     side, native = round(across), BANDS[name].metres
@@ -242,28 +235,12 @@ def _side(dataset: DatasetReader | WarpedVRT, name: str) -> int:
 
 
 def _check_numbers(opened: _Opened) -> None:
-    """Looks at a few pixels for numbers that are none of the archives'."""
-    band, dataset = opened.band, opened.dataset
-    if not np.issubdtype(dataset.dtypes[band.index - 1], np.floating):
-        return
-    shape = (min(64, dataset.height), min(64, dataset.width))
+    """Looks at some pixels for numbers that are none of the archives'."""
+    band = opened.band
     with band_files.reading(band.path):
-        values = dataset.read(band.index, out_shape=shape).astype(np.float64)
-    values = values[_has_data(values, band)] * band.scale + band.offset
-    if not values.size:
-        return
-    low, high = float(values.min()), float(values.max())
-    if BANDS[band.name].sensor == "S1":
-        if low >= 0 and high > 0:
-            raise ValueError(
-                f"{band.path}: expected {band.name} in decibels, most of it below 0, "
-                f"got {low:.4g} to {high:.4g}: take 10 log10 of it"
-            )
-    elif 0 < high <= 2:
-        raise ValueError(
-            f"{band.path}: expected {band.name} as reflectance x 10,000, got "
-            f"{low:.4g} to {high:.4g}: give --scale 10000"
-        )
+        numbers = pixel_checks.sample(opened.dataset, band.index)
+    where = f"{band.path}: band {band.name}"
+    pixel_checks.judge(numbers, band.values, where, ("--scale", "--offset"))
 
 
 def _read(
@@ -277,7 +254,10 @@ def _read(
     """
     band, dataset, side = opened.band, opened.dataset, opened.metres
     row, column, height, width = (int(value) for value in place // side)
-    values = np.zeros((height, width), dataset.dtypes[band.index - 1])
+    if opened.warp is not None:
+        with band_files.reading(band.path):
+            return opened.warp.read(dataset, band, (row, column, height, width))
+    numbers = np.zeros((height, width), dataset.dtypes[band.index - 1])
     valid = np.zeros((height, width), bool)
     first, left = max(row, 0), max(column, 0)
     last = min(row + height, dataset.height)
@@ -287,44 +267,34 @@ def _read(
         with band_files.reading(band.path):
             part = dataset.read(band.index, window=window)
         inside = (slice(first - row, last - row), slice(left - column, right - column))
-        values[inside], valid[inside] = part, _has_data(part, band)
-    return _to_archive(values, valid, band, side)
-
-
-def _has_data(values: NDArray[Any], band: BandFile) -> NDArray[np.bool_]:
-    valid = np.isfinite(values)
-    if band.nodata is not None and not np.isnan(band.nodata):
-        valid &= values != band.nodata
-    return valid
+        numbers[inside], valid[inside] = part, band.values.has_data(part)
+    return _to_archive(numbers, valid, band, side)
 
 
 def _to_archive(
-    values: NDArray[Any], valid: NDArray[np.bool_], band: BandFile, side: int
+    numbers: NDArray[Any], valid: NDArray[np.bool_], band: BandFile, side: int
 ) -> tuple[NDArray[Any], NDArray[np.bool_]]:
     """Returns pixels in the unit, the size and the dtype of the archives."""
     facts = BANDS[band.name]
-    plain = values.dtype == facts.dtype and (band.scale, band.offset) == (1.0, 0.0)
-    if plain and side == facts.metres:
-        return values, valid
-    numbers = np.where(valid, values, 0).astype(np.float32)
-    numbers = numbers * np.float32(band.scale) + np.float32(band.offset)
+    is_plain = numbers.dtype == facts.dtype and band.values.is_plain
+    if is_plain and side == facts.metres:
+        return numbers, valid
+    values = band.values.to_archive(numbers, valid)
     if side < facts.metres:
-        numbers, valid = _average(numbers, valid, facts.metres // side)
+        values, valid = _average(values, valid, facts.metres // side)
     elif side > facts.metres:
-        numbers, valid = (_repeat(a, side // facts.metres) for a in (numbers, valid))
-    if facts.dtype == "uint16":
-        numbers = np.clip(np.rint(numbers), 0, np.iinfo(np.uint16).max)
-    return numbers.astype(facts.dtype), valid
+        values, valid = (_repeat(a, side // facts.metres) for a in (values, valid))
+    return pixel_values.store(values, facts.dtype), valid
 
 
 def _average(
-    numbers: NDArray[np.float32], valid: NDArray[np.bool_], factor: int
-) -> tuple[NDArray[np.float32], NDArray[np.bool_]]:
-    """Returns means of squares over what is valid in them."""
-    rows, columns = (length // factor for length in numbers.shape)
+    values: NDArray[np.float64], valid: NDArray[np.bool_], factor: int
+) -> tuple[NDArray[np.float64], NDArray[np.bool_]]:
+    """Returns means of squares over what is valid in them; the rest is 0."""
+    rows, columns = (length // factor for length in values.shape)
     shape = (rows, factor, columns, factor)
-    count = valid.reshape(shape).sum((1, 3), dtype=np.float32)
-    total = np.where(valid, numbers, 0).reshape(shape).sum((1, 3), dtype=np.float32)
+    count = valid.reshape(shape).sum((1, 3))
+    total = values.reshape(shape).sum((1, 3))
     return total / np.maximum(count, 1), count > 0
 
 

@@ -249,7 +249,8 @@ def test_one_file_of_described_bands_is_the_same_scene(scene, tmp_path):
 def test_products_of_esa_lose_the_offset_of_their_baseline(tmp_path, facts, added):
     bands = scene_files.noise(120, 240, BANDS)
     bands["B02"][:10] = 0  # Below the offset once it is taken away: dark, not missing.
-    plain = scene_files.write_bands(tmp_path / "plain", bands)
+    # Of a file without a tag 0 would be no data.
+    plain = scene_files.write_bands(tmp_path / "plain", bands, nodata=65535)
     raised = {name: values + added for name, values in bands.items()}
     product = scene_files.write_safe(tmp_path / "S2A_MSIL2A.SAFE", raised, **facts)
     options = {"output": "scores", "stride": 1200}
@@ -257,7 +258,7 @@ def test_products_of_esa_lose_the_offset_of_their_baseline(tmp_path, facts, adde
     if added:
         expected, *_ = map_scene(plain, tmp_path / "plain.tif", **options)
         np.testing.assert_allclose(found, expected, atol=1e-6)
-    # Without an offset 0 stands for no data.
+    # Without an offset 0 stands for no data, of a part of the windows.
     assert np.isfinite(found).all()
 
 

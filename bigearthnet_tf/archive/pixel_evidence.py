@@ -1,0 +1,245 @@
+"""What a raster, its name and its product say of the numbers in it.
+
+`pixel_values` has the order in which the pieces of evidence count.
+"""
+
+from __future__ import annotations
+
+import logging
+import math
+import re
+from collections.abc import Callable, Mapping, Sequence
+from datetime import date, timedelta
+from pathlib import Path
+
+from rasterio.io import DatasetReader
+
+from bigearthnet_tf.archive import pixel_values, safe
+from bigearthnet_tf.archive.bands import Sensor
+from bigearthnet_tf.archive.pixel_values import Given, PixelValues
+
+logger = logging.getLogger(__name__)
+
+Product = tuple[float, float | None, str]
+
+# 2021-05-12, 20210512, 2021_05_12, 2021:05:12; HLS counts days: 2021132T101021.
+_DATE = re.compile(
+    r"(?<!\d)(?P<year>(?:19|20)\d\d)"
+    r"(?:(?P<gap>[-_.:]?)(?P<month>\d\d)(?P=gap)(?P<day>\d\d)(?!\d)"
+    r"|(?P<doy>\d{3})(?=T\d{6}))"
+)
+_DATE_TAGS = (
+    *("ACQUISITION_DATE", "SENSING_TIME", "PRODUCT_START_TIME"),
+    *("DATATAKE_1_DATATAKE_SENSING_START", "DATETIME", "datetime", "date"),
+    "TIFFTAG_DATETIME",
+)
+_BASELINE = re.compile(r"(?<![A-Z0-9])N(\d\d)(\d\d)(?![A-Z0-9])")
+_PRODUCT = re.compile(r"S2[A-Z]_MSIL\d")
+_LANDSAT = re.compile(r"L[COTEM]0\d_|HLS\.L30\.")
+_QUANTIFICATIONS = (
+    *("BOA_QUANTIFICATION_VALUE", "QUANTIFICATION_VALUE"),
+    "L2A_BOA_QUANTIFICATION_VALUE",
+)
+
+
+def read(
+    dataset: DatasetReader,
+    path: Path,
+    index: int,
+    band: str,
+    sensor: Sensor,
+    given: Given = pixel_values.NOTHING_GIVEN,
+) -> PixelValues:
+    """Returns what the numbers of one band of an open raster mean.
+
+    Args:
+        dataset: the raster.
+        path: its file.
+        index: of the band, from 1.
+        band: its name.
+        sensor: `"S1"` or `"S2"`.
+        given: what the user says.
+
+    Raises:
+        ValueError: tags or metadata that can't be read, or an option that leaves scale
+            or offset open; the message names the file.
+    """
+    place = index - 1
+    dtype, nodata = dataset.dtypes[place], dataset.nodatavals[place]
+    tags = dataset.scales[place], dataset.offsets[place]
+    try:
+        if sensor == "S1":
+            return pixel_values.of_backscatter(dtype, tags, nodata, given)
+        of_file = dataset.tags()
+        day = acquisition_day(path, of_file)
+        product = None
+        if given.scale is None or given.offset is None:
+            product = find_product(path, band, {**of_file, **dataset.tags(index)})
+        found = pixel_values.of_reflectance(dtype, tags, nodata, given, product, day)
+    except ValueError as error:
+        raise ValueError(f"{path}: band {band}: {error}") from error
+    _report_conflict(path, band, found, product)
+    return found
+
+
+def find_product(path: Path, band: str, tags: Mapping[str, str]) -> Product | None:
+    """Returns what metadata and names say of the digital numbers of a file.
+
+    Args:
+        path: of the file.
+        band: name of the band.
+        tags: of the file and of the band.
+
+    Returns:
+        Scale and offset to numbers of the archives, and where they stand. The offset is
+        None where nothing says one; None if there is nothing at all.
+
+    Raises:
+        ValueError: metadata that can't be read.
+    """
+    scale, offset = _of_tags(tags)
+    if offset is not None:
+        return scale or 1.0, offset, "the metadata in its tags"
+    metadata = safe.find_metadata(path)
+    if metadata is not None:
+        of_product, offset = safe.read_calibration(metadata).to_archive(band)
+        scale = scale or of_product
+        if offset is not None:
+            return scale, offset, metadata.name
+    for text in names(path):
+        match = _BASELINE.search(text.upper())
+        offset = safe.offset_of_baseline(".".join(match.groups())) if match else None
+        if match and offset is not None:
+            return scale or 1.0, offset * (scale or 1.0), f"{match[0]} in its name"
+    return None if scale is None else (scale, None, "its metadata")
+
+
+def names(path: Path) -> list[str]:
+    """Returns the names that tell of an image: of file, folder and product."""
+    path = path.absolute()
+    above = [p.name for p in path.parents[1:] if _PRODUCT.match(p.name)]
+    return [path.name, path.parent.name, *above]
+
+
+def check_is_level_2a(path: Path) -> None:
+    """Refuses images whose names say that they are not what the archives are made of.
+
+    Raises:
+        ValueError: level 1C, or bands of Landsat, which share names and no wavelengths.
+    """
+    for text in names(path):
+        if "MSIL1C" in text:
+            raise ValueError(
+                f"{path}: expected level 2A, got level 1C, which is not corrected for "
+                "the atmosphere as the archives are: run sen2cor or download level 2A"
+            )
+        if _LANDSAT.match(text):
+            raise ValueError(
+                f"{path}: expected bands of Sentinel-2, got Landsat's, whose numbers "
+                "stand for other wavelengths: take HLS.S30 or a level-2A product"
+            )
+
+
+def acquisition_day(path: Path, tags: Mapping[str, str]) -> date | None:
+    """Returns the day that names or tags tell; None if they tell none."""
+    texts = (*names(path), *(tags[name] for name in _DATE_TAGS if name in tags))
+    return next((day for day in map(day_in, texts) if day), None)
+
+
+def day_in(text: str) -> date | None:
+    """Returns the first date in a text; None if there is none."""
+    for match in _DATE.finditer(text):
+        try:
+            if match["doy"]:
+                first = date(int(match["year"]), 1, 1)
+                found = first + timedelta(days=int(match["doy"]) - 1)
+                if found.year == first.year:
+                    return found
+                continue
+            return date(*(int(match[part]) for part in ("year", "month", "day")))
+        except ValueError:
+            continue
+    return None
+
+
+def check_settled(
+    values: Sequence[tuple[str, PixelValues]], where: str, option: str
+) -> None:
+    """Refuses an acquisition of which nobody knows whether ESA's 1000 was added.
+
+    Args:
+        values: its bands of Sentinel-2, with the names of their files.
+        where: names the scene or tile.
+        option: that answers the question.
+
+    Raises:
+        ValueError: an acquisition since 2022 without evidence, or a band without
+            evidence beside others that have an offset.
+    """
+    question = (
+        f"ESA adds 1000 to digital numbers since {pixel_values.NEWER_SINCE}, other "
+        f"sources take it away: {option}"
+    )
+    shifted = [v for v in values if v[1].evidence and v[1].offset]
+    for file, found in values:
+        if found.is_open:
+            raise ValueError(
+                f"{where}: expected tags, product metadata or a name (such as "
+                f"_N0500_) that tell the offset of an acquisition of {found.day}, but "
+                f"{file} has none: {question}"
+            )
+        if found.evidence is None and shifted:
+            name, other = shifted[0]
+            raise ValueError(
+                f"{where}: {name} has an offset of {other.offset:g} by "
+                f"{other.evidence}, but nothing tells that of {file}: {question}"
+            )
+
+
+def _of_tags(tags: Mapping[str, str]) -> tuple[float | None, float | None]:
+    """Returns scale and offset that the metadata in the tags of a file say."""
+    quantification = _number(tags, _QUANTIFICATIONS, float)
+    if quantification is not None and not quantification > 0:
+        raise ValueError(
+            f"expected a quantification above 0 in the tags, got {quantification:g}: "
+            "give --scale and --offset"
+        )
+    scale = None
+    if quantification is not None:
+        scale = safe.ARCHIVE_QUANTIFICATION / quantification
+    offset = _number(tags, ("BOA_ADD_OFFSET",), float)
+    if offset is None:
+        offset = _number(tags, ("PROCESSING_BASELINE",), safe.offset_of_baseline)
+    return scale, None if offset is None else offset * (scale or 1.0)
+
+
+def _number(
+    tags: Mapping[str, str], keys: Sequence[str], read: Callable[[str], float | None]
+) -> float | None:
+    key = next((key for key in keys if key in tags), None)
+    if key is None:
+        return None
+    try:
+        number = read(tags[key])
+    except ValueError:
+        number = math.nan
+    if number is not None and not math.isfinite(number):
+        raise ValueError(
+            f"expected a number such as 04.00 as {key}, got {tags[key]!r}; correct the "
+            "tag, or give the offset by option"
+        )
+    return number
+
+
+def _report_conflict(
+    path: Path, band: str, found: PixelValues, product: Product | None
+) -> None:
+    """Says which piece of evidence won where they differ by more than rounding."""
+    if product is None or product[1] is None or found.evidence == pixel_values.BY_OPTION:
+        return
+    if abs(product[1] - found.offset) > 1:
+        logger.warning(
+            "%s: band %s: %s say an offset of %g, %s one of %g: the former holds "
+            "unless the offset is given by option",
+            *(path, band, found.evidence, found.offset, product[2], product[1]),
+        )
