@@ -235,7 +235,11 @@ def _report_conflict(
     path: Path, band: str, found: PixelValues, product: Product | None
 ) -> None:
     """Says which piece of evidence won where they differ by more than rounding."""
-    if product is None or product[1] is None or found.evidence == pixel_values.BY_OPTION:
+    if (
+        product is None
+        or product[1] is None
+        or found.evidence == pixel_values.BY_OPTION
+    ):
         return
     if abs(product[1] - found.offset) > 1:
         logger.warning(

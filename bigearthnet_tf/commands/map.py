@@ -95,15 +95,19 @@ def _add_scene_arguments(group: argparse._ArgumentGroup) -> None:
     group.add_argument(
         "--nodata",
         type=float,
-        help="digital number that stands for none (what the files say; 0 in a SAFE)",
+        help="number that stands for no data (what the files say, else 0)",
     )
     group.add_argument(
         "--scale",
         type=float,
-        help="digital numbers of reflectance x 10,000 are VALUE x SCALE + OFFSET (what "
-        "the files say)",
+        help="reflectance x 10,000 is NUMBER x SCALE + OFFSET (what tags, metadata or "
+        "names say)",
     )
-    group.add_argument("--offset", type=float, help="see --scale")
+    group.add_argument(
+        "--offset",
+        type=float,
+        help="see --scale; -1000 takes away what ESA adds since 2022, 0 nothing",
+    )
 
 
 def _add_tile_arguments(group: argparse._ArgumentGroup) -> None:

@@ -115,7 +115,8 @@ class Warp:
         reproject(
             values,
             square,
-            src_transform=dataset.window_transform(window),
+            src_transform=dataset.transform
+            @ Affine.translation(window.col_off, window.row_off),
             src_crs=dataset.crs,
             src_nodata=np.nan,
             dst_transform=transform,
