@@ -13,7 +13,8 @@
 `torchmetrics` what reBEN reports, `addons` tensorflow-addons 0.23. scikit-learn takes
 predictions, not scores, for what needs a threshold t. All else is the same in all of
 them: 0/0 is 0 and counts in the means, the average precision of a label without
-positives included.
+positives included; in weighted means such a label has weight 0, and its NaN does not
+count.
 """
 
 from __future__ import annotations

@@ -56,12 +56,15 @@ def weighted(
 ) -> dict[str, np.ndarray]:
     """Returns means over the labels, weighted by their positives; 0 without any.
 
+    A label without positives has weight 0 and takes no part, even if its value is NaN;
+    scikit-learn has it so.
+
     Args:
         by_label: name to (..., labels).
         support: (..., labels) positives.
     """
-    total = support.sum(axis=-1)
+    total, present = support.sum(axis=-1), support > 0
     return {
-        name: ratio((values * support).sum(axis=-1), total)
+        name: ratio((np.where(present, values, 0) * support).sum(axis=-1), total)
         for name, values in by_label.items()
     }
