@@ -1,10 +1,12 @@
-"""Writing files so that nobody ever sees half of one."""
+"""Files: written so that nobody ever sees half of one, and read with clear errors."""
 
 from __future__ import annotations
 
 import json
 import os
 import re
+import reprlib
+import stat
 import tempfile
 from collections.abc import Iterator
 from contextlib import contextmanager, suppress
@@ -12,10 +14,26 @@ from pathlib import Path
 from typing import Any, TypeVar
 
 import pydantic
+import yaml
 
 _WILDCARD = re.compile(r"[][*?\\]")
 
 Content = TypeVar("Content", bound=pydantic.BaseModel)
+
+# Whole numbers that NumPy and TensorFlow have a type for.
+_SMALLEST, _LARGEST = -(2**63), 2**64 - 1
+_MOST_DIGITS = 20
+_UTF16 = (b"\xff\xfe", b"\xfe\xff")
+_KINDS = (
+    (stat.S_ISDIR, "a folder"),
+    (stat.S_ISFIFO, "a pipe"),
+    (stat.S_ISSOCK, "a socket"),
+    (stat.S_ISCHR, "a device"),
+    (stat.S_ISBLK, "a device"),
+)
+
+_echo = reprlib.Repr()
+_echo.maxstring = _echo.maxother = _echo.maxlong = 60
 
 
 @contextmanager
@@ -108,25 +126,168 @@ def write_json(path: Path | str, content: Any) -> None:
     write_text(path, json.dumps(content, indent=2, allow_nan=False) + "\n")
 
 
+def echo(value: Any) -> str:
+    """Returns a value as an error message shows it: at most some 100 characters."""
+    try:
+        text = _echo.repr(value)
+    except ValueError:  # Python converts no whole number of more than 4300 digits
+        text = f"a value of type {type(value).__name__}"
+    return text if len(text) <= 100 else f"{text[:97]}..."
+
+
+def check_is_file(path: Path | str) -> None:
+    """Refuses what can be opened, but is no file: folders, pipes, devices.
+
+    Raises:
+        FileNotFoundError: nothing is there.
+        ValueError: it is something else; reading a pipe could wait for ever.
+    """
+    mode = Path(path).stat().st_mode
+    for is_kind, kind in _KINDS:
+        if is_kind(mode):
+            raise ValueError(f"{path}: expected a file, got {kind}; give a file")
+
+
+def read_text(path: Path | str, expected: str = "text") -> str:
+    """Reads a UTF-8 text file, without the byte order mark that it may begin with.
+
+    Args:
+        path: the file.
+        expected: what it should hold, for messages.
+
+    Raises:
+        FileNotFoundError: no such file.
+        ValueError: no file, or not UTF-8; the message says where.
+    """
+    check_is_file(path)
+    return decode(Path(path).read_bytes(), path, expected)
+
+
+def decode(data: bytes, where: Path | str, expected: str) -> str:
+    """Returns UTF-8 bytes as text, as `read_text` does."""
+    try:
+        return data.decode("utf-8-sig")
+    except UnicodeDecodeError as error:
+        found = "it is UTF-16" if data[:2] in _UTF16 else f"byte {error.start} is not"
+        raise ValueError(
+            f"{where}: expected {expected} in UTF-8, but {found}; save it as UTF-8"
+        ) from error
+
+
 def read_json(path: Path | str) -> Any:
     """Reads a JSON file.
 
     Raises:
         FileNotFoundError: no such file.
-        ValueError: not JSON; the message says where the first fault is.
+        ValueError: as `parse_json`, or not UTF-8.
     """
-    path = Path(path)
+    return parse_json(read_text(path, "JSON"), path)
+
+
+def parse_json(text: str, where: Path | str) -> Any:
+    """Returns what a JSON text stands for.
+
+    Stricter than Python's reader, which lets the last of several equal keys win and
+    takes NaN, infinity and whole numbers of any length, none of which JSON has a
+    portable meaning for.
+
+    Args:
+        text: with or without a byte order mark.
+        where: the file, for messages.
+
+    Raises:
+        ValueError: not JSON, equal keys, a number that is not finite or does not fit
+            into 64 bits, or nested too deeply; the message names the first fault.
+    """
     try:
-        return json.loads(path.read_text(encoding="utf-8"))
+        return _decoder.decode(text.removeprefix("\ufeff"))
     except json.JSONDecodeError as error:
         raise ValueError(
-            f"{path}: expected JSON, but line {error.lineno} column {error.colno} "
+            f"{where}: expected JSON, but line {error.lineno} column {error.colno} "
             f"does not parse ({error.msg})"
         ) from error
-    except UnicodeDecodeError as error:
+    except RecursionError:
         raise ValueError(
-            f"{path}: expected JSON in UTF-8, but byte {error.start} is not UTF-8"
-        ) from error
+            f"{where}: expected JSON, but lists or objects are nested too deeply"
+        ) from None
+    except ValueError as error:
+        raise ValueError(f"{where}: {error}") from None
+
+
+def _unique(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
+    found = dict(pairs)
+    if len(found) < len(pairs):
+        keys = [key for key, _ in pairs]
+        twice = next(key for key in keys if keys.count(key) > 1)
+        raise ValueError(f"the key {echo(twice)} stands there twice: keep one of them")
+    return found
+
+
+def _whole(digits: str) -> int:
+    if len(digits) <= _MOST_DIGITS and _SMALLEST <= (number := int(digits)) <= _LARGEST:
+        return number
+    raise ValueError(f"expected whole numbers of 64 bits, got {digits[:24]}...")
+
+
+def _finite(digits: str) -> float:
+    number = float(digits)
+    if abs(number) == float("inf"):
+        raise ValueError(f"expected finite numbers, got {digits[:24]}")
+    return number
+
+
+def _no_number(name: str) -> None:
+    raise ValueError(f"expected finite numbers, got {name}; JSON has no such value")
+
+
+_decoder = json.JSONDecoder(
+    object_pairs_hook=_unique,
+    parse_int=_whole,
+    parse_float=_finite,
+    parse_constant=_no_number,
+)
+
+
+class _Loader(yaml.SafeLoader):
+    """Plain values alone: no aliases, and no key twice.
+
+    A few lines of aliases can stand for more than memory holds.
+    """
+
+    def compose_node(self, parent: Any, index: Any) -> Any:
+        if self.check_event(yaml.AliasEvent):
+            event = self.peek_event()
+            raise yaml.YAMLError(
+                f"the alias *{event.anchor}, {event.start_mark}: write the value out"
+            )
+        return super().compose_node(parent, index)
+
+    def construct_mapping(self, node: Any, deep: bool = False) -> dict[Any, Any]:
+        keys = [self.construct_object(key, deep=True) for key, _ in node.value]
+        for key in keys:
+            if keys.count(key) > 1:
+                raise yaml.YAMLError(f"the key {echo(key)} twice, {node.start_mark}")
+        return super().construct_mapping(node, deep)
+
+
+def read_yaml(path: Path | str) -> Any:
+    """Reads a YAML file of plain values.
+
+    Raises:
+        FileNotFoundError: no such file.
+        ValueError: not YAML in UTF-8, an alias, a key that comes twice, or a value
+            that is none, such as the 31st of February.
+    """
+    text = read_text(path, "YAML")
+    try:
+        return yaml.load(text, Loader=_Loader)
+    except RecursionError:
+        raise ValueError(
+            f"{path}: expected YAML, but lists or keys are nested too deeply"
+        ) from None
+    except (yaml.YAMLError, ValueError, TypeError, AttributeError) as error:
+        reason = " ".join(str(error).split())[:200]
+        raise ValueError(f"{path}: expected YAML, got {reason}") from None
 
 
 def read_checked(path: Path | str, form: type[Content]) -> Content:
@@ -150,8 +311,8 @@ def read_checked(path: Path | str, form: type[Content]) -> Content:
     if fault["type"] == "missing":
         reason = "is missing"
     elif fault["type"] == "model_type":
-        reason = f"expected an object of keys and values, got {fault['input']!r:.60}"
+        reason = f"expected an object of keys and values, got {echo(fault['input'])}"
     else:
         expected = fault["msg"].removeprefix("Input ").removeprefix("Value error, ")
-        reason = f"{expected}, got {fault['input']!r:.60}"
+        reason = f"{expected}, got {echo(fault['input'])}"
     raise ValueError(f"{path}: {key}{': ' if key else ''}{reason}")

@@ -24,6 +24,8 @@ BASE = {
     "resampling",
     "pictures",
     "vectors",
+    "tables",
+    "arrays",
 }
 TENSOR_ROOMS = {"losses", "metrics", "optimization", "models"}
 ALLOWED = {
@@ -35,6 +37,8 @@ ALLOWED = {
     "extras": set(),
     "vectors": set(),
     "pictures": {"files"},
+    "tables": {"files"},
+    "arrays": {"files"},
     "config": {"registry", "files"},
     "runs": {"", "config", "files"},
     "archive": BASE,

@@ -97,7 +97,7 @@ def test_a_file_with_our_own_keys_is_one_of_ours(write):
         ("weight_decay: 0.0", "weight_decay: yes", "weight_decay: expected a number"),
         ("scheduler: True", "scheduler: often", "scheduler: expected True or False"),
         ("name: serbia", "name: []", r"name: expected a name, got \[\]"),
-        ("name: serbia", "name: serbia\n1: 2", "unknown key 1 of the older system"),
+        ("name: serbia", "name: serbia\n1: 2", "unknown key '1' of the older system"),
         (
             "logging_params:\n  save_dir: logs/\n  name: joint_avg",
             "logging_params: logs/",

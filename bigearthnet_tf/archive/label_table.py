@@ -10,11 +10,11 @@ import numpy as np
 import pandas as pd
 from numpy.typing import NDArray
 
+from bigearthnet_tf import files, tables
 from bigearthnet_tf.archive import labels, names
 from bigearthnet_tf.registry import nearest_names
 
 PATCH_COLUMN = "patch"
-_NAMELESS = "Unnamed: "  # how pandas calls columns without a name
 
 
 def read_label_table(
@@ -46,7 +46,7 @@ def read_label_table(
             f"{', '.join(map(repr, table.columns[:4]))}, ..."
         )
     columns = [str(column) for column in table.columns if column != PATCH_COLUMN]
-    if columns and columns[0].startswith(_NAMELESS):
+    if columns and columns[0].startswith(tables.NAMELESS):
         columns = columns[1:]
     label_type = _nomenclature(columns, path)
     found = tuple(labels.find_label(column, label_type) for column in columns)
@@ -59,14 +59,11 @@ def read_label_table(
 
 def _read_csv(path: Path) -> pd.DataFrame:
     try:
-        table = pd.read_csv(path, encoding="utf-8-sig")
+        table = tables.read_csv(
+            path, f"a CSV file with a column {PATCH_COLUMN!r} and one for each label"
+        )
     except FileNotFoundError:
         raise FileNotFoundError(f"{path}: no such label table") from None
-    except (UnicodeDecodeError, pd.errors.ParserError, pd.errors.EmptyDataError) as e:
-        raise ValueError(
-            f"{path}: expected a CSV file with a column {PATCH_COLUMN!r} and one for "
-            f"each label, but it does not read ({' '.join(str(e).split())})"
-        ) from e
     if table.empty:
         raise ValueError(f"{path}: expected one patch a line, but there is none")
     return table
@@ -110,9 +107,10 @@ def _check_patches(column: pd.Series[Any], path: Path) -> list[str]:
         (text.duplicated(), "this patch occurs twice"),
     ):
         if wrong.any():
-            # Line 1 is the header.
-            line = int(wrong.to_numpy().argmax()) + 2
-            raise ValueError(f"{path}:{line}: {what}: {text.iloc[line - 2]!r}")
+            raise ValueError(
+                f"{path}:{tables.line_of(wrong)}: {what}: "
+                f"{files.echo(text[wrong].iloc[0])}"
+            )
     return list(text)
 
 
@@ -123,10 +121,9 @@ def _check_values(
     for index, column in enumerate(columns):
         wrong = ~table[column].isin([0, 1])
         if wrong.any():
-            line = int(wrong.to_numpy().argmax()) + 2
             raise ValueError(
-                f"{path}:{line}: expected 0 or 1 for {column!r}, got "
-                f"'{table[column].iloc[line - 2]}'"
+                f"{path}:{tables.line_of(wrong)}: expected 0 or 1 for {column!r}, got "
+                f"'{str(table[column][wrong].iloc[0])[:60]}'"
             )
         multi_hot[:, index] = table[column]
     return multi_hot

@@ -12,7 +12,7 @@ import pandas as pd
 import pyarrow as pa
 from pyarrow import parquet
 
-from bigearthnet_tf import files
+from bigearthnet_tf import files, tables
 from bigearthnet_tf.archive import labels, names, splits
 from bigearthnet_tf.archive.patch import Patch, PatchEntry
 from bigearthnet_tf.registry import nearest_names
@@ -35,6 +35,14 @@ PUBLISHED = pa.schema(
     ]
 )
 _ROW_GROUP = 122_880
+_TEXTS = ("patch_id", "split", "country", "s1_name", "s2v1_name")
+_FORMS = {
+    **dict.fromkeys(_TEXTS, tables.TEXT),
+    "labels": tables.TEXTS,
+    **dict.fromkeys(
+        ("contains_seasonal_snow", "contains_cloud_or_shadow"), tables.TRUTH
+    ),
+}
 
 
 @dataclass(frozen=True)
@@ -115,7 +123,7 @@ def _take(content: Any, convert: Callable[[Any], T], *keys: str) -> T:
 
 def _check_original(stored: Any) -> tuple[str, ...]:
     if not isinstance(stored, list) or not stored:
-        raise ValueError(f"expected a list of labels, got {stored!r}")
+        raise ValueError(f"expected a list of labels, got {files.echo(stored)}")
     for name in stored:
         labels.label_index(str(name), labels.ORIGINAL)
     return tuple(stored)
@@ -141,23 +149,18 @@ def read_metadata(path: Path | str) -> pd.DataFrame:
     """
     path = Path(path)
     try:
-        # Without the notes of pandas: a stored index comes as a column like others.
-        frame = parquet.read_table(path).to_pandas(ignore_metadata=True)
+        table = tables.read_parquet(path, "the metadata of BigEarthNet v2")
     except FileNotFoundError:
         raise FileNotFoundError(
             f"{path}: no such file: metadata.parquet comes with BigEarthNet v2"
         ) from None
-    except pa.ArrowInvalid as error:
-        raise ValueError(
-            f"{path}: expected the parquet file of BigEarthNet v2, but it does not "
-            f"read ({str(error).splitlines()[0]}): download it again"
-        ) from error
-    missing = [name for name in REQUIRED_COLUMNS if name not in frame]
+    missing = [name for name in REQUIRED_COLUMNS if name not in table.column_names]
     if missing:
         raise ValueError(
             f"{path}: expected the columns {', '.join(REQUIRED_COLUMNS)}, but "
             f"{', '.join(missing)} is missing: is it the metadata of BigEarthNet v2?"
         )
+    frame = tables.to_frame(tables.with_forms(table, _FORMS, path), path)
     extra = [name for name in frame if str(name).startswith("__index_level_")]
     frame = frame.drop(columns=extra)
     frame["split"] = frame["split"].replace({"validation": "val"})
@@ -202,8 +205,8 @@ def _check_rows(frame: pd.DataFrame, path: Path) -> None:
             row = frame[wrong].iloc[0].to_dict()
             raise ValueError(
                 f"{path}: {what} in {int(wrong.sum())} of {len(frame)} rows, first in "
-                f"{row['patch_id']!r} (s1_name {row['s1_name']!r}, split "
-                f"{row['split']!r})"
+                f"{files.echo(row['patch_id'])} (s1_name {files.echo(row['s1_name'])}, "
+                f"split {files.echo(row['split'])})"
             )
 
 
@@ -221,7 +224,7 @@ def _order_labels(frame: pd.DataFrame, path: Path) -> list[tuple[str, ...]]:
     result = []
     for patch_id, stored in zip(frame["patch_id"], frame["labels"], strict=True):
         try:
-            key = tuple(stored)
+            key = () if stored is None else tuple(stored)
             if not key:
                 raise ValueError("expected at least one label, got none")
             if key not in ordered:

@@ -41,13 +41,9 @@ def read_rows(path: Path | str) -> list[tuple[str, list[str]]]:
     """
     path = Path(path)
     try:
-        text = path.read_text(encoding="utf-8-sig")
+        text = files.read_text(path, "a CSV file")
     except FileNotFoundError:
         raise FileNotFoundError(f"{path}: no such list of patches") from None
-    except UnicodeDecodeError as error:
-        raise ValueError(
-            f"{path}: expected a CSV file in UTF-8, but byte {error.start} is not text"
-        ) from error
     return [
         (f"{path}:{number}", [field.strip() for field in line.split(",")])
         for number, line in enumerate(text.splitlines(), start=1)

@@ -24,7 +24,6 @@ works and compare architectures roughly, nothing else.
 
 from __future__ import annotations
 
-import json
 from dataclasses import dataclass
 from functools import lru_cache
 from pathlib import Path
@@ -34,6 +33,7 @@ import numpy as np
 from numpy.typing import NDArray
 from scipy.special import ndtr
 
+from bigearthnet_tf import files
 from bigearthnet_tf.archive import bands, landscape, patterns
 from bigearthnet_tf.archive.landscape import Scene
 from bigearthnet_tf.archive.patterns import PIXELS, Floats, Parcels, Texture
@@ -93,7 +93,7 @@ class _Tables:
 @lru_cache(maxsize=1)
 def _tables() -> _Tables:
     path = Path(__file__).with_name("spectra.json")
-    content: dict[str, Any] = json.loads(path.read_text(encoding="utf-8"))
+    content: dict[str, Any] = files.read_json(path)
     materials, covers = content["materials"], content["covers"]
     order = [content["bands"].index(name) for name in S2_BANDS]
     cover_names = tuple(covers)

@@ -18,6 +18,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
+from bigearthnet_tf import arrays
 from bigearthnet_tf.archive import tile, tile_facts
 from bigearthnet_tf.archive.tile import Tile, Window
 from bigearthnet_tf.archive.tile_facts import TileFacts
@@ -120,20 +121,15 @@ def open_folder(folder: Path, facts: TileFacts) -> NpyTile:
 def _open(path: Path, dimensions: int) -> NDArray[Any]:
     """Maps an array into memory."""
     try:
-        array = np.load(path, mmap_mode="r", allow_pickle=False)
+        array = arrays.open_npy(path, "a whole .npy file of numbers", "copy it again")
     except FileNotFoundError:
         raise FileNotFoundError(
             f"{path}: no such file; a tile needs {BANDS}, {MASKS} and {DOYS}, copy it "
             "again"
         ) from None
-    except (ValueError, EOFError) as error:
+    if array.ndim != dimensions:
         raise ValueError(
-            f"{path}: not a whole .npy file of numbers ({error}); copy it again"
-        ) from None
-    if not isinstance(array, np.ndarray) or array.ndim != dimensions:
-        found = getattr(array, "shape", "an archive of several arrays")
-        raise ValueError(
-            f"{path}: expected an array of {dimensions} dimensions, got {found}"
+            f"{path}: expected an array of {dimensions} dimensions, got {array.shape}"
         )
     return array
 

@@ -10,6 +10,7 @@ import numpy as np
 import pandas as pd
 from rasterio.warp import transform as reproject
 
+from bigearthnet_tf import tables
 from bigearthnet_tf.archive.land_cover import NO_DATA, UNLABELLED
 from bigearthnet_tf.archive.tile import Tile
 
@@ -49,14 +50,7 @@ def read_points(path: Path | str, codes: Sequence[int]) -> list[Point]:
         ValueError: no table, columns that are missing, a place that is no number, or a
             label outside the table of classes.
     """
-    try:
-        table = pd.read_csv(path)
-    except (
-        pd.errors.ParserError,
-        pd.errors.EmptyDataError,
-        UnicodeDecodeError,
-    ) as error:
-        raise ValueError(f"{path}: is no table of points: {error}") from None
+    table = tables.read_csv(path, "a table of points")
     columns = next((it for it in _COORDINATES if {*it[:2]} <= {*table.columns}), None)
     if columns is None or "label" not in table.columns:
         raise ValueError(
@@ -64,18 +58,20 @@ def read_points(path: Path | str, codes: Sequence[int]) -> list[Point]:
             f"{', '.join(map(str, table.columns))}"
         )
     x, y, crs = columns
-    numbers = table[[x, y, "label"]].apply(pd.to_numeric, errors="coerce")
+    numbers = pd.DataFrame(
+        {name: tables.numbers(table, name, path) for name in (x, y, "label")}
+    )
     wrong = ~np.isfinite(numbers.to_numpy(float)).all(axis=1)
     if wrong.any():
         raise ValueError(
-            f"{path}: expected numbers as {x}, {y} and label, but row "
-            f"{int(wrong.argmax()) + 1} has others"
+            f"{path}: expected numbers as {x}, {y} and label, but line "
+            f"{tables.line_of(wrong)} has none"
         )
     strange = ~numbers["label"].isin([NO_DATA, UNLABELLED, *codes])
     if strange.any():
         raise ValueError(
             f"{path}: expected class codes {', '.join(map(str, codes))}, got "
-            f"{numbers['label'][strange].iloc[0]:g} in row {int(strange.argmax()) + 1}"
+            f"{numbers['label'][strange].iloc[0]:g} in line {tables.line_of(strange)}"
         )
     names = table["id"] if "id" in table.columns else pd.Series(range(len(table)))
     labels = numbers["label"].astype(int).replace(NO_DATA, UNLABELLED)

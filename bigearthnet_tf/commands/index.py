@@ -15,6 +15,8 @@ import argparse
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+from bigearthnet_tf import files
+
 if TYPE_CHECKING:
     from bigearthnet_tf.retrieval.index_folder import IndexFacts
 
@@ -100,7 +102,7 @@ def _option(text: str) -> tuple[str, int]:
 def _names(arguments: argparse.Namespace) -> list[str]:
     names = list(arguments.names)
     if arguments.names_from:
-        names += arguments.names_from.read_text(encoding="utf-8").split()
+        names += files.read_text(arguments.names_from, "a name a line").split()
     if not all(names) or not names:
         raise ValueError("name the patches to remove, or a file in --names-from")
     return names

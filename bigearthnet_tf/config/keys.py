@@ -23,7 +23,11 @@ class Config(
     """All keys of a config with their meaning; unknown keys are refused."""
 
     model_config = pydantic.ConfigDict(
-        extra="forbid", frozen=True, strict=True, protected_namespaces=()
+        extra="forbid",
+        frozen=True,
+        strict=True,
+        allow_inf_nan=False,
+        protected_namespaces=(),
     )
 
     @pydantic.model_validator(mode="after")

@@ -29,7 +29,7 @@ def load(path: Path | str, overrides: Iterable[str] = ()) -> Config:
     """
     path = Path(path)
     content: dict[str, Any]
-    if not path.is_file():
+    if not path.exists():
         raise FileNotFoundError(
             f"{path}: no such config; expected a file such as configs/resnet50.json"
         )
@@ -99,11 +99,12 @@ def _read_object(path: Path) -> dict[str, Any]:
 def _parse_override(text: str) -> tuple[str, Any]:
     key, equals, value = text.partition("=")
     if not equals or not key:
-        raise ValueError(f"--set: expected key=value, got {text!r}")
+        raise ValueError(f"--set: expected key=value, got {files.echo(text)}")
     try:
-        return key, json.loads(value)
-    except json.JSONDecodeError:
+        json.loads(value)
+    except (ValueError, RecursionError):
         return key, value
+    return key, files.parse_json(value, f"--set {key}")
 
 
 def _explain(error: pydantic.ValidationError) -> str:
@@ -113,10 +114,10 @@ def _explain(error: pydantic.ValidationError) -> str:
         key = str(fault["loc"][0]) if fault["loc"] else ""
         if fault["type"] == "extra_forbidden":
             near = registry.nearest_names(key, Config.model_fields)
-            faults.append(f"unknown key {key!r}: {near}")
+            faults.append(f"unknown key {files.echo(key)}: {near}")
         elif key:
             reason = fault["msg"].removeprefix("Input ")
-            faults.append(f"{key}: {reason}, got {fault['input']!r}")
+            faults.append(f"{key}: {reason}, got {files.echo(fault['input'])}")
         else:
             faults.append(fault["msg"].removeprefix("Value error, "))
     return "; ".join(dict.fromkeys(faults))

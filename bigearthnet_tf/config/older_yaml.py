@@ -7,9 +7,7 @@ import math
 from pathlib import Path
 from typing import Any
 
-import yaml
-
-from bigearthnet_tf import registry
+from bigearthnet_tf import files, registry
 
 logger = logging.getLogger(__name__)
 
@@ -73,27 +71,15 @@ def read(path: Path) -> dict[str, Any]:
 
 
 def _parse(path: Path) -> dict[str, Any]:
-    try:
-        content = yaml.load(path.read_text(encoding="utf-8"), Loader=_Loader)
-    except (yaml.YAMLError, UnicodeDecodeError) as error:
-        reason = " ".join(str(error).split())
-        raise ValueError(f"{path}: expected YAML, got {reason}") from None
+    content = files.read_yaml(path)
     if not isinstance(content, dict):
         raise ValueError(
             f"{path}: expected keys and values, got {type(content).__name__}"
         )
-    return content
-
-
-class _Loader(yaml.SafeLoader):
-    """Plain values only; a key that comes twice is a mistake."""
-
-    def construct_mapping(self, node: Any, deep: bool = False) -> dict[Any, Any]:
-        keys = [self.construct_object(key, deep=True) for key, _ in node.value]
-        for key in keys:
-            if keys.count(key) > 1:
-                raise yaml.YAMLError(f"the key {key!r} twice, {node.start_mark}")
-        return super().construct_mapping(node, deep)
+    return {
+        key if isinstance(key, str) else files.echo(key): value
+        for key, value in content.items()
+    }
 
 
 def _translate(found: dict[str, Any]) -> dict[str, Any]:
@@ -101,7 +87,9 @@ def _translate(found: dict[str, Any]) -> dict[str, Any]:
     for key in found:
         if key not in known:
             near = registry.nearest_names(str(key), sorted(known))
-            raise ValueError(f"unknown key {key!r} of the older system: {near}")
+            raise ValueError(
+                f"unknown key {files.echo(key)} of the older system: {near}"
+            )
     for key in _REQUIRED:
         if not found.get(key):
             raise ValueError(
@@ -111,7 +99,8 @@ def _translate(found: dict[str, Any]) -> dict[str, Any]:
     for key, choices in _CHOICES.items():
         if keys[key] not in choices:
             raise ValueError(
-                f"{key}: expected one of {', '.join(choices)}, got {keys[key]!r}"
+                f"{key}: expected one of {', '.join(choices)}, got "
+                f"{files.echo(keys[key])}"
             )
     _check(keys)
     _tell(found)
@@ -160,7 +149,7 @@ def _read_values(keys: dict[str, Any]) -> dict[str, Any]:
     if not isinstance(keys["logging_params"] or {}, dict):
         raise ValueError(
             "logging_params: expected save_dir and name below it, got "
-            f"{keys['logging_params']!r}"
+            f"{files.echo(keys['logging_params'])}"
         )
     read["logging_params"] = keys["logging_params"] or {}
     return read
@@ -169,10 +158,10 @@ def _read_values(keys: dict[str, Any]) -> dict[str, Any]:
 def _number(key: str, value: Any) -> float:
     try:
         number = float(value) if not isinstance(value, bool) else math.nan
-    except (TypeError, ValueError):
+    except (TypeError, ValueError, OverflowError):
         number = math.nan
     if not math.isfinite(number):
-        raise ValueError(f"{key}: expected a number, got {value!r}")
+        raise ValueError(f"{key}: expected a number, got {files.echo(value)}")
     return number
 
 
@@ -180,7 +169,7 @@ def _truth(key: str, value: Any) -> bool:
     found = {"true": True, "yes": True, "1": True, "false": False, "no": False}
     found |= {"0": False, "": False, "none": False}
     if str(value).lower() not in found:
-        raise ValueError(f"{key}: expected True or False, got {value!r}")
+        raise ValueError(f"{key}: expected True or False, got {files.echo(value)}")
     return found[str(value).lower()]
 
 
@@ -189,7 +178,7 @@ def _text(key: str, value: Any) -> str:
         return value
     if isinstance(value, int | float) and not isinstance(value, bool):
         return str(value)
-    raise ValueError(f"{key}: expected a name, got {value!r}")
+    raise ValueError(f"{key}: expected a name, got {files.echo(value)}")
 
 
 def _check(keys: dict[str, Any]) -> None:
@@ -197,11 +186,11 @@ def _check(keys: dict[str, Any]) -> None:
     if keys["loss_func"] == "contrastive" and keys["temperature"] <= 0:
         raise ValueError(
             "temperature: expected a number above 0 (0.1, say), got "
-            f"{keys['temperature']!r}"
+            f"{files.echo(keys['temperature'])}"
         )
     if keys["n_features"] != 2048:
         raise ValueError(
-            f"n_features: a ResNet-50 has 2048, got {keys['n_features']!r}"
+            f"n_features: a ResNet-50 has 2048, got {files.echo(keys['n_features'])}"
         )
     if keys["start_epoch"]:
         raise ValueError("start_epoch: leave it at 0; a run continues where it was")
@@ -211,9 +200,9 @@ def _check(keys: dict[str, Any]) -> None:
         )
     if keys["weight_decay"]:
         raise ValueError(
-            f"weight_decay: {keys['weight_decay']!r} was added to the gradients there, "
-            "which no optimizer here does; leave it at 0, and choose `--set "
-            "optimizer=adamw --set weight_decay=...` or `--set l2=...`"
+            f"weight_decay: {files.echo(keys['weight_decay'])} was added to the "
+            "gradients there, which no optimizer here does; leave it at 0, and choose "
+            "`--set optimizer=adamw --set weight_decay=...` or `--set l2=...`"
         )
 
 

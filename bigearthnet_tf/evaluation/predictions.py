@@ -9,8 +9,6 @@ elsewhere may write the first four and have them evaluated. Nothing in it is pic
 from __future__ import annotations
 
 import dataclasses
-import zipfile
-import zlib
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -19,19 +17,21 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from bigearthnet_tf import files
+from bigearthnet_tf import arrays, files
 
 FILE = "eval_scores.npz"
 _OTHER = "scores of "
-_UNREADABLE = (
-    OSError,
-    ValueError,
-    EOFError,
-    TypeError,  # a single array
-    NotImplementedError,
-    zipfile.BadZipFile,
-    zlib.error,
-)
+# Kinds of dtype and dimensions of each array.
+_FORMS = {
+    "names": ("U", 1),
+    "names_s1": ("U", 1),
+    "label_order": ("U", 1),
+    "labels": ("buif", 2),
+    "scores": ("f", 2),
+    "split": ("U", 0),
+    "iteration": ("iu", 0),
+    "fingerprint": ("U", 0),
+}
 
 
 @dataclass(frozen=True, eq=False)
@@ -105,7 +105,7 @@ def save(path: Path | str, predictions: Predictions) -> None:
     Raises:
         OSError: the file can't be written.
     """
-    arrays: dict[str, Any] = {
+    content: dict[str, Any] = {
         "names": np.array(predictions.names),
         "names_s1": np.array(list(predictions.names_s1), str),
         "label_order": np.array(predictions.label_order),
@@ -115,9 +115,9 @@ def save(path: Path | str, predictions: Predictions) -> None:
         "iteration": np.array(predictions.iteration),
         "fingerprint": np.array(predictions.fingerprint),
     }
-    arrays |= {f"{_OTHER}{name}": s for name, s in predictions.others.items()}
+    content |= {f"{_OTHER}{name}": s for name, s in predictions.others.items()}
     with files.write_atomically(path) as temporary, temporary.open("wb") as file:
-        np.savez_compressed(file, **arrays)
+        np.savez_compressed(file, **content)
 
 
 def load(path: Path | str) -> Predictions:
@@ -139,45 +139,39 @@ def load(path: Path | str) -> Predictions:
                 "run first: python eval.py CONFIG"
             )
     try:
-        # Opened here: of a damaged file NumPy would leave its own open.
-        with path.open("rb") as file, np.load(file, allow_pickle=False) as stored:
-            arrays = {name: stored[name] for name in stored.files}
+        stored = arrays.read_npz(
+            path, "scores as eval.py writes them", "evaluate the run again"
+        )
     except FileNotFoundError:
         raise FileNotFoundError(
             f"{path}: no such file; eval.py leaves {FILE} in the folder of a run"
         ) from None
-    except _UNREADABLE as error:
-        # Of other files NumPy says how to unpickle them, which nobody should.
-        reason = str(error) if zipfile.is_zipfile(path) else "no .npz file"
-        raise ValueError(
-            f"{path}: expected scores as eval.py writes them, but it does not read "
-            f"({' '.join(reason.split())[:100]}); evaluate the run again"
-        ) from error
     missing = [
         name
         for name in ("names", "label_order", "labels", "scores")
-        if name not in arrays
+        if name not in stored
     ]
     if missing:
         raise ValueError(
             f"{path}: expected arrays names, label_order, labels and scores, but "
             f"{', '.join(missing)} is missing"
         )
-    others = {
-        name.removeprefix(_OTHER): array
-        for name, array in arrays.items()
-        if name.startswith(_OTHER)
-    }
+    others = [name for name in stored if name.startswith(_OTHER)]
+    for name, (kinds, dimensions) in (
+        _FORMS | dict.fromkeys(others, _FORMS["scores"])
+    ).items():
+        if name in stored:
+            arrays.take(stored, name, kinds, dimensions, path)
     return Predictions(
-        names=arrays["names"].tolist(),
-        label_order=tuple(arrays["label_order"].tolist()),
-        labels=arrays["labels"],
-        scores=arrays["scores"],
-        names_s1=arrays.get("names_s1", np.array([], str)).tolist(),
-        split=str(arrays.get("split", "")),
-        iteration=int(arrays.get("iteration", -1)),
-        fingerprint=str(arrays.get("fingerprint", "")),
-        others=others,
+        names=stored["names"].tolist(),
+        label_order=tuple(stored["label_order"].tolist()),
+        labels=stored["labels"],
+        scores=stored["scores"],
+        names_s1=stored.get("names_s1", np.array([], str)).tolist(),
+        split=str(stored.get("split", "")),
+        iteration=int(stored.get("iteration", -1)),
+        fingerprint=str(stored.get("fingerprint", "")),
+        others={name.removeprefix(_OTHER): stored[name] for name in others},
         where=str(path),
     )
 

@@ -30,7 +30,7 @@ from sklearn.model_selection import GroupKFold
 from sklearn.pipeline import make_pipeline
 from sklearn.preprocessing import StandardScaler
 
-from bigearthnet_tf import files, pictures
+from bigearthnet_tf import files, pictures, tables
 from bigearthnet_tf.evaluation import regression_plots
 
 EMBEDDING = "embedding_"
@@ -74,7 +74,7 @@ def read(path: Path, target: str, block_km: float) -> Sites:
         FileNotFoundError: no such file.
         ValueError: no such column, no embeddings, no place, or fewer than two blocks.
     """
-    table = pd.read_parquet(path) if path.suffix == ".parquet" else pd.read_csv(path)
+    table = tables.read(path, "a table of `bigearthnet-tf points`")
     columns = [name for name in table.columns if str(name).startswith(EMBEDDING)]
     if not columns:
         raise ValueError(
@@ -86,12 +86,14 @@ def read(path: Path, target: str, block_km: float) -> Sites:
         raise ValueError(
             f"{path}: has no column {target!r}; it has {', '.join(others)}"
         )
-    values = pd.to_numeric(table[target], errors="coerce").to_numpy(np.float64)
+    values = tables.numbers(table, target, path)
     known = np.isfinite(values)
     if not known.any():
         raise ValueError(f"{path}: column {target!r} has no numbers")
     kept = table[known].reset_index(drop=True)
-    embeddings = kept[columns].to_numpy(np.float64)
+    embeddings = np.stack(
+        [tables.numbers(kept, name, path) for name in columns], axis=1
+    )
     if not np.isfinite(embeddings).all():
         raise ValueError(f"{path}: has embeddings that are not finite; sample it again")
     return Sites(

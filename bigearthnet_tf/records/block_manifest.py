@@ -7,7 +7,6 @@ each record, so that lengths and places in the order are known before anything i
 
 from __future__ import annotations
 
-import json
 import math
 from collections.abc import Iterable, Sequence
 from typing import Literal
@@ -173,7 +172,7 @@ class SeriesManifest(pydantic.BaseModel):
 def describes_series(path: storage.StrPath) -> bool:
     """Tells whether a manifest speaks of time series; False if it can't be read."""
     try:
-        content = json.loads(storage.read_text(path))
+        content = storage.read_json(path)
     except (OSError, ValueError):
         return False
     return isinstance(content, dict) and content.get("kind") in ("blocks", "points")
@@ -189,11 +188,7 @@ def load(path: storage.StrPath) -> SeriesManifest:
     """
     again = "write the records again with bigearthnet-tf tiles"
     try:
-        result = SeriesManifest.model_validate(json.loads(storage.read_text(path)))
-    except (json.JSONDecodeError, UnicodeDecodeError) as error:
-        raise ValueError(
-            f"{path}: expected JSON, but it does not parse ({error}); {again}"
-        ) from None
+        result = SeriesManifest.model_validate(storage.read_json(path))
     except pydantic.ValidationError as error:
         fault = error.errors()[0]
         key = ".".join(str(part) for part in fault["loc"])

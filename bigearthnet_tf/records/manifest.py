@@ -111,13 +111,8 @@ def load(path: storage.StrPath) -> Manifest:
         ValueError: not a manifest of this schema; says what is wrong.
     """
     try:
-        content = json.loads(storage.read_text(path))
+        content = storage.read_json(path)
         return _check(Manifest.model_validate(content), path)
-    except (json.JSONDecodeError, UnicodeDecodeError) as error:
-        raise ValueError(
-            f"{path}: expected JSON, but it does not parse ({error}); prepare the "
-            "records again"
-        ) from None
     except pydantic.ValidationError as error:
         fault = error.errors()[0]
         key = ".".join(str(part) for part in fault["loc"])
@@ -160,7 +155,7 @@ def fingerprint(shards: Sequence[storage.StrPath]) -> str:
         (path, shard["file"]): shard["crc32"]
         for path in set(described.values())
         if path is not None
-        for shard in json.loads(storage.read_text(path))["shards"]
+        for shard in storage.read_json(path)["shards"]
     }
     found = []
     for path in shards:

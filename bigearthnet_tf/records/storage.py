@@ -20,6 +20,8 @@ from typing import Any
 
 import tensorflow as tf
 
+from bigearthnet_tf import files
+
 StrPath = str | os.PathLike[str]
 
 _TEMPORARY = ".tmp"
@@ -168,9 +170,23 @@ def read_text(path: StrPath) -> str:
 
     Raises:
         FileNotFoundError: no such file.
+        ValueError: not UTF-8.
     """
     with python_errors(path), open_to_read(path) as file:
-        return bytes(file.read()).decode()
+        return files.decode(bytes(file.read()), os.fspath(path), "text")
+
+
+def read_json(path: StrPath) -> Any:
+    """Reads a JSON file.
+
+    Raises:
+        FileNotFoundError: no such file.
+        ValueError: as `files.read_json`.
+    """
+    local = local_path(path)
+    if local is not None:
+        return files.read_json(local)
+    return files.parse_json(read_text(path), os.fspath(path))
 
 
 @contextmanager

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 from typing import Any, TypeVar
@@ -103,7 +102,7 @@ def note_path(shard: str) -> str:
 def read_note(shard: str, form: type[NoteT]) -> NoteT | None:
     """Returns the note of a shard, None if there is none that can be read."""
     try:
-        return form.model_validate(json.loads(storage.read_text(note_path(shard))))
+        return form.model_validate(storage.read_json(note_path(shard)))
     except (FileNotFoundError, ValueError):
         return None
 

@@ -11,7 +11,7 @@ import filelock
 import numpy as np
 from numpy.typing import NDArray
 
-from bigearthnet_tf import files
+from bigearthnet_tf import arrays, files
 
 
 @contextmanager
@@ -41,7 +41,7 @@ def open_array(path: Path, shape: tuple[int, ...], dtype: type) -> NDArray[Any]:
         ValueError: missing, damaged, of another shape or dtype.
     """
     try:
-        array: NDArray[Any] = np.load(path, mmap_mode="r", allow_pickle=False)
+        array = arrays.open_npy(path, "features", "")
     except (OSError, ValueError) as error:
         raise ValueError(
             f"{path}: damaged or missing; remove {path.parent} and write it again"

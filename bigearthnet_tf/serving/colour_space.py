@@ -6,7 +6,6 @@ encoder whose embeddings it was fitted on.
 
 from __future__ import annotations
 
-import zipfile
 from dataclasses import dataclass, fields
 from pathlib import Path
 from typing import Any
@@ -15,9 +14,16 @@ import numpy as np
 from numpy.typing import NDArray
 from sklearn.decomposition import PCA
 
-from bigearthnet_tf import files
+from bigearthnet_tf import arrays, files
 
 COLOURS = 3
+# Kinds of dtype and dimensions of each array in the file.
+_FORMS = {
+    **dict.fromkeys(("mean", "low", "high", "explained"), ("f", 1)),
+    "components": ("f", 2),
+    "count": ("iu", 0),
+    "encoder": ("U", 0),
+}
 # Percentiles that become the darkest and the brightest value.
 STRETCH = (2, 98)
 # In the picture 0 means no data; a colour has 1 to 255.
@@ -110,14 +116,13 @@ def load(path: Path | str, encoder: str | None = None) -> ColourSpace:
         ValueError: something else or damaged, or of another encoder.
     """
     wanted = {field.name for field in fields(ColourSpace)}
-    try:
-        # Opened here: NumPy leaves a damaged file open.
-        with Path(path).open("rb") as file, np.load(file, allow_pickle=False) as stored:
-            found = {name: stored[name] for name in wanted & set(stored.files)}
-    except (zipfile.BadZipFile, ValueError, EOFError, AttributeError) as error:
-        raise ValueError(f"{path}: is no colour space, or damaged") from error
+    found = arrays.read_npz(
+        path, "the colours of an earlier map (pca.npz)", "leave --pca out to fit some"
+    )
     if missing := sorted(wanted - set(found)):
         raise ValueError(f"{path}: is no colour space, it lacks {', '.join(missing)}")
+    for name, (kinds, dimensions) in _FORMS.items():
+        arrays.take(found, name, kinds, dimensions, path)
     space = ColourSpace(
         **{name: found[name] for name in ("mean", "components", "low", "high")},
         explained=found["explained"],
@@ -134,10 +139,14 @@ def _check(space: ColourSpace, path: Path | str, encoder: str | None) -> None:
         (COLOURS,)
     }:
         raise ValueError(f"{path}: is no colour space: its arrays do not fit together")
-    if not all(np.isfinite(x).all() for x in (space.mean, space.components)):
+    if not all(np.isfinite(x).all() for x in _numbers(space)):
         raise ValueError(f"{path}: has numbers that are not finite; fit it again")
     if encoder not in (None, space.encoder):
         raise ValueError(
             f"{path}: fitted on another encoder ({space.encoder[:12]}) than this run's "
             f"({encoder[:12] if encoder else ''}); leave --pca out to fit a new one"
         )
+
+
+def _numbers(space: ColourSpace) -> tuple[NDArray[np.float64], ...]:
+    return space.mean, space.components, space.low, space.high, space.explained

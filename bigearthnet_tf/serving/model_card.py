@@ -10,10 +10,9 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
-import pandas as pd
 import yaml
 
-from bigearthnet_tf import files
+from bigearthnet_tf import files, tables
 from bigearthnet_tf.archive import bands as band_facts
 from bigearthnet_tf.config import Config
 from bigearthnet_tf.tasks import hub_folder
@@ -231,7 +230,7 @@ def _results(
 
 
 def _per_class(path: Path) -> str:
-    table = pd.read_csv(path)
+    table = tables.read_csv(path, "results of each label")
     every = ("count", "precision", "recall", "f1", "average_precision")
     columns = [column for column in every if column in table]
     head = " | ".join(c.replace("_", " ") for c in columns)

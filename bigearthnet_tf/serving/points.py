@@ -14,7 +14,7 @@ from rasterio.errors import RasterioError
 from rasterio.warp import transform as reproject
 from rasterio.windows import Window
 
-from bigearthnet_tf import console, files
+from bigearthnet_tf import console, files, tables
 from bigearthnet_tf.archive.tile import Block
 from bigearthnet_tf.serving.pixel_model import Encoder, PixelModel
 from bigearthnet_tf.serving.tile_source import MapTile, window_of
@@ -60,12 +60,7 @@ def read(path: Path, crs: str | None = None) -> Points:
         FileNotFoundError: no such file.
         ValueError: no table, no coordinates, or columns with names of the result.
     """
-    try:
-        table = (
-            pd.read_parquet(path) if path.suffix == ".parquet" else pd.read_csv(path)
-        )
-    except (ValueError, pd.errors.ParserError) as error:
-        raise ValueError(f"{path}: is no table of points: {error}") from error
+    table = tables.read(path, "a table of points")
     folded = {str(name).strip().casefold(): name for name in table.columns}
     known = [names for names in _COORDINATES if {*names[:2]} <= set(folded)]
     if not known:
@@ -82,10 +77,7 @@ def read(path: Path, crs: str | None = None) -> Points:
         )
     if not len(table):
         raise ValueError(f"{path}: has no points")
-    x, y = (
-        pd.to_numeric(table[folded[name]], errors="coerce").to_numpy(np.float64)
-        for name in (first, second)
-    )
+    x, y = (tables.numbers(table, folded[name], path) for name in (first, second))
     if system == LONLAT and (np.abs(y) > 90).any():
         raise ValueError(
             f"{path}: latitudes of {np.nanmax(np.abs(y)):g}; are {first} and {second} "

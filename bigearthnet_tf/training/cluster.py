@@ -13,6 +13,8 @@ from dataclasses import dataclass
 
 import tensorflow as tf
 
+from bigearthnet_tf import files
+
 logger = logging.getLogger(__name__)
 
 # SLURM tells tasks apart, but gives them no ports; TensorFlow counts on from here.
@@ -77,7 +79,7 @@ def _from_tf_config(text: str) -> Cluster:
         '"task": {"type": "worker", "index": 0}}'
     )
     try:
-        content = json.loads(text)
+        content = files.parse_json(text, "TF_CONFIG")
         jobs, task = content["cluster"], content["task"]
         index, kind = int(task["index"]), task["type"]
         # An older form has the chief in a job of its own.

@@ -39,16 +39,16 @@ def test_points_are_found_by_map_coordinates_or_degrees(tile, tmp_path):
 @pytest.mark.parametrize(
     ("text", "message"),
     [
-        ("", "is no table of points"),
+        ("", "expected a table of points"),
         (
             "x,label\n1,10\n",
             "expected columns lon and lat, or x and y, and label, got x",
         ),
-        ("x,y,label\n1,2,10\n1,north,10\n", "but row 2 has others"),
-        ("x,y,label\n1,2,10\n1,2,\n", "but row 2 has others"),
+        ("x,y,label\n1,2,10\n1,north,10\n", "csv:3: expected a number in 'y', got 'north'"),
+        ("x,y,label\n1,2,10\n1,2,\n", "but line 3 has none"),
         (
             "x,y,label\n1,2,11\n",
-            "expected class codes 10, 40, 95, 100, got 11 in row 1",
+            "expected class codes 10, 40, 95, 100, got 11 in line 2",
         ),
     ],
 )

@@ -144,7 +144,7 @@ def test_tables_are_read_as_they_were_written(tmp_path, name):
         ("lon,lat\n", "has no points"),
         ("lon,lat\n400000,5000000\n", "latitudes of 5e[+]06; are lon and lat swapped"),
         ("lon,lat,tile\n1,2,3\n", "has columns that the result has too: tile"),
-        ("", "is no table of points"),
+        ("", "expected a table of points"),
     ],
 )
 def test_tables_without_places_are_refused(tmp_path, text, message):
@@ -155,7 +155,7 @@ def test_tables_without_places_are_refused(tmp_path, text, message):
 
 def test_a_damaged_parquet_and_another_ending_are_refused(tmp_path):
     (tmp_path / "points.parquet").write_bytes(b"no parquet at all")
-    with pytest.raises(ValueError, match="is no table of points"):
+    with pytest.raises(ValueError, match="expected a table of points"):
         points.read(tmp_path / "points.parquet")
     with pytest.raises(ValueError, match=r"ends in \.parquet or \.csv"):
         points.check_name(tmp_path / "out.xlsx")

@@ -41,7 +41,7 @@ def test_tf_config(environment, expected):
 @pytest.mark.parametrize(
     ("environment", "message"),
     [
-        ({"TF_CONFIG": "{"}, r"expected \{.*JSONDecodeError"),
+        ({"TF_CONFIG": "{"}, r"expected \{.*expected JSON"),
         ({"TF_CONFIG": "[1]"}, "does not read so"),
         ({"TF_CONFIG": '{"cluster": {"worker": 5}, "task": {}}'}, "KeyError: 'index'"),
         (tf_config({"worker": 5}), "does not read so"),
