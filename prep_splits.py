@@ -11,7 +11,6 @@ v2, from the LMDB of the reBEN tools:
 """
 
 import argparse
-from pathlib import Path
 
 import pandas as pd
 
@@ -49,14 +48,17 @@ def parse_arguments() -> argparse.Namespace:
 
 def _add_sources(group: argparse._ArgumentGroup) -> None:
     group.add_argument(
-        "-r", "--root", "--root_folder", type=Path, help="Sentinel-2 patches"
+        "-r", "--root", "--root_folder", type=console.path, help="Sentinel-2 patches"
     )
     group.add_argument(
-        "-s", "--s1-root", type=Path, help="Sentinel-1 patches, to add VV and VH"
+        "-s",
+        "--s1-root",
+        type=console.path,
+        help="Sentinel-1 patches, to add VV and VH",
     )
     group.add_argument(
         "--lmdb",
-        type=Path,
+        type=console.path,
         metavar="FOLDER",
         help="all patches of v2 in the LMDB of the reBEN tools, instead of -r and -s",
     )
@@ -69,7 +71,7 @@ def _add_sources(group: argparse._ArgumentGroup) -> None:
     group.add_argument(
         "-n",
         "--splits",
-        type=Path,
+        type=console.path,
         nargs="+",
         metavar="CSV",
         help="lists of patches, one a line, or S2 and S1 name; the name of the file up "
@@ -77,7 +79,7 @@ def _add_sources(group: argparse._ArgumentGroup) -> None:
     )
     group.add_argument(
         "--metadata",
-        type=Path,
+        type=console.path,
         nargs="+",
         metavar="PARQUET",
         help="metadata.parquet of v2; with the table of patches with snow, cloud or "
@@ -85,6 +87,7 @@ def _add_sources(group: argparse._ArgumentGroup) -> None:
     )
     group.add_argument(
         "--maps",
+        type=str,
         nargs="?",
         const="",
         metavar="FOLDER",
@@ -108,10 +111,13 @@ def _add_outputs(group: argparse._ArgumentGroup) -> None:
         help="int64 for the tools of the older projects",
     )
     group.add_argument(
-        "--shard-size-mb", type=float, default=128, help="of a file, about (128)"
+        "--shard-size-mb",
+        type=console.number(above=0),
+        default=128,
+        help="of a file, about (128)",
     )
     group.add_argument(
-        "--seed", type=int, default=42, help="of the order of the records (42)"
+        "--seed", type=console.seed, default=42, help="of the order of the records (42)"
     )
     group.add_argument(
         "--on-error",

@@ -6,20 +6,27 @@ import argparse
 import ctypes
 import importlib
 import logging
+import math
 import os
+import re
 import shlex
 import sys
 import threading
 from collections.abc import Callable, Iterable
+from pathlib import Path
 from typing import Any, NoReturn
 
 from tqdm import tqdm
+
+from bigearthnet_tf import files
 
 # Libraries of which errors alone are shown.
 _TALKATIVE = (
     *("absl", "faiss", "matplotlib", "rasterio", "tensorflow"),
     *("httpx", "httpx2", "huggingface_hub"),
 )
+# Of whole numbers that have no bound of their own, what 32 bits hold.
+MOST = 2**31 - 1
 DONE, FAILED, WRONG_CALL, INTERRUPTED = 0, 1, 2, 130
 
 logger = logging.getLogger("bigearthnet_tf")
@@ -38,6 +45,28 @@ class Interrupted(Exception):
         self.status = 128 + number
 
 
+class Parser(argparse.ArgumentParser):
+    """An argument parser, like its subparsers, that takes no empty texts.
+
+    An option that may be empty says so with `type=str`.
+    """
+
+    def __init__(self, *args: Any, **kwargs: Any) -> None:
+        super().__init__(*args, **kwargs)
+        self.register("type", None, word)
+
+    def add_subparsers(self, **kwargs: Any) -> Any:
+        """As in argparse; the arguments of a command are left to its parser."""
+        action = super().add_subparsers(**kwargs)
+        action.type = str
+        return action
+
+    def error(self, message: str) -> NoReturn:
+        """Ends a wrong call with one line, which need not show all the options."""
+        complain(f"{self.prog}: error: {message} ({self.prog} --help tells more)")
+        sys.exit(WRONG_CALL)
+
+
 def parser(description: str, **kwargs: Any) -> argparse.ArgumentParser:
     """Returns an argument parser with the options that all commands have.
 
@@ -45,7 +74,7 @@ def parser(description: str, **kwargs: Any) -> argparse.ArgumentParser:
         description: one paragraph, shown by `--help`.
         **kwargs: passed on to `argparse.ArgumentParser`.
     """
-    result = argparse.ArgumentParser(description=description, **kwargs)
+    result = Parser(description=description, **kwargs)
     result.add_argument(
         "--debug", action="store_true", help="show the traceback of an error"
     )
@@ -77,11 +106,75 @@ def add_workers(parser: argparse.ArgumentParser | argparse._ArgumentGroup) -> No
     )
 
 
-def at_least_one(text: str) -> int:
-    """Returns the number that an argument gives, for argparse; 0 is a wrong call."""
-    if not text.isdecimal() or int(text) < 1:
-        raise argparse.ArgumentTypeError(f"expected 1 or more, got {text}")
-    return int(text)
+def whole(least: int, most: int = MOST) -> Callable[[str], int]:
+    """Returns the type of an option that is a whole number, for argparse.
+
+    Args:
+        least: the smallest that is right.
+        most: the largest.
+    """
+
+    def read(text: str) -> int:
+        # Python converts no more than 4300 digits.
+        if re.fullmatch(r"[+-]?\d{1,20}", text) and least <= int(text) <= most:
+            return int(text)
+        bounds = f"{least} or more" if most == MOST else f"{least} to {most}"
+        raise _wrong(f"expected a whole number, {bounds}", text)
+
+    return read
+
+
+def number(
+    least: float = -math.inf, most: float = math.inf, *, above: float = -math.inf
+) -> Callable[[str], float]:
+    """Returns the type of an option that is a finite number, for argparse.
+
+    Args:
+        least: the smallest that is right.
+        most: the largest.
+        above: what it has to be larger than.
+    """
+    if above > -math.inf:
+        bounds = f", above {above:g}"
+    elif most < math.inf:
+        bounds = f", {least:g} to {most:g}"
+    else:
+        bounds = f", {least:g} or more" if least > -math.inf else ""
+
+    def read(text: str) -> float:
+        try:
+            value = float(text)
+        except ValueError:
+            value = math.nan
+        if math.isfinite(value) and least <= value <= most and value > above:
+            return value
+        raise _wrong(f"expected a number{bounds}", text)
+
+    return read
+
+
+at_least_one = whole(1)
+# Of NumPy's and TensorFlow's generators.
+seed = whole(0, 2**31 - 1)
+
+
+def word(text: str) -> str:
+    """Returns a name or path that an option gives, for argparse; it has to be one."""
+    if not text.strip() or "\0" in text:
+        raise _wrong("expected a name or path", text)
+    return text
+
+
+def path(text: str) -> Path:
+    """Returns a path that an option gives, for argparse.
+
+    An empty one would be the working directory; a leading `~` is the home folder.
+    """
+    return Path(files.expand(word(text)))
+
+
+def _wrong(expected: str, text: str) -> argparse.ArgumentTypeError:
+    return argparse.ArgumentTypeError(f"{expected}, got {files.echo(text)}")
 
 
 def load_tensorflow() -> None:

@@ -32,7 +32,7 @@ ALLOWED = {
     "": set(),
     "registry": set(),
     "files": set(),
-    "console": set(),
+    "console": {"files"},
     "resampling": {"registry"},
     "extras": set(),
     "vectors": set(),

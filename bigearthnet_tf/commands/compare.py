@@ -22,13 +22,13 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument(
         "runs",
         nargs="+",
-        type=Path,
+        type=console.path,
         metavar="RUN",
         help="out_dir of an evaluated run, or a file of scores (eval_scores.npz)",
     )
     parser.add_argument(
         "--out",
-        type=Path,
+        type=console.path,
         default=Path("compare"),
         metavar="DIR",
         help="folder to write (compare)",
@@ -46,7 +46,11 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         help="resamplings of the patches (1000)",
     )
     parser.add_argument(
-        "--seed", type=int, default=42, metavar="N", help="of the resampling (42)"
+        "--seed",
+        type=console.seed,
+        default=42,
+        metavar="N",
+        help="of the resampling (42)",
     )
 
 

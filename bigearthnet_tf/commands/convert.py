@@ -13,7 +13,6 @@ The way back is prep_splits.py --lmdb OUT --metadata OUT.metadata.parquet.
 from __future__ import annotations
 
 import argparse
-from pathlib import Path
 
 from bigearthnet_tf import console
 from bigearthnet_tf.archive import metadata
@@ -22,7 +21,9 @@ from bigearthnet_tf.archive import metadata
 def add_arguments(parser: argparse.ArgumentParser) -> None:
     """Declares the arguments."""
     parser.add_argument(
-        "records", nargs="+", help="shards of any form, wildcards allowed"
+        "records",
+        nargs="+",
+        help="shards of any form, wildcards allowed",
     )
     parser.add_argument("-o", "--out", required=True, help="folder to write")
     parser.add_argument(
@@ -32,11 +33,13 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         help="ours, that of the older projects, or an LMDB (bytes)",
     )
     parser.add_argument(
-        "--shard-size-mb", type=float, help="of a file, about (the shards as they are)"
+        "--shard-size-mb",
+        type=console.number(above=0),
+        help="of a file, about (the shards as they are)",
     )
     parser.add_argument(
         "--metadata",
-        type=Path,
+        type=console.path,
         nargs="+",
         metavar="PARQUET",
         help="of v2, for the country, snow and clouds of the patches of an LMDB, which "

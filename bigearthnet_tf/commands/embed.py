@@ -10,7 +10,6 @@ there already is not computed again.
 from __future__ import annotations
 
 import argparse
-from pathlib import Path
 
 from bigearthnet_tf import config as configs
 from bigearthnet_tf import console, runs
@@ -36,7 +35,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         "as one (h and p of each sensor)",
     )
     parser.add_argument(
-        "-o", "--out", type=Path, help="folder to write, for a single split"
+        "-o", "--out", type=console.path, help="folder to write, for a single split"
     )
 
 

@@ -22,7 +22,6 @@ and must give the scores of the original to 1e-5 before it appears.
 from __future__ import annotations
 
 import argparse
-from pathlib import Path
 
 from bigearthnet_tf import console
 
@@ -35,11 +34,13 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         "weights", help="folder of a run or checkpoint, or published weights"
     )
     parser.add_argument(
-        "-o", "--out", type=Path, required=True, help="file or folder to write"
+        "-o", "--out", type=console.path, required=True, help="file or folder to write"
     )
     parser.add_argument("--format", choices=FORMATS, default="timm")
     parser.add_argument(
-        "--prefix", help="timm: of the names of all tensors (model.vision_encoder.)"
+        "--prefix",
+        type=str,
+        help="timm: of the names of all tensors (model.vision_encoder.)",
     )
     parser.add_argument(
         "--overwrite",

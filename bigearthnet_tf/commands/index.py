@@ -15,7 +15,7 @@ import argparse
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from bigearthnet_tf import files
+from bigearthnet_tf import console, files
 
 if TYPE_CHECKING:
     from bigearthnet_tf.retrieval.index_folder import IndexFacts
@@ -28,8 +28,10 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     """Declares the arguments."""
     actions = parser.add_subparsers(dest="action", metavar="ACTION", required=True)
     build = actions.add_parser("build", help="of the features of one or more splits")
-    build.add_argument("folder", type=Path, help="to write")
-    build.add_argument("embeddings", type=Path, nargs="+", help="folders of `embed`")
+    build.add_argument("folder", type=console.path, help="to write")
+    build.add_argument(
+        "embeddings", type=console.path, nargs="+", help="folders of `embed`"
+    )
     build.add_argument("--sensor", choices=("s1", "s2", "fused"), default="s2")
     build.add_argument("--layer", choices=("p", "h"), default="p")
     build.add_argument(
@@ -49,14 +51,16 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         help="of the kind: codes, lists, probes; neighbours, breadth; rerank",
     )
     add = actions.add_parser("add", help="the patches of a split")
-    add.add_argument("folder", type=Path)
-    add.add_argument("embeddings", type=Path, help="folder of `embed`")
+    add.add_argument("folder", type=console.path)
+    add.add_argument("embeddings", type=console.path, help="folder of `embed`")
     remove = actions.add_parser("remove", help="patches, by name")
-    remove.add_argument("folder", type=Path)
+    remove.add_argument("folder", type=console.path)
     remove.add_argument("names", nargs="*", help="of either sensor")
-    remove.add_argument("--names-from", type=Path, help="file with a name a line")
+    remove.add_argument(
+        "--names-from", type=console.path, help="file with a name a line"
+    )
     show = actions.add_parser("show", help="what an index is of")
-    show.add_argument("folder", type=Path)
+    show.add_argument("folder", type=console.path)
     show.add_argument(
         "--recall",
         action="store_true",
@@ -94,9 +98,13 @@ def run(arguments: argparse.Namespace) -> None:
 
 def _option(text: str) -> tuple[str, int]:
     name, _, number = text.partition("=")
-    if not number.isdecimal():
-        raise ValueError(f"--option: expected NAME=NUMBER, got {text!r}")
-    return name, int(number)
+    try:
+        return name, console.at_least_one(number)
+    except argparse.ArgumentTypeError:
+        raise ValueError(
+            f"--option: expected NAME=NUMBER, the number 1 or more, got "
+            f"{files.echo(text)}"
+        ) from None
 
 
 def _names(arguments: argparse.Namespace) -> list[str]:

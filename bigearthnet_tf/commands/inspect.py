@@ -35,7 +35,9 @@ _LISTED = 12
 def add_arguments(parser: argparse.ArgumentParser) -> None:
     """Declares the arguments."""
     parser.add_argument(
-        "records", nargs="+", help="files, wildcards, or folders with their splits"
+        "records",
+        nargs="+",
+        help="files, wildcards, or folders with their splits",
     )
     parser.add_argument(
         "--verify",
@@ -48,15 +50,22 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         help="count the records of each label; implies --verify",
     )
     one = parser.add_mutually_exclusive_group()
-    one.add_argument("--record", type=int, metavar="N", help="print record N")
+    one.add_argument(
+        "--record", type=console.whole(0), metavar="N", help="print record N"
+    )
     one.add_argument("--name", metavar="PATCH", help="print the record of a patch")
     parser.add_argument("--json", action="store_true", help="print JSON for machines")
     parser.add_argument("--sheet", metavar="PNG", help="draw records into a picture")
     parser.add_argument(
-        "--count", type=int, default=24, help="records on the sheet (24)"
+        "--count",
+        type=console.at_least_one,
+        default=24,
+        help="records on the sheet (24)",
     )
     parser.add_argument(
-        "--seed", type=int, help="draw random records, not ones at even distances"
+        "--seed",
+        type=console.seed,
+        help="draw random records, not ones at even distances",
     )
     console.add_workers(parser)
 

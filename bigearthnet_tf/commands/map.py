@@ -19,7 +19,6 @@ Maps are Cloud-Optimised GeoTIFFs. A call that was cut off goes on where it was.
 from __future__ import annotations
 
 import argparse
-from pathlib import Path
 
 from bigearthnet_tf import console
 
@@ -29,26 +28,31 @@ _OWN = ("run", "source", "out", "checkpoint", "debug", "command")
 def add_arguments(parser: argparse.ArgumentParser) -> None:
     """Declares the arguments; an option that nobody gave is None."""
     parser.add_argument(
-        "run", type=Path, help="folder of a run, or of one of its checkpoints"
+        "run", type=console.path, help="folder of a run, or of one of its checkpoints"
     )
-    parser.add_argument("source", type=Path, help="what to map")
+    parser.add_argument("source", type=console.path, help="what to map")
     parser.add_argument(
         "-o",
         "--out",
-        type=Path,
+        type=console.path,
         required=True,
         help="GeoTIFF, or folder of maps of tiles",
     )
     parser.add_argument("--checkpoint", choices=("best", "last"), default="best")
-    parser.add_argument("--batch-size", type=int, metavar="N", help="windows at once")
+    parser.add_argument(
+        "--batch-size", type=console.at_least_one, metavar="N", help="windows at once"
+    )
     parser.add_argument(
         "--block-size",
-        type=int,
+        type=console.at_least_one,
         metavar="PIXELS",
         help="side of what is computed and kept in memory at once",
     )
     parser.add_argument(
-        "--picture", type=Path, metavar="PNG", help="draw the map, with its legend"
+        "--picture",
+        type=console.path,
+        metavar="PNG",
+        help="draw the map, with its legend",
     )
     _add_scene_arguments(parser.add_argument_group("scenes"))
     _add_tile_arguments(parser.add_argument_group("tiles of time series"))
@@ -57,7 +61,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 def _add_scene_arguments(group: argparse._ArgumentGroup) -> None:
     group.add_argument(
         "--s1",
-        type=Path,
+        type=console.path,
         metavar="PATH",
         help="GeoTIFF, or folder of them, of VV and VH in decibels; put onto the grid "
         "of the scene if need be",
@@ -70,14 +74,14 @@ def _add_scene_arguments(group: argparse._ArgumentGroup) -> None:
     )
     group.add_argument(
         "--stride",
-        type=int,
+        type=console.at_least_one,
         metavar="METRES",
         help="from window to window, of which each is 1200 m (600: each place is in "
         "four windows, which are blended)",
     )
     group.add_argument(
         "--pixel",
-        type=int,
+        type=console.at_least_one,
         metavar="METRES",
         help="side of a pixel of the map (the stride; 10 for segmentation)",
     )
@@ -94,18 +98,18 @@ def _add_scene_arguments(group: argparse._ArgumentGroup) -> None:
     )
     group.add_argument(
         "--nodata",
-        type=float,
+        type=console.number(),
         help="number that stands for no data (what the files say, else 0)",
     )
     group.add_argument(
         "--scale",
-        type=float,
+        type=console.number(above=0),
         help="reflectance x 10,000 is NUMBER x SCALE + OFFSET (what tags, metadata or "
         "names say)",
     )
     group.add_argument(
         "--offset",
-        type=float,
+        type=console.number(),
         help="see --scale; -1000 takes away what ESA adds since 2022, 0 nothing",
     )
 
@@ -125,13 +129,13 @@ def _add_tile_arguments(group: argparse._ArgumentGroup) -> None:
     )
     group.add_argument(
         "--pca",
-        type=Path,
+        type=console.path,
         metavar="NPZ",
         help="colours of an earlier map (fitted on these tiles, written as pca.npz)",
     )
     group.add_argument(
         "--sample-size",
-        type=int,
+        type=console.at_least_one,
         metavar="PIXELS",
         help="valid pixels that colours and scales are fitted on (100000)",
     )
@@ -142,15 +146,15 @@ def add_series_arguments(group: argparse._ArgumentGroup) -> None:
     """Declares what maps of tiles and `bigearthnet-tf points` have in common."""
     group.add_argument(
         "--draws",
-        type=int,
+        type=console.whole(0),
         metavar="N",
         help="how many times dates are drawn, and averaged; 0 for all valid dates (0 "
         "where the encoder knows dates by their day, 4 elsewhere)",
     )
-    group.add_argument("--seed", type=int, help="of the draws (42)")
+    group.add_argument("--seed", type=console.seed, help="of the draws (42)")
     group.add_argument(
         "--min-valid",
-        type=int,
+        type=console.whole(0),
         metavar="N",
         help="a pixel needs more valid dates than this (as the records say; of a "
         "folder as many dates as the encoder was trained with)",
@@ -159,7 +163,7 @@ def add_series_arguments(group: argparse._ArgumentGroup) -> None:
     group.add_argument("--crs", help="of tiles that do not tell, such as EPSG:32633")
     group.add_argument(
         "--transform",
-        type=float,
+        type=console.number(),
         nargs=6,
         metavar=tuple("ABCDEF"),
         help="of a tile that does not tell: pixel width, 0, west edge, 0, minus pixel "

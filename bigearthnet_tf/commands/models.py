@@ -17,9 +17,14 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("pattern", nargs="?", default="*", help="such as 'resnet*'")
     parser.add_argument("--summary", metavar="MODEL", help="count its parameters")
     parser.add_argument("--bands", help="band set of the summary (the model's, or s2)")
-    parser.add_argument("--labels", type=int, default=19, help="of the summary (19)")
     parser.add_argument(
-        "--image-size", type=int, default=120, help="of the summary (120)"
+        "--labels", type=console.at_least_one, default=19, help="of the summary (19)"
+    )
+    parser.add_argument(
+        "--image-size",
+        type=console.at_least_one,
+        default=120,
+        help="of the summary (120)",
     )
 
 

@@ -17,11 +17,11 @@ from bigearthnet_tf import console, pictures
 def add_arguments(parser: argparse.ArgumentParser) -> None:
     """Declares the arguments."""
     parser.add_argument(
-        "runs", nargs="+", type=Path, metavar="RUN", help="out_dir of a run"
+        "runs", nargs="+", type=console.path, metavar="RUN", help="out_dir of a run"
     )
     parser.add_argument(
         "--out",
-        type=Path,
+        type=console.path,
         default=Path("curves"),
         metavar="DIR",
         help="folder to write (curves)",

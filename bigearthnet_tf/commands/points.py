@@ -12,7 +12,6 @@ from __future__ import annotations
 
 import argparse
 from collections import Counter
-from pathlib import Path
 
 from bigearthnet_tf import console
 from bigearthnet_tf.commands import map as maps_of_tiles
@@ -21,14 +20,22 @@ from bigearthnet_tf.commands import map as maps_of_tiles
 def add_arguments(parser: argparse.ArgumentParser) -> None:
     """Declares the arguments."""
     parser.add_argument(
-        "run", type=Path, help="folder of a run, or of one of its checkpoints"
+        "run", type=console.path, help="folder of a run, or of one of its checkpoints"
     )
     parser.add_argument(
-        "source", type=Path, help="folder of a tile or of tiles, or block records"
+        "source",
+        type=console.path,
+        help="folder of a tile or of tiles, or block records",
     )
-    parser.add_argument("--points", type=Path, required=True, help="CSV or Parquet")
     parser.add_argument(
-        "-o", "--out", type=Path, required=True, help=".parquet or .csv to write"
+        "--points", type=console.path, required=True, help="CSV or Parquet"
+    )
+    parser.add_argument(
+        "-o",
+        "--out",
+        type=console.path,
+        required=True,
+        help=".parquet or .csv to write",
     )
     parser.add_argument(
         "--points-crs", metavar="CRS", help="of columns x and y (that of each tile)"

@@ -16,7 +16,6 @@ The table gets its name when it is whole.
 from __future__ import annotations
 
 import argparse
-from pathlib import Path
 
 from bigearthnet_tf import console
 
@@ -24,11 +23,11 @@ from bigearthnet_tf import console
 def add_arguments(parser: argparse.ArgumentParser) -> None:
     """Declares the arguments."""
     parser.add_argument(
-        "run", type=Path, help="folder of a run, or of one of its checkpoints"
+        "run", type=console.path, help="folder of a run, or of one of its checkpoints"
     )
     parser.add_argument("source", nargs="+", help="what to score")
     parser.add_argument(
-        "-o", "--out", type=Path, required=True, help="table, .parquet or .csv"
+        "-o", "--out", type=console.path, required=True, help="table, .parquet or .csv"
     )
     parser.add_argument("--checkpoint", choices=("best", "last"), default="best")
     parser.add_argument(
@@ -46,7 +45,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument(
         "--metadata",
         nargs="+",
-        type=Path,
+        type=console.path,
         default=[],
         metavar="PARQUET",
         help="of version 2: which Sentinel-1 patch belongs to which",
@@ -54,7 +53,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument(
         "--patches",
         nargs="+",
-        type=Path,
+        type=console.path,
         default=[],
         metavar="CSV",
         help="lists of the patches to score (all that are there)",

@@ -23,7 +23,7 @@ from bigearthnet_tf import console
 def add_arguments(parser: argparse.ArgumentParser) -> None:
     """Declares the arguments."""
     parser.add_argument("run", help="folder of a run or checkpoint")
-    parser.add_argument("-o", "--out", type=Path, help="folder to write")
+    parser.add_argument("-o", "--out", type=console.path, help="folder to write")
     parser.add_argument("--repo-id", metavar="ORG/NAME", help="where on the hub")
     parser.add_argument("--private", action="store_true", help="for the owner alone")
     parser.add_argument(

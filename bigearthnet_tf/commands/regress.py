@@ -11,28 +11,35 @@ forest also the importance of each band of the embedding.
 from __future__ import annotations
 
 import argparse
-from pathlib import Path
 
 from bigearthnet_tf import console
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
     """Declares the arguments."""
-    parser.add_argument("table", type=Path, help="written by `bigearthnet-tf points`")
+    parser.add_argument(
+        "table", type=console.path, help="written by `bigearthnet-tf points`"
+    )
     parser.add_argument("--target", required=True, help="column of the quantity")
-    parser.add_argument("-o", "--out", type=Path, required=True, help="folder to write")
+    parser.add_argument(
+        "-o", "--out", type=console.path, required=True, help="folder to write"
+    )
     parser.add_argument(
         "--model", choices=("forest", "ridge"), default="forest", help="(forest)"
     )
     parser.add_argument(
         "--block-km",
-        type=float,
+        type=console.number(above=0),
         default=10.0,
         metavar="KM",
         help="side of the blocks of land that stay together (10)",
     )
-    parser.add_argument("--folds", type=int, default=5, help="parts of the blocks (5)")
-    parser.add_argument("--seed", type=int, default=42, help="of the forest (42)")
+    parser.add_argument(
+        "--folds", type=console.whole(2), default=5, help="parts of the blocks (5)"
+    )
+    parser.add_argument(
+        "--seed", type=console.seed, default=42, help="of the forest (42)"
+    )
 
 
 def run(arguments: argparse.Namespace) -> None:

@@ -28,14 +28,24 @@ if TYPE_CHECKING:
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
     """Declares the arguments."""
-    parser.add_argument("archive", type=Path, help="folder of `embed`, or an index")
+    parser.add_argument(
+        "archive", type=console.path, help="folder of `embed`, or an index"
+    )
     query = parser.add_argument_group("the query")
     query.add_argument("--name", help="of the patch to search with")
-    query.add_argument("--number", type=int, help="its number in the archive, from 0")
-    query.add_argument("--file-s1", type=Path, metavar="FOLDER", help="its GeoTIFFs")
-    query.add_argument("--file-s2", type=Path, metavar="FOLDER", help="its GeoTIFFs")
     query.add_argument(
-        "--queries", type=Path, help="folder of `embed` that it is in, not the archive"
+        "--number", type=console.whole(0), help="its number in the archive, from 0"
+    )
+    query.add_argument(
+        "--file-s1", type=console.path, metavar="FOLDER", help="its GeoTIFFs"
+    )
+    query.add_argument(
+        "--file-s2", type=console.path, metavar="FOLDER", help="its GeoTIFFs"
+    )
+    query.add_argument(
+        "--queries",
+        type=console.path,
+        help="folder of `embed` that it is in, not the archive",
     )
     sensors = ("s1", "s2", "fused")
     query.add_argument(
@@ -53,16 +63,20 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--layer", choices=("p", "h"), help="(p; an index has its own)")
     parser.add_argument("--fusion", choices=("concat", "avg", "max", "sum"))
     parser.add_argument("--metric", choices=("cosine", "l2", "chi_square"))
-    parser.add_argument("-k", type=int, default=10, help="hits (10)")
+    parser.add_argument("-k", type=console.at_least_one, default=10, help="hits (10)")
     parser.add_argument("--label", help="only hits with this label")
     parser.add_argument(
         "--exclude-within",
-        type=float,
+        type=console.number(0),
         metavar="KM",
         help="no hits nearer than that to the query",
     )
-    parser.add_argument("--geojson", type=Path, help="file to write query and hits to")
-    parser.add_argument("--map", type=Path, help="PNG to draw query and hits to")
+    parser.add_argument(
+        "--geojson", type=console.path, help="file to write query and hits to"
+    )
+    parser.add_argument(
+        "--map", type=console.path, help="PNG to draw query and hits to"
+    )
 
 
 def run(arguments: argparse.Namespace) -> None:

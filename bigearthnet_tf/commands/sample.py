@@ -7,7 +7,6 @@ bigearthnet-tf sample --time-series --out tiles          .npy tiles with labels
 from __future__ import annotations
 
 import argparse
-from pathlib import Path
 
 from bigearthnet_tf import console
 from bigearthnet_tf.archive import sample, tile_sample
@@ -16,15 +15,17 @@ from bigearthnet_tf.archive import sample, tile_sample
 def add_arguments(parser: argparse.ArgumentParser) -> None:
     """Declares the arguments."""
     what = parser.add_mutually_exclusive_group(required=True)
-    what.add_argument("--patches", type=int, help="number of patches")
+    what.add_argument("--patches", type=console.whole(0), help="number of patches")
     what.add_argument(
         "--time-series",
         action="store_true",
         help="tiles with seasons by class, clouds, labels and their place",
     )
-    parser.add_argument("--out", type=Path, required=True, help="folder to write")
+    parser.add_argument(
+        "--out", type=console.path, required=True, help="folder to write"
+    )
     parser.add_argument("--version", choices=("v1", "v2"), help="of the archive (v2)")
-    parser.add_argument("--seed", type=int, default=0)
+    parser.add_argument("--seed", type=console.seed, default=0)
     console.add_workers(parser)
     series = parser.add_argument_group("time series")
     for name, help_line in (
@@ -33,7 +34,9 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         ("dates", "acquisitions of a tile, about (80)"),
         ("years", "over how many years (2)"),
     ):
-        series.add_argument(f"--{name}", type=int, metavar="N", help=help_line)
+        series.add_argument(
+            f"--{name}", type=console.whole(0), metavar="N", help=help_line
+        )
     parser.set_defaults(refuse=parser.error)
 
 

@@ -25,7 +25,7 @@ from typing import Any
 
 import numpy as np
 
-from bigearthnet_tf import pictures
+from bigearthnet_tf import console, pictures
 from bigearthnet_tf.archive import (
     archives,
     division,
@@ -50,33 +50,37 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     sources = parser.add_argument_group("which patches")
     sources.add_argument(
         "--metadata",
-        type=Path,
+        type=console.path,
         nargs="+",
         metavar="PARQUET",
         help="of v2; the second table adds patches with snow, cloud or shadow",
     )
     sources.add_argument(
         "--table",
-        type=Path,
+        type=console.path,
         metavar="CSV",
         help="label table: a column 'patch' and one of 0 and 1 for each label",
     )
-    sources.add_argument("-r", "--root", type=Path, help="archive, Sentinel-2")
+    sources.add_argument("-r", "--root", type=console.path, help="archive, Sentinel-2")
     sources.add_argument(
-        "-s", "--s1-root", type=Path, help="Sentinel-1, for the partners of v1"
+        "-s", "--s1-root", type=console.path, help="Sentinel-1, for the partners of v1"
     )
     sources.add_argument(
         "--lists",
-        type=Path,
+        type=console.path,
         nargs="+",
         metavar="CSV",
         help="only these patches, in these splits; labels come from the other source",
     )
     ways = parser.add_argument_group("into what; the splits they have if not given")
     ways.add_argument(
-        "--ratios", type=float, nargs="+", metavar="R", help="such as 60 20 20"
+        "--ratios",
+        type=console.number(above=0),
+        nargs="+",
+        metavar="R",
+        help="such as 60 20 20",
     )
-    ways.add_argument("--folds", type=int, metavar="K", help="equal parts")
+    ways.add_argument("--folds", type=console.whole(0), metavar="K", help="equal parts")
     ways.add_argument(
         "--names",
         nargs="+",
@@ -85,11 +89,11 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     )
     ways.add_argument(
         "--blocks",
-        type=float,
+        type=console.number(above=0),
         metavar="KM",
         help="keep squares of land of this side together",
     )
-    ways.add_argument("--seed", type=int, default=0, help="(0)")
+    ways.add_argument("--seed", type=console.seed, default=0, help="(0)")
     ways.add_argument(
         "--label-type",
         choices=tuple(labels.LABELS),
@@ -118,7 +122,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
             help=f"{text} these lists of names; 'snow' and 'cloud' by the metadata",
         )
     output = parser.add_argument_group("output")
-    output.add_argument("-o", "--out", type=Path, required=True, help="folder")
+    output.add_argument("-o", "--out", type=console.path, required=True, help="folder")
     output.add_argument(
         "--s2-only",
         action="store_true",

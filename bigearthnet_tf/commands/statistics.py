@@ -38,7 +38,9 @@ PATCHES_PER_WORKER = 4000
 def add_arguments(parser: argparse.ArgumentParser) -> None:
     """Declares the arguments."""
     parser.add_argument(
-        "records", nargs="+", help="shards of a split, wildcards allowed"
+        "records",
+        nargs="+",
+        help="shards of a split, wildcards allowed",
     )
     parser.add_argument(
         "-o",
@@ -64,7 +66,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument(
         "--percentiles",
         nargs="+",
-        type=_percentage,
+        type=console.number(0, 100),
         metavar="P",
         default=PERCENTAGES,
         help=f"0 to 100 ({' '.join(f'{p:g}' for p in PERCENTAGES)})",
@@ -201,10 +203,3 @@ def _file(suffix: str) -> Callable[[str], Path]:
         return Path(text)
 
     return check
-
-
-def _percentage(text: str) -> float:
-    value = float(text)
-    if not 0 <= value <= 100:
-        raise argparse.ArgumentTypeError(f"expected 0 to 100, got {text}")
-    return value

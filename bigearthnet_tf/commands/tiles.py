@@ -17,7 +17,6 @@ from __future__ import annotations
 
 import argparse
 import math
-from pathlib import Path
 from typing import Any
 
 from bigearthnet_tf import console
@@ -27,12 +26,14 @@ from bigearthnet_tf.archive.tile_facts import BAND_ORDERS, TileFacts
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
     """Declares the arguments."""
-    parser.add_argument("root", nargs="+", type=Path, help="folders of tiles, or tiles")
+    parser.add_argument(
+        "root", nargs="+", type=console.path, help="folders of tiles, or tiles"
+    )
     parser.add_argument("-o", "--out", required=True, help="folder to write")
     _add_division(parser.add_argument_group("splits (all tiles are of train)"))
     parser.add_argument(
         "--points",
-        type=Path,
+        type=console.path,
         metavar="CSV",
         help="write single pixels in place of blocks: a table with columns lon, lat, "
         "or x, y in the tiles' system, label (a class code), and perhaps id",
@@ -40,22 +41,27 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     _add_facts(parser.add_argument_group("what the files don't tell"))
     parser.add_argument(
         "--min-valid",
-        type=int,
+        type=console.whole(0),
         default=32,
         metavar="N",
         help="a pixel is valid with more than N usable dates (32)",
     )
     parser.add_argument(
         "--block-size",
-        type=int,
+        type=console.at_least_one,
         default=32,
         metavar="PIXELS",
         help="side of the squares that are a record each (32)",
     )
     parser.add_argument(
-        "--shard-size-mb", type=float, default=128, help="of a file, about (128)"
+        "--shard-size-mb",
+        type=console.number(above=0),
+        default=128,
+        help="of a file, about (128)",
     )
-    parser.add_argument("--seed", type=int, default=42, help="of order and squares")
+    parser.add_argument(
+        "--seed", type=console.seed, default=42, help="of order and squares"
+    )
     console.add_workers(parser)
     parser.add_argument(
         "--overwrite", action="store_true", help="replace what is in the folder"
@@ -74,14 +80,14 @@ def _add_division(group: argparse._ArgumentGroup) -> None:
         )
     group.add_argument(
         "--squares",
-        type=int,
+        type=console.at_least_one,
         metavar="PIXELS",
         help="divide squares of that side in place of tiles; a multiple of the blocks",
     )
     group.add_argument(
         "--ratios",
         nargs="+",
-        type=float,
+        type=console.number(above=0),
         metavar="R",
         help="of train and test, or train, val and test, with --squares; sum to 1",
     )
@@ -92,11 +98,11 @@ def _add_facts(group: argparse._ArgumentGroup) -> None:
     group.add_argument(
         "--transform",
         nargs=6,
-        type=float,
+        type=console.number(),
         metavar=("A", "B", "C", "D", "E", "F"),
         help="pixel width, 0, west, 0, minus pixel height, north; of a single tile",
     )
-    group.add_argument("--year", type=int, help="of all dates")
+    group.add_argument("--year", type=console.whole(1900, 9999), help="of all dates")
     group.add_argument(
         "--bands",
         nargs="+",
@@ -107,7 +113,7 @@ def _add_facts(group: argparse._ArgumentGroup) -> None:
     )
     group.add_argument(
         "--dn-offset",
-        type=int,
+        type=console.whole(0, 65535),
         metavar="DN",
         help="subtracted from digital numbers: 1000 for baseline 04.00 and later "
         "(GeoTIFFs: as their metadata say; .npy: 0)",
@@ -183,12 +189,6 @@ def _facts(arguments: argparse.Namespace) -> TileFacts:
 
 def _refuse_wrong_calls(arguments: argparse.Namespace) -> None:
     """Ends a call whose options do not fit together, as argparse ends one."""
-    if arguments.min_valid < 0:
-        arguments.refuse(f"--min-valid: expected 0 or more, got {arguments.min_valid}")
-    if arguments.block_size < 1:
-        arguments.refuse(
-            f"--block-size: expected 1 or more, got {arguments.block_size}"
-        )
     if arguments.squares is None:
         if arguments.ratios is not None:
             arguments.refuse("--ratios is for --squares alone")
@@ -197,7 +197,7 @@ def _refuse_wrong_calls(arguments: argparse.Namespace) -> None:
         arguments.refuse("--points are divided by tiles, not by --squares")
     if arguments.val or arguments.test:
         arguments.refuse("--squares divides parts of tiles, --val and --test tiles")
-    if arguments.squares < 1 or arguments.squares % arguments.block_size:
+    if arguments.squares % arguments.block_size:
         arguments.refuse(
             f"--squares: expected a multiple of {arguments.block_size} (--block-size), "
             f"got {arguments.squares}"

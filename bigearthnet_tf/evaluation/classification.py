@@ -25,6 +25,7 @@ from bigearthnet_tf.evaluation import (
 from bigearthnet_tf.evaluation.measured import HEADLINES, Measured
 from bigearthnet_tf.evaluation.predictions import Predictions
 from bigearthnet_tf.records import reader
+from bigearthnet_tf.tasks import base
 from bigearthnet_tf.tasks.classification import Classification
 from bigearthnet_tf.training import scoring
 from bigearthnet_tf.training.session import Session
@@ -161,10 +162,11 @@ def _predictions(
 
 def _truth(task: Classification) -> Predictions:
     """Returns names and labels of the test records, with scores of 0."""
-    parts = [
-        labels[weights > 0]
-        for _, labels, weights in task.scoring_data("test").as_numpy_iterator()
-    ]
+    with base.reading(task, "test"):
+        parts = [
+            labels[weights > 0]
+            for _, labels, weights in task.scoring_data("test").as_numpy_iterator()
+        ]
     labels = np.concatenate(parts)
     outputs = {"labels": labels, "scores": np.zeros(labels.shape, np.float32)}
     return _predictions(task, outputs, "test", -1, "")
@@ -235,9 +237,10 @@ def _baselines(
 def _unpadded(
     task: Classification, split: str
 ) -> Iterator[tuple[dict[str, np.ndarray], np.ndarray]]:
-    for groups_of, labels, weights in task.scoring_data(split).as_numpy_iterator():
-        present = weights > 0
-        yield {name: g[present] for name, g in groups_of.items()}, labels[present]
+    with base.reading(task, split):
+        for groups_of, labels, weights in task.scoring_data(split).as_numpy_iterator():
+            present = weights > 0
+            yield {name: g[present] for name, g in groups_of.items()}, labels[present]
 
 
 def _write_tables(

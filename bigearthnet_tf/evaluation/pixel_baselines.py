@@ -67,7 +67,7 @@ def linear(task: Segmentation) -> NDArray[np.int64]:
     model = fit(values, classes)
     labels = len(task.labels)
     confused = np.zeros((labels, labels), np.int64)
-    with base.reading("test"):
+    with base.reading(task, "test"):
         for groups, truth in _batches(task, "test", task.num_records("test")):
             given = model.predict(stack(groups).reshape(-1, len(task.bands)))
             confused += metrics.confusion(truth, given, labels)
@@ -105,7 +105,7 @@ def draw_pixels(
     patches = min(_PATCHES, task.num_records("train"))
     each = -(-_PIXELS // patches)
     values, classes = [], []
-    with base.reading("train"):
+    with base.reading(task, "train"):
         for groups, truth in _batches(task, "train", patches):
             for image, own in zip(stack(groups), truth, strict=True):
                 places = np.flatnonzero(own.ravel() < len(task.labels))

@@ -149,5 +149,5 @@ def _batches(
         pad=True,
         **options,
     )
-    with base.reading(split):
+    with base.reading(task, split):
         yield from data

@@ -12,6 +12,7 @@ from sklearn.preprocessing import StandardScaler
 from bigearthnet_tf.config import Config
 from bigearthnet_tf.evaluation import baselines
 from bigearthnet_tf.retrieval import embeddings, stored
+from bigearthnet_tf.tasks import base
 from bigearthnet_tf.training.session import Session
 
 Features = Mapping[str, NDArray[np.float32]]
@@ -102,12 +103,14 @@ def band_statistics(session: Session) -> tuple[Features, Features]:
 
 def _moments(session: Session, split: str) -> dict[str, NDArray[np.float64]]:
     parts: dict[str, list[NDArray[np.float64]]] = {"s1": [], "s2": []}
-    for groups, _, weights in session.task.scoring_data(split).as_numpy_iterator():
-        for sensor, found in parts.items():
-            own = {
-                name: group[weights > 0]
-                for name, group in groups.items()
-                if name.startswith(f"{sensor}_")
-            }
-            found.append(baselines.band_moments(own))
+    task = session.task
+    with base.reading(task, split):
+        for groups, _, weights in task.scoring_data(split).as_numpy_iterator():
+            for sensor, found in parts.items():
+                own = {
+                    name: group[weights > 0]
+                    for name, group in groups.items()
+                    if name.startswith(f"{sensor}_")
+                }
+                found.append(baselines.band_moments(own))
     return {sensor: np.concatenate(found) for sensor, found in parts.items()}

@@ -24,7 +24,7 @@ from bigearthnet_tf.archive import bands as band_facts
 from bigearthnet_tf.archive import labels as label_facts
 from bigearthnet_tf.archive.bands import BANDS, Sensor
 from bigearthnet_tf.archive.patch import PatchEntry
-from bigearthnet_tf.records import reader, storage
+from bigearthnet_tf.records import damage, reader, storage
 
 _THREADS = 4
 _WILDCARDS = set("*?[")
@@ -159,7 +159,7 @@ def _record_batches(
         .prefetch(1)
     )
     first = 0
-    for images, texts in dataset.as_numpy_iterator():
+    for images, texts in _read(dataset, source.files):
         count = len(next(iter(images.values())))
         columns = {k: [text.decode() for text in v] for k, v in texts.items()}
         numbered = [f"record {number}" for number in range(first, first + count)]
@@ -167,6 +167,11 @@ def _record_batches(
         own = columns.get(form.name_s2 or "", partners if any(partners) else numbered)
         yield PatchBatch(own, partners, images)
         first += count
+
+
+def _read(dataset: tf.data.Dataset, files: Sequence[str]) -> Iterator[Any]:
+    with damage.reading(lambda: files):
+        yield from dataset.as_numpy_iterator()
 
 
 def _with_texts(

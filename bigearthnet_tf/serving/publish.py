@@ -16,6 +16,7 @@ import json
 import logging
 import shutil
 import tempfile
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -29,6 +30,7 @@ from bigearthnet_tf.config import Config
 from bigearthnet_tf.data import pipeline
 from bigearthnet_tf.evaluation import predictions, thresholds
 from bigearthnet_tf.models import published
+from bigearthnet_tf.records import damage
 from bigearthnet_tf.serving import description, hub, model_card
 from bigearthnet_tf.tasks import hub_folder, patches, weight_files
 from bigearthnet_tf.tasks import pictures as patch_pictures
@@ -258,7 +260,8 @@ def _picture(finished: hub.Finished, config: Config) -> bytes | None:
             continue
         count = min(_PATCHES, source.num_records)
         data = pipeline.batches(source, count, task.bands, task.label_type)
-        groups, labels = next(data.take(1).as_numpy_iterator())
+        with damage.reading(partial(task.files, split), split):
+            groups, labels = next(data.take(1).as_numpy_iterator())
         logits = finished.model(groups, training=False)
         figure = patch_pictures.sample_sheet(
             patch_pictures.composite(groups, task.bands),

@@ -2,8 +2,7 @@
 
 from __future__ import annotations
 
-import re
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from typing import Any, Protocol
 
@@ -14,13 +13,20 @@ from matplotlib.figure import Figure
 
 from bigearthnet_tf.config import Config
 from bigearthnet_tf.data.pipeline import WHOLE, Share
-from bigearthnet_tf.records import map_reader
+from bigearthnet_tf.records import damage
 from bigearthnet_tf.registry import Registry
 
 Batch = Any
 
 
-class Task(Protocol):
+class HasShards(Protocol):
+    """Whatever reads shards."""
+
+    def files(self, split: str) -> Sequence[str]:
+        """Returns the shards of `train`, `val` or `test`; none where there are none."""
+
+
+class Task(HasShards, Protocol):
     """Data, model, loss and metrics of one kind of learning.
 
     A batch is whatever the task's datasets yield. Its tensors have the batch as
@@ -118,28 +124,15 @@ def open_task(config: Config) -> Task:
 
 
 @contextmanager
-def reading(split: str) -> Iterator[None]:
-    """Turns TensorFlow's complaint about a damaged record into one line.
+def reading(task: HasShards, split: str) -> Iterator[None]:
+    """Turns TensorFlow's complaint about a record into one line.
 
     Args:
-        split: `train`, `val` or `test`, for the message.
+        task: whose records are read.
+        split: `train`, `val` or `test`.
 
     Raises:
-        ValueError: a checksum within the shards does not fit, or the size of a map.
+        ValueError: a record is damaged; names shard and record.
     """
-    try:
+    with damage.reading(lambda: task.files(split), split):
         yield
-    except tf.errors.DataLossError as error:
-        where = re.search(r"(corrupted|truncated) record at \d+", str(error))
-        raise ValueError(
-            f"the {split} records are damaged"
-            f"{f' ({where[0]} of a shard)' if where else ''}; prepare them again with "
-            "prep_splits.py --overwrite"
-        ) from error
-    except tf.errors.InvalidArgumentError as error:
-        if map_reader.WRONG_SIZE not in str(error):
-            raise
-        raise ValueError(
-            f"{split} records: {map_reader.WRONG_SIZE}; prepare them again with "
-            "prep_splits.py --maps, from maps that lie on the patches"
-        ) from error

@@ -61,7 +61,7 @@ class Classification(patches.PatchTask):
         if self.config.loss != "weighted_sigmoid_cross_entropy":
             return None
         source = self.source("train")
-        with base.reading("train"):
+        with base.reading(self, "train"):
             counts = reader.count_labels(source, self.label_type)
         return losses.positive_weights(counts, source.num_records)
 
@@ -122,7 +122,8 @@ class Classification(patches.PatchTask):
         source = self.source("val")
         count = min(count, source.num_records)
         data = pipeline.batches(source, count, self.bands, self.label_type)
-        groups, _ = next(data.take(1).as_numpy_iterator())
+        with base.reading(self, "val"):
+            groups, _ = next(data.take(1).as_numpy_iterator())
         return groups, np.arange(count)
 
     def watch(

@@ -68,7 +68,7 @@ class LandCover(pixels.PixelTask):
         """
         source = self.source(split)
         counts = np.zeros(256, np.int64)
-        with base.reading(split):
+        with base.reading(self, split):
             for block in blocks.iterate_blocks(source):
                 if block.labels is not None:
                     valid = block.mask.sum(axis=-1) > source.min_valid

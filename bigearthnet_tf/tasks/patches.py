@@ -100,6 +100,11 @@ class PatchTask:
         source = self._find(split)
         return source.num_records if source else 0
 
+    def files(self, split: str) -> tuple[str, ...]:
+        """Returns the shards of a split."""
+        source = self._find(split)
+        return source.files if source else ()
+
     def data_fingerprint(self) -> str:
         """Returns what tells the training records from others."""
         return manifest.fingerprint(self.source("train").files)

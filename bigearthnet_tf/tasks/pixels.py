@@ -173,6 +173,11 @@ class PixelTask:
             )
         return source
 
+    def files(self, split: str) -> tuple[str, ...]:
+        """Returns the shards of a split."""
+        source = self.find(split)
+        return source.files if source else ()
+
     @functools.cached_property
     def bands(self) -> tuple[str, ...]:
         """Names of the bands, in the order that the model sees them."""

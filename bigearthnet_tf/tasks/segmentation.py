@@ -61,7 +61,7 @@ class Segmentation(patches.PatchTask):
     @functools.cached_property
     def pixel_counts(self) -> np.ndarray:
         """Pixels of each label in the training records, (labels,) int64."""
-        with base.reading("train"):
+        with base.reading(self, "train"):
             return map_reader.count_pixels(self.source("train"), self.label_type)
 
     @functools.cached_property
@@ -197,7 +197,8 @@ class Segmentation(patches.PatchTask):
             self.label_type,
             parser=self.parser,
         )
-        return next(data.take(1).as_numpy_iterator())
+        with base.reading(self, "val"):
+            return next(data.take(1).as_numpy_iterator())
 
     def watch(
         self,

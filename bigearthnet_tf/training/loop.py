@@ -279,7 +279,7 @@ class Trainer:
             event = self.schedule.next_event(iteration)
             count = min(self._per_call(speed), event - iteration)
             asked = tf.constant(float(bool(self.interruption)))
-            with base.reading("train"), speed.measured(count):
+            with base.reading(self.task, "train"), speed.measured(count):
                 found = self._steps(data, tf.constant(count), asked)
                 taken = {name: value.numpy() for name, value in found.items()}
             iteration += count

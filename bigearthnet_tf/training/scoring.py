@@ -102,7 +102,7 @@ class Scorer:
         bar = console.progress(
             total=total, desc=name, unit="batch", leave=False, disable=None
         )
-        with bar, base.reading(split):
+        with bar, base.reading(self.task, split):
             for batch in batches:
                 outputs = {k: v.numpy() for k, v in self._step(batch).items()}
                 present = outputs.pop("weight") > 0

@@ -116,7 +116,7 @@ def test_points_without_the_quantity_are_left_out(table, tmp_path):
         (lambda t: t.drop(columns="richness"), 1, "no column 'richness'; it has x, y"),
         (lambda t: t.iloc[:, :5], 1, "has no columns embedding_0"),
         (lambda t: t.drop(columns="x"), 1, "expected columns lon and lat, or x and y"),
-        (lambda t: t.assign(richness="much"), 1, "csv:2: expected a number in 'richness'"),
+        (lambda t: t.assign(richness="much"), 1, "expected a number in 'richness'"),
         (lambda t: t.assign(embedding_1=np.nan), 1, "not finite; sample it again"),
         (lambda t: t, 1000, "all points lie in one block of 1000 km"),
         (lambda t: t, 0, "--block-km: expected more than 0"),
