@@ -3,8 +3,7 @@
 import json
 import logging
 
-from bigearthnet_tf import config as configs
-from bigearthnet_tf import console, runs
+from bigearthnet_tf import console
 
 logger = logging.getLogger("eval")
 
@@ -31,6 +30,10 @@ def main() -> None:
         "a checkpoint",
     )
     arguments = parser.parse_args()
+
+    # Imported here, so that signals are answered from the first moment.
+    from bigearthnet_tf import config as configs
+    from bigearthnet_tf import runs
 
     settings = list(arguments.set)
     if arguments.thresholds:

@@ -10,13 +10,19 @@ v2, from the LMDB of the reBEN tools:
   prep_splits.py --lmdb Encoded-BigEarthNet -o records --metadata metadata.parquet
 """
 
-import argparse
+from __future__ import annotations
 
-import pandas as pd
+import argparse
+from typing import TYPE_CHECKING
 
 from bigearthnet_tf import console
-from bigearthnet_tf.archive import archives, lmdb_store, metadata, splits
-from bigearthnet_tf.archive.patch import PatchEntry, PatchSource
+
+# The functions import what they need, so that signals are answered from the first
+# moment.
+if TYPE_CHECKING:
+    import pandas as pd
+
+    from bigearthnet_tf.archive.patch import PatchEntry, PatchSource
 
 
 def parse_arguments() -> argparse.Namespace:
@@ -148,6 +154,8 @@ def list_patches(
     arguments: argparse.Namespace, table: pd.DataFrame | None
 ) -> dict[str, list[PatchEntry]]:
     """Returns the patches of each split, from the lists or the official splits."""
+    from bigearthnet_tf.archive import metadata, splits
+
     if table is not None and arguments.splits is None:
         present = [
             split for split in metadata.SPLITS if (table["split"] == split).any()
@@ -162,6 +170,8 @@ def open_source(
     arguments: argparse.Namespace, table: pd.DataFrame | None
 ) -> PatchSource:
     """Returns the reader of the patches."""
+    from bigearthnet_tf.archive import archives, lmdb_store
+
     if arguments.lmdb is not None:
         return lmdb_store.open_lmdb(
             arguments.lmdb,
@@ -177,6 +187,8 @@ def open_source(
 def main() -> None:
     """Runs the command line."""
     arguments = parse_arguments()
+    from bigearthnet_tf.archive import metadata
+
     table = metadata.read_tables(arguments.metadata) if arguments.metadata else None
     patches = list_patches(arguments, table)
     source = open_source(arguments, table)

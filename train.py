@@ -2,8 +2,7 @@
 
 import logging
 
-from bigearthnet_tf import config as configs
-from bigearthnet_tf import console, runs
+from bigearthnet_tf import console
 
 logger = logging.getLogger("train")
 
@@ -12,7 +11,9 @@ def main() -> None:
     """Runs the command line."""
     parser = console.config_parser(__doc__)
     parser.add_argument(
-        "--test-run", action="store_true", help="a handful of steps, in a folder apart"
+        "--test-run",
+        action="store_true",
+        help="a handful of small steps, in a folder apart",
     )
     parser.add_argument(
         "--profile",
@@ -23,6 +24,10 @@ def main() -> None:
     )
     arguments = parser.parse_args()
 
+    # Imported here, so that signals are answered from the first moment.
+    from bigearthnet_tf import config as configs
+    from bigearthnet_tf import runs
+
     config = configs.load(arguments.config, arguments.set)
     out_dir = runs.out_dir(config, arguments.test_run)
 
@@ -30,7 +35,7 @@ def main() -> None:
     console.load_tensorflow()
     from bigearthnet_tf.training import cluster, session
 
-    run = session.open_session(config)
+    run = session.open_session(config, test_run=arguments.test_run)
     session.describe(run, logger.info)
     with cluster.working_together(run.processes):
         model, optimizer = session.build(run)
@@ -39,7 +44,9 @@ def main() -> None:
         )
 
     logger.info("%s: trained to iteration %d", out_dir, iteration)
-    arguments.set += [f"out_dir={out_dir}"] if arguments.test_run else []
+    if arguments.test_run:
+        small = f"batch_size={run.config.batch_size}"
+        arguments.set += [f"out_dir={out_dir}", small]
     logger.info("next: python eval.py %s", console.repeat_arguments(arguments))
     logger.info("      tensorboard --logdir %s", out_dir / "logs")
 

@@ -18,7 +18,7 @@ from typing import Any, NoReturn
 
 from tqdm import tqdm
 
-from bigearthnet_tf import files
+from bigearthnet_tf import files, signals
 
 # Libraries of which errors alone are shown.
 _TALKATIVE = (
@@ -184,8 +184,13 @@ def load_tensorflow() -> None:
     convolutions about twice as fast. What the user has set already stays.
     While TensorFlow's libraries are loaded they print notices that no setting
     silences; so standard error is shut for that moment. What goes wrong meanwhile
-    is raised, not printed.
+    is raised, not printed. Signals end the process at once meanwhile.
     """
+    with signals.starting():
+        _import_tensorflow()
+
+
+def _import_tensorflow() -> None:
     os.environ.setdefault("TF_ENABLE_ONEDNN_OPTS", "1")
     os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "2")
     _keep_freed_memory()
@@ -228,6 +233,12 @@ def run(main: Callable[[], None]) -> NoReturn:
     Args:
         main: the command; takes its arguments from `sys.argv`.
     """
+    with signals.watching() as watch:
+        sys.exit(_status_of(main, watch))
+
+
+def _status_of(main: Callable[[], None], watch: signals.Watch | None) -> int:
+    """Runs a command and returns its exit status."""
     logging.basicConfig(
         format="%(message)s", level=logging.INFO, stream=sys.stdout, force=True
     )
@@ -237,20 +248,25 @@ def run(main: Callable[[], None]) -> NoReturn:
         main()
     except Interrupted as interruption:
         complain(str(interruption))
-        sys.exit(interruption.status)
+        return interruption.status
     except KeyboardInterrupt:
+        if watch and watch.first:
+            return 128 + watch.first
         complain("interrupted; the same command continues where it can")
-        sys.exit(INTERRUPTED)
+        return INTERRUPTED
     except BrokenPipeError:
         # The reader (`head`, a pager) has gone; nobody is left to tell.
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
-        sys.exit(FAILED)
+        return FAILED
     except Exception as error:
+        if watch and watch.has_raised and watch.first:
+            # A library has made another exception of the interruption.
+            return 128 + watch.first
         if "--debug" in sys.argv:
             raise
         complain(f"error: {describe(error)}")
-        sys.exit(FAILED)
-    sys.exit(DONE)
+        return FAILED
+    return DONE
 
 
 def describe(error: BaseException) -> str:
@@ -274,21 +290,48 @@ def complain(line: str) -> None:
     sys.stderr.flush()
 
 
-def progress(iterable: Iterable[Any] | None = None, **kwargs: Any) -> tqdm[Any]:
+COMPILING = "compiling the first step"
+
+
+class _CompilingBar(tqdm):
+    """A bar that shows from the start what takes so long before its first update."""
+
+    def __init__(self, iterable: Iterable[Any] | None, **kwargs: Any) -> None:
+        self._then = kwargs["desc"]
+        shown = kwargs | {"desc": f"{self._then}, {COMPILING}", "delay": 0}
+        super().__init__(iterable, **shown)
+
+    def update(self, n: float | None = 1) -> bool | None:
+        """Moves on; the first time the usual description comes back."""
+        if self._then:
+            self.set_description(self._then, refresh=False)
+            self._then = ""
+        return super().update(n)
+
+
+def progress(
+    iterable: Iterable[Any] | None = None, compiles: bool = False, **kwargs: Any
+) -> tqdm[Any]:
     """Returns a progress bar with rate and time left.
 
     On a terminal it is redrawn often; into a file it writes now and then.
 
     Args:
         iterable: what is counted; None for a bar that is updated by hand.
+        compiles: whether what is counted begins with compiling a step: the bar says so
+            at once, or one line where there is no terminal.
         **kwargs: passed on to tqdm (`total`, `desc`, `unit`, `initial`, ...).
     """
     interactive = sys.stderr.isatty()
+    if compiles and not interactive:
+        logger.info("%s: %s", kwargs["desc"], COMPILING)
     if _quiet.is_set():
         kwargs["disable"] = True
     kwargs.setdefault("dynamic_ncols", interactive)
     kwargs.setdefault("mininterval", 0.2 if interactive else 30.0)
     kwargs.setdefault("smoothing", 0.1)
+    if compiles and interactive:
+        return _CompilingBar(iterable, **kwargs)
     # What fails at once shows its error and no bar.
     kwargs.setdefault("delay", 0.5)
     return tqdm(iterable, **kwargs)

@@ -26,13 +26,15 @@ BASE = {
     "vectors",
     "tables",
     "arrays",
+    "signals",
 }
 TENSOR_ROOMS = {"losses", "metrics", "optimization", "models"}
 ALLOWED = {
     "": set(),
     "registry": set(),
     "files": set(),
-    "console": {"files"},
+    "console": {"files", "signals"},
+    "signals": set(),
     "resampling": {"registry"},
     "extras": set(),
     "vectors": set(),

@@ -27,6 +27,7 @@ from pyarrow import parquet
 from rasterio.crs import CRS
 from threadpoolctl import threadpool_limits
 
+from bigearthnet_tf import signals
 from bigearthnet_tf.archive import (
     bands,
     labels,
@@ -151,13 +152,16 @@ def _map(
     with ProcessPoolExecutor(
         workers,
         mp_context=get_context("spawn"),
-        initializer=_compute_on_one_thread,
+        initializer=_start_worker,
     ) as pool:
-        yield from pool.map(write, drawn, chunksize=8)
+        with signals.sparing_children():
+            found = pool.map(write, drawn, chunksize=8)
+        yield from found
 
 
-def _compute_on_one_thread() -> None:
+def _start_worker() -> None:
     """Limits BLAS in a worker; a function of this module, so NumPy is loaded by now."""
+    signals.end_with_parent()
     threadpool_limits(1, "blas")
 
 

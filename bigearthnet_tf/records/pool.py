@@ -7,14 +7,12 @@ quietly itself.
 from __future__ import annotations
 
 import multiprocessing
-import os
-import threading
 from collections.abc import Callable, Iterator, Mapping
 from concurrent import futures
 from dataclasses import dataclass
 from typing import Any, TypeVar
 
-from bigearthnet_tf import console
+from bigearthnet_tf import console, signals
 
 JobT = TypeVar("JobT")
 ResultT = TypeVar("ResultT")
@@ -86,7 +84,10 @@ class Workers:
                 initargs=(self.source, self._done, self._stop),
             )
         told = self._done.value
-        keys = {self._pool.submit(_work, task, job): key for key, job in jobs.items()}
+        with signals.sparing_children():
+            keys = {
+                self._pool.submit(_work, task, job): key for key, job in jobs.items()
+            }
         unfinished = set(keys)
         while unfinished:
             ready, unfinished = futures.wait(
@@ -129,17 +130,9 @@ _worker: list[_Worker] = []
 
 
 def _start_worker(source: Any, done: Any, stop: Any) -> None:
-    threading.Thread(target=_end_with_parent, daemon=True).start()
+    signals.end_with_parent()
     console.load_tensorflow()
     _worker.append(_Worker(source, done, stop))
-
-
-def _end_with_parent() -> None:
-    """Ends this process when the one that started it is gone, killed perhaps."""
-    parent = multiprocessing.parent_process()
-    if parent is not None:
-        parent.join()
-        os._exit(1)
 
 
 def _work(task: Task[JobT, ResultT], job: JobT) -> ResultT:

@@ -69,7 +69,7 @@ def write(
     with (
         _alone(out),
         console.progress(
-            total=source.num_patches, desc="predicting", unit="patch"
+            total=source.num_patches, desc="predicting", unit="patch", compiles=True
         ) as bar,
         files.write_atomically(out) as temporary,
         open_table(temporary, model, thresholds) as add,

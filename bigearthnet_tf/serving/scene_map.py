@@ -244,7 +244,11 @@ def _write(
                 "%s: going on, %d of %d windows are done", out, total - left, total
             )
         bar = console.progress(
-            total=total, initial=total - left, desc="mapping", unit="window"
+            total=total,
+            initial=total - left,
+            desc="mapping",
+            unit="window",
+            compiles=left > 0,
         )
         any_data = left < total
         with bar:

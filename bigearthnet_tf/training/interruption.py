@@ -3,46 +3,39 @@
 from __future__ import annotations
 
 import signal
-import threading
 from collections.abc import Iterator
 from contextlib import contextmanager
-from types import FrameType
+
+from bigearthnet_tf import signals
+
+ANSWER = "finishing the step, then saving a checkpoint"
 
 
 class Interruption:
-    """Remembers that SIGTERM or SIGINT came.
-
-    Attributes:
-        signal: which came first; None as long as there was none.
-    """
+    """Remembers that SIGTERM or SIGINT came."""
 
     def __init__(self) -> None:
-        self.signal: signal.Signals | None = None
+        self._watch: signals.Watch | None = None
+
+    @property
+    def signal(self) -> signal.Signals | None:
+        """Which came first; None as long as there was none."""
+        return self._watch.first if self._watch else None
 
     def __bool__(self) -> bool:
         return self.signal is not None
 
     @contextmanager
     def heeded(self) -> Iterator[None]:
-        """Takes note of the signals for a while instead of ending at once.
+        """Takes note of the first signal for a while instead of ending.
 
-        A second one ends the process as it would have without this, as soon as
-        TensorFlow gives the word back to Python.
-        Only the main thread can take signals; elsewhere nothing changes.
+        A line says so at once; the second ends the process at once. Outside the main
+        thread nothing changes.
         """
-        if threading.current_thread() is not threading.main_thread():
-            yield
-            return
-        watched = (signal.SIGTERM, signal.SIGINT)
-        before = {number: signal.signal(number, self._note) for number in watched}
-        self._before = before
-        try:
-            yield
-        finally:
-            for number, handler in before.items():
-                signal.signal(number, handler)
-
-    def _note(self, number: int, frame: FrameType | None) -> None:
-        self.signal = signal.Signals(number)
-        for each, handler in self._before.items():
-            signal.signal(each, handler)
+        with signals.watching() as watch:
+            self._watch = watch
+            if watch is None:
+                yield
+                return
+            with watch.deferring(ANSWER):
+                yield

@@ -10,7 +10,6 @@ from pathlib import Path
 from typing import Any
 
 import keras
-import numpy as np
 import tensorflow as tf
 
 from bigearthnet_tf import console
@@ -26,14 +25,15 @@ from bigearthnet_tf.training import (
     resume,
     scoring,
     stopping,
+    trial,
     usage,
+    validation,
 )
 from bigearthnet_tf.training.cluster import Cluster
 from bigearthnet_tf.training.interruption import Interruption
 from bigearthnet_tf.training.schedule import Schedule, total_iterations
 from bigearthnet_tf.training.state import State
 from bigearthnet_tf.training.steps import Steps
-from bigearthnet_tf.training.validation import NotFinite, Validator
 from bigearthnet_tf.training.window import Window
 
 logger = logging.getLogger(__name__)
@@ -43,8 +43,6 @@ logger = logging.getLogger(__name__)
 _SECONDS_PER_CALL = 0.5
 # Processes that train together must take as many iterations a call.
 _ITERATIONS_PER_CALL_TOGETHER = 10
-TEST_RUN_ITERATIONS = 4
-TEST_RUN_BATCHES = 3
 
 
 class Trainer:
@@ -72,10 +70,10 @@ class Trainer:
     ) -> None:
         self.config, self.task, self.strategy = config, task, strategy
         self.out_dir, self.processes = out_dir, processes
-        self.max_batches = TEST_RUN_BATCHES if test_run else None
+        self.max_batches = trial.VALIDATION_BATCHES if test_run else None
         total = total_iterations(task, config)
         self.schedule = Schedule(
-            total=min(total, TEST_RUN_ITERATIONS) if test_run else total,
+            total=min(total, trial.ITERATIONS) if test_run else total,
             num_records=task.num_records("train"),
             config=config,
             has_validation=task.num_records("val") > 0,
@@ -202,7 +200,7 @@ class Trainer:
         self.log = logs.RunLog.silent()
         if self.processes.is_chief:
             self.log = logs.RunLog(self.out_dir, iteration, self.config)
-        self._validator = Validator(
+        self._validator = validation.Validator(
             self.config,
             self.task,
             self._state,
@@ -217,6 +215,7 @@ class Trainer:
                 initial=iteration,
                 desc="training",
                 unit="it",
+                compiles=True,
             ) as bar,
         ):
             try:
@@ -224,7 +223,7 @@ class Trainer:
                 self.checkpoints.wait()
                 # Nobody leaves before the last file is written.
                 cluster.check_agreement(self.strategy, self.processes, last)
-            except NotFinite as error:
+            except validation.NotFinite as error:
                 raise ValueError(
                     f"{error}; no checkpoint was made of it ({self._last_good()}); "
                     "lower learning_rate or look for broken patches"
@@ -284,7 +283,7 @@ class Trainer:
                 taken = {name: value.numpy() for name, value in found.items()}
             iteration += count
             self.checkpoints.check()
-            self._check_finite(taken["loss"], iteration)
+            validation.check_losses(taken["loss"], iteration)
             self._window.add(taken["loss"], taken["gradient_norm"])
             speed.waited += float(taken["input_seconds"])
             self.profile.after(count)
@@ -298,8 +297,13 @@ class Trainer:
                 self._log_training(iteration, speed)
             if iteration == event:
                 yield iteration
-            if taken["stop"] > 0:
+            if taken["stop"] > 0 or self._is_asked_alone:
                 self._leave(iteration)
+
+    @property
+    def _is_asked_alone(self) -> bool:
+        """Whether to leave now; processes that train together agree first."""
+        return bool(self.interruption) and self.processes.size == 1
 
     def _per_call(self, speed: usage.Speed) -> int:
         """Returns how many iterations a call may take."""
@@ -311,7 +315,7 @@ class Trainer:
 
     def _log_training(self, iteration: int, speed: usage.Speed) -> None:
         model = self._state.model
-        self._check_weights(iteration)
+        validation.check_weights(self._state.model, iteration)
         loss, gradient_norm = self._window.means()
         rate = self._optimizer.learning_rate
         norm = tf.linalg.global_norm([v.value for v in model.trainable_variables])
@@ -332,7 +336,9 @@ class Trainer:
         speed.restart()
 
     def _validate(self, iteration: int, bar: console.tqdm) -> None:
-        self._validation_due = False
+        self._validation_due = self._is_asked_alone
+        if self._validation_due:
+            self._leave(iteration)
         try:
             metrics = self._validator.validate(iteration, self.log, self.interruption)
         except scoring.Stopped:
@@ -362,7 +368,7 @@ class Trainer:
         }
 
     def _save(self, iteration: int) -> None:
-        self._check_weights(iteration)
+        validation.check_weights(self._state.model, iteration)
         if self.processes.is_chief and self._saved_at != iteration:
             self.checkpoints.save(self._state, iteration, self._best, self._progress())
             self._saved_at = iteration
@@ -379,17 +385,6 @@ class Trainer:
             f"{name} at iteration {iteration}: saved "
             f"{self.checkpoints.path(iteration)}; the same command continues there",
         )
-
-    def _check_weights(self, iteration: int) -> None:
-        # A finite loss can still have given an infinite update.
-        for variable in self._state.model.trainable_variables:
-            if not tf.reduce_all(tf.math.is_finite(variable.value)):
-                raise NotFinite(f"weight {variable.path}", iteration)
-
-    def _check_finite(self, losses: np.ndarray, iteration: int) -> None:
-        if not np.isfinite(losses).all():
-            first = int(np.flatnonzero(~np.isfinite(losses))[0])
-            raise NotFinite("the loss", iteration - len(losses) + first + 1)
 
     def _last_good(self) -> str:
         self.checkpoints.wait()

@@ -52,7 +52,7 @@ class Scorer:
             outputs = strategy.run(step, args=(batch,))
             return {key: strategy.gather(part, 0) for key, part in outputs.items()}
 
-        self._step = gathered_step
+        self._step, self._is_compiled = gathered_step, False
 
     def score(
         self,
@@ -100,8 +100,14 @@ class Scorer:
         )
         name = f"scoring {split}"
         bar = console.progress(
-            total=total, desc=name, unit="batch", leave=False, disable=None
+            total=total,
+            desc=name,
+            unit="batch",
+            leave=False,
+            disable=None,
+            compiles=not self._is_compiled,
         )
+        self._is_compiled = True
         with bar, base.reading(self.task, split):
             for batch in batches:
                 outputs = {k: v.numpy() for k, v in self._step(batch).items()}

@@ -20,6 +20,7 @@ from bigearthnet_tf.training import (
     initial_weights,
     loop,
     strategy,
+    trial,
 )
 from bigearthnet_tf.training.cluster import Cluster, find_cluster
 from bigearthnet_tf.training.schedule import total_iterations
@@ -36,12 +37,15 @@ class Session:
     processes: Cluster
 
 
-def open_session(config: Config, alone: bool = False) -> Session:
+def open_session(
+    config: Config, alone: bool = False, test_run: bool = False
+) -> Session:
     """Seeds every generator, opens the devices and the task.
 
     Args:
         config: of the run.
         alone: whatever the config says of other processes.
+        test_run: with batches and buffers that fit into a laptop's memory.
 
     Raises:
         OSError: the own port is taken.
@@ -51,8 +55,19 @@ def open_session(config: Config, alone: bool = False) -> Session:
     if config.deterministic:
         tf.config.experimental.enable_op_determinism()
     processes = find_cluster("none" if alone else config.cluster)
+    if not test_run:
+        devices = strategy.open_strategy(config, processes)
+        return Session(config, devices, base.open_task(config), processes)
+    # The run itself must be possible, too.
+    strategy.check_batch(config, processes)
+    count = strategy.count_devices(config)
+    config = trial.shrink(config, count)
     devices = strategy.open_strategy(config, processes)
-    return Session(config, devices, base.open_task(config), processes)
+    task = base.open_task(config)
+    smaller = trial.shrink(config, count, task.num_records("train"))
+    if smaller != config:
+        config, task = smaller, base.open_task(smaller)
+    return Session(config, devices, task, processes)
 
 
 def describe(session: Session, say: Callable[[str], None]) -> None:

@@ -30,16 +30,8 @@ def open_strategy(
         ValueError: a GPU that is not there, or a batch that does not divide.
     """
     keras.config.set_dtype_policy(config.precision)
+    check_batch(config, processes)
     kind, indices = _chosen(config.devices)
-    parts = len(indices) * processes.size * config.gradient_accumulation
-    if config.batch_size % parts:
-        raise ValueError(
-            f"batch_size {config.batch_size} is over all devices and must divide by "
-            f"their number, {len(indices)}"
-            f"{_times(processes.size, 'processes')}"
-            f"{_times(config.gradient_accumulation, 'gradient_accumulation')}; change "
-            "batch_size or devices"
-        )
     if kind == "cpu" and len(indices) > 1:
         _split_cpu(len(indices))
     _show_only(kind, indices)
@@ -58,6 +50,28 @@ def open_strategy(
     if len(names) == 1:
         return tf.distribute.OneDeviceStrategy(names[0])
     return tf.distribute.MirroredStrategy(names)
+
+
+def count_devices(config: Config) -> int:
+    """Returns how many devices of this process a config names.
+
+    Raises:
+        ValueError: a GPU that is not there.
+    """
+    return len(_chosen(config.devices)[1])
+
+
+def check_batch(config: Config, processes: Cluster) -> None:
+    """Raises ValueError for a batch that does not divide among the devices."""
+    devices = count_devices(config)
+    if config.batch_size % (devices * processes.size * config.gradient_accumulation):
+        raise ValueError(
+            f"batch_size {config.batch_size} is over all devices and must divide by "
+            f"their number, {devices}"
+            f"{_times(processes.size, 'processes')}"
+            f"{_times(config.gradient_accumulation, 'gradient_accumulation')}; change "
+            "batch_size or devices"
+        )
 
 
 def compiles(

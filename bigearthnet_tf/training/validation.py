@@ -5,6 +5,7 @@ from __future__ import annotations
 import functools
 from typing import Any
 
+import keras
 import numpy as np
 import tensorflow as tf
 
@@ -26,6 +27,28 @@ class NotFinite(Exception):
 
     def __init__(self, what: str, iteration: int) -> None:
         super().__init__(f"{what} is no longer finite at iteration {iteration}")
+
+
+def check_losses(losses: np.ndarray, iteration: int) -> None:
+    """Raises NotFinite for the first loss that is not, of steps up to an iteration.
+
+    Args:
+        losses: (steps,) float32.
+        iteration: of the last step.
+    """
+    if not np.isfinite(losses).all():
+        first = int(np.flatnonzero(~np.isfinite(losses))[0])
+        raise NotFinite("the loss", iteration - len(losses) + first + 1)
+
+
+def check_weights(model: keras.Model, iteration: int) -> None:
+    """Raises NotFinite for a weight that is not.
+
+    A finite loss can still have given an infinite update.
+    """
+    for variable in model.trainable_variables:
+        if not tf.reduce_all(tf.math.is_finite(variable.value)):
+            raise NotFinite(f"weight {variable.path}", iteration)
 
 
 class Validator:

@@ -116,7 +116,8 @@ def test_a_test_run_has_a_folder_of_its_own(call, records, write_config, tmp_pat
     assert not (tmp_path / "run").exists()
     run = tmp_path / "run-test-run"
     assert iterations(run)[-1][1] == 4
-    assert f"out_dir={run}" in outcome.out
+    assert f"--set out_dir={run} --set batch_size=4" in outcome.out
+    assert "training: compiling the first step" in outcome.out
 
 
 def test_fine_tuning_starts_from_the_weights_of_another_run(

@@ -155,6 +155,37 @@ def test_a_signal_in_a_validation_has_it_done_once_on_continuing(
     assert_equal_runs(tmp_path / "whole", tmp_path / "run")
 
 
+@pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGINT])
+def test_a_signal_in_a_step_ends_the_run_before_the_validation_that_is_due(
+    call, records, write_config, tmp_path, monkeypatch, number
+):
+    from bigearthnet_tf.training import validation
+
+    keys = {"validate_per_iteration": 1, "nb_epoch": 1}
+    whole = write_config(records, **keys, out_dir=str(tmp_path / "whole"))
+    assert call("train", whole).status == 0
+    config = write_config(records, **keys)
+    check = validation.check_losses
+
+    def interrupted(losses, iteration):
+        signal.raise_signal(number)
+        check(losses, iteration)
+
+    with monkeypatch.context() as patch:
+        patch.setattr(validation, "check_losses", interrupted)
+        stopped = call("train", config)
+    assert (stopped.status, newest(tmp_path / "run")) == (128 + number, 1)
+    first, *_, last = [x for x in stopped.err.splitlines() if x.startswith(number.name)]
+    assert first == (
+        f"{number.name}: finishing the step, then saving a checkpoint; "
+        "once more ends at once"
+    )
+    assert last.startswith(f"{number.name} at iteration 1: saved ")
+    assert not [p for p in points(tmp_path / "run") if p["split"] == "validation"]
+    assert call("train", config).status == 0
+    assert_equal_runs(tmp_path / "whole", tmp_path / "run")
+
+
 def test_a_damaged_newest_checkpoint_is_named_and_passed_over(
     call, records, write_config, tmp_path
 ):

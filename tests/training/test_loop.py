@@ -6,7 +6,7 @@ import pytest
 import tensorflow as tf
 
 from bigearthnet_tf import config as configs
-from bigearthnet_tf.training import logs, loop
+from bigearthnet_tf.training import logs, loop, trial
 
 RECORDS = 20
 
@@ -215,7 +215,7 @@ def test_an_unknown_monitor_names_the_known_metrics(tmp_path):
 
 def test_a_test_run_takes_a_handful_of_steps(tmp_path):
     _, _, last = run(tmp_path, test_run=True)
-    assert last == loop.TEST_RUN_ITERATIONS
+    assert last == trial.ITERATIONS
 
 
 def test_half_a_line_of_history_is_left_out(tmp_path):
