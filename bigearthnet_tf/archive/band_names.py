@@ -39,6 +39,12 @@ def layer_name(text: str | None) -> str | None:
     return None if is_auxiliary(text) else band_name(text)
 
 
+def canonical(name: str) -> str:
+    """Returns the name of a band as this package writes it: `b2` is `B02`."""
+    match = _BAND.fullmatch(name.upper())
+    return (band_name(name) or name) if match else name
+
+
 def one_name(description: str | None, path: Path) -> str | None:
     """Returns what the only band of a file is, by its description or the file name.
 

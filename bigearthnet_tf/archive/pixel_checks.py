@@ -6,7 +6,6 @@ extremes: one bright roof or fill value says nothing.
 
 from __future__ import annotations
 
-import logging
 import math
 from typing import Any
 
@@ -21,8 +20,6 @@ from rasterio.windows import Window
 from bigearthnet_tf.archive import pixel_values
 from bigearthnet_tf.archive.pixel_values import PixelValues
 
-logger = logging.getLogger(__name__)
-
 # Of the pixels that have data: less may be noise around zero, or glint.
 _BULK = 0.01
 # Medians of reflectance x 10,000 up to this are reflectance that was not multiplied.
@@ -35,9 +32,8 @@ _FILLS = 3
 # Power and amplitude are never below 0, decibels of land nearly always are.
 _NEGATIVE = 0.05
 _HIGHEST = np.iinfo(np.uint16).max
-# Of rows and columns: a picture that is looked at whole, a square of a larger one, and
-# how many of these there are a side.
-_WHOLE, _SQUARE, _SQUARES = 1024, 64, 4
+# Side in pixels of the squares that are looked at, and how many there are along a side.
+_SQUARE, _SQUARES = 64, 4
 # What GDAL may have to decode at once to give a single pixel.
 _MAX_BLOCK_PIXELS = 1 << 27
 # From the metres of a coordinate system to those on the ground.
@@ -46,12 +42,16 @@ _MAX_STRETCH = 0.02
 _SEMI_MAJOR, _ECCENTRICITY_2 = 6378137.0, 0.00669437999014
 
 
-def sample(dataset: DatasetReader, index: int) -> NDArray[np.generic]:
-    """Returns about a million pixels of a band at most, wherever they lie, (pixels,).
+def sample(
+    dataset: DatasetReader, index: int, whole: int = 1024
+) -> NDArray[np.generic]:
+    """Returns pixels from all over a band, (pixels,).
 
     Args:
         dataset: the raster.
         index: of the band, from 1.
+        whole: side in pixels of a picture that is looked at whole; of a larger one an
+            overview of that size, or some squares.
 
     Raises:
         RasterioError: the file is damaged.
@@ -59,8 +59,8 @@ def sample(dataset: DatasetReader, index: int) -> NDArray[np.generic]:
     """
     check_blocks(dataset)
     height, width = dataset.shape
-    if dataset.overviews(index) or max(height, width) <= _WHOLE:
-        shape = tuple(min(side, _WHOLE) for side in (height, width))
+    if dataset.overviews(index) or max(height, width) <= whole:
+        shape = tuple(min(side, whole) for side in (height, width))
         return np.ravel(dataset.read(index, out_shape=shape))
     side = _SQUARE
     rows, columns = (
@@ -96,7 +96,7 @@ def judge(
     values: PixelValues,
     where: str,
     options: tuple[str, str],
-) -> None:
+) -> str | None:
     """Compares a sample of a band with what its numbers are said to mean.
 
     Args:
@@ -104,6 +104,9 @@ def judge(
         values: what they mean.
         where: names file and band.
         options: that say the scale, and the offset.
+
+    Returns:
+        A doubt that the user should know of; None if there is none.
 
     Raises:
         ValueError: they can't be decibels, or reflectance x 10,000.
@@ -121,11 +124,11 @@ def judge(
     if len(np.unique(archive[beyond])) <= _FILLS and (there & ~beyond).any():
         there &= ~beyond
     if not there.any():
-        return
+        return None
     if values.sensor == "S1":
         _judge_decibels(archive[there], where)
-    else:
-        _judge_reflectance(archive[there], numbers.dtype, values, where, options)
+        return None
+    return _judge_reflectance(archive[there], numbers.dtype, values, where, options)
 
 
 def _judge_decibels(decibels: NDArray[np.float64], where: str) -> None:
@@ -147,7 +150,7 @@ def _judge_reflectance(
     values: PixelValues,
     where: str,
     options: tuple[str, str],
-) -> None:
+) -> str | None:
     scale, offset = options
     median, low, high = _spread(reflectance)
     got = f"a median of {median:.4g} ({low:.4g} to {high:.4g})"
@@ -171,27 +174,22 @@ def _judge_reflectance(
             f"of the pixels reach it, {got} of {meaning}: give the right "
             f"{scale}, or tag what stands for no data there"
         )
-    if values.nodata and 0 not in values.nodata:
-        _report_zeros(float(np.mean(reflectance == values.offset)), values, where)
     below = np.mean(reflectance < -0.5)
-    if below <= _BULK:
-        return
-    text = (
-        f"{where}: {below:.0%} of the pixels fall below 0, {got} of {meaning}: if the "
-        f"offset was taken away before give {offset} 0"
-    )
-    if median < 0 and values.evidence != pixel_values.BY_OPTION:
-        raise ValueError(text)
-    logger.warning("%s; they become 0", text)
-
-
-def _report_zeros(share: float, values: PixelValues, where: str) -> None:
-    if share > _BULK:
-        logger.warning(
-            "%s: %.0f %% of the pixels are 0 and count as data, because none is %g "
-            "there: give --nodata 0 if they are a border",
-            *(where, 100 * share, values.nodata[0]),
+    if below > _BULK:
+        text = (
+            f"{where}: {below:.0%} of the pixels fall below 0, {got} of {meaning}: if "
+            f"the offset was taken away before give {offset} 0"
         )
+        if median < 0 and values.evidence != pixel_values.BY_OPTION:
+            raise ValueError(text)
+        return f"{text}; they become 0"
+    zero = np.mean(reflectance == values.offset)
+    if zero > _BULK and values.nodata and 0 not in values.nodata:
+        return (
+            f"{where}: {zero:.0%} of the pixels are 0, which is data where "
+            f"{values.nodata[0]:g} stands for none: if they are a border tag it as 0"
+        )
+    return None
 
 
 def _spread(values: NDArray[np.float64]) -> tuple[float, float, float]:

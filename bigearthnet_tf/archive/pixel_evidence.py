@@ -12,11 +12,10 @@ from collections.abc import Callable, Mapping, Sequence
 from datetime import date, timedelta
 from pathlib import Path
 
-from rasterio.io import DatasetReader
-
 from bigearthnet_tf.archive import pixel_values, safe
 from bigearthnet_tf.archive.bands import Sensor
 from bigearthnet_tf.archive.pixel_values import Given, PixelValues
+from bigearthnet_tf.archive.raster_header import Header
 
 logger = logging.getLogger(__name__)
 
@@ -43,18 +42,16 @@ _QUANTIFICATIONS = (
 
 
 def read(
-    dataset: DatasetReader,
-    path: Path,
+    header: Header,
     index: int,
     band: str,
     sensor: Sensor,
     given: Given = pixel_values.NOTHING_GIVEN,
 ) -> PixelValues:
-    """Returns what the numbers of one band of an open raster mean.
+    """Returns what the numbers of one band of a raster mean.
 
     Args:
-        dataset: the raster.
-        path: its file.
+        header: of the raster.
         index: of the band, from 1.
         band: its name.
         sensor: `"S1"` or `"S2"`.
@@ -64,17 +61,18 @@ def read(
         ValueError: tags or metadata that can't be read, or an option that leaves scale
             or offset open; the message names the file.
     """
-    place = index - 1
-    dtype, nodata = dataset.dtypes[place], dataset.nodatavals[place]
-    tags = dataset.scales[place], dataset.offsets[place]
+    place, path = index - 1, header.path
+    dtype, nodata = header.dtypes[place], header.nodata[place]
+    tags = header.scales[place], header.offsets[place]
     try:
         if sensor == "S1":
             return pixel_values.of_backscatter(dtype, tags, nodata, given)
-        of_file = dataset.tags()
-        day = acquisition_day(path, of_file)
+        day = acquisition_day(path, header.tags)
         product = None
         if given.scale is None or given.offset is None:
-            product = find_product(path, band, {**of_file, **dataset.tags(index)})
+            product = find_product(
+                path, band, {**header.tags, **header.band_tags[place]}
+            )
         found = pixel_values.of_reflectance(dtype, tags, nodata, given, product, day)
     except ValueError as error:
         raise ValueError(f"{path}: band {band}: {error}") from error

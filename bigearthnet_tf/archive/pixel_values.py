@@ -146,6 +146,14 @@ class PixelValues:
         values[~valid] = 0
         return values
 
+    def stored(
+        self, numbers: NDArray[Any], valid: NDArray[np.bool_], dtype: str
+    ) -> NDArray[Any]:
+        """Returns numbers of the archives in their type, 0 where there are no data."""
+        if self.is_plain and numbers.dtype == dtype:
+            return np.where(valid, numbers, numbers.dtype.type(0))
+        return store(self.to_archive(numbers, valid), dtype)
+
 
 def store(values: NDArray[np.floating], dtype: str) -> NDArray[Any]:
     """Returns numbers of the archives in their type, rounded and clipped to it."""
@@ -217,8 +225,8 @@ def of_reflectance(
     if given.scale is not None:
         if given.offset is None and offset and given.scale != scale:
             raise ValueError(
-                f"--scale {given.scale:g} differs from {scale:g}, which {evidence} "
-                f"says together with an offset of {offset:g}: give --offset too"
+                f"the scale given, {given.scale:g}, is not {scale:g}, which {evidence} "
+                f"say together with an offset of {offset:g}: give the offset too"
             )
         scale = given.scale
     if given.offset is not None:

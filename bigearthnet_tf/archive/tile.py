@@ -6,7 +6,7 @@ import calendar
 from abc import ABC, abstractmethod
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 import numpy as np
 from numpy.typing import NDArray
@@ -107,6 +107,14 @@ class Tile(ABC):
     def num_dates(self) -> int:
         """Number of acquisitions."""
         return len(self.doys)
+
+    @property
+    def meaning(self) -> list[Any] | None:
+        """What makes other numbers of those in the files, by date; None if nothing.
+
+        JSON; records and maps of other numbers are other ones.
+        """
+        return None
 
     @property
     def bytes_per_pixel(self) -> int:

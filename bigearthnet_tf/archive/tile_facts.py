@@ -23,11 +23,20 @@ from rasterio.crs import CRS
 from rasterio.errors import CRSError
 
 from bigearthnet_tf import files
+from bigearthnet_tf.archive.band_names import SCENE, canonical, is_auxiliary
 from bigearthnet_tf.archive.land_cover import WORLD_COVER
+from bigearthnet_tf.archive.pixel_values import Given
 from bigearthnet_tf.archive.tile import UNKNOWN_YEAR
 from bigearthnet_tf.registry import nearest_names
 
 SIDECAR = "tile.json"
+# How to say what nothing else does: whether 1000 was added to digital numbers.
+OFFSET_QUESTION = (
+    f"give --dn-offset 1000 or 0, or dn_offset in {SIDECAR}, which may have a number "
+    "for each date"
+)
+# Options that say scale and offset.
+VALUE_OPTIONS = ("--dn-scale", "--dn-offset")
 
 # Scene classification of Sen2Cor (Sentinel-2 Level-2A Algorithm Theoretical Basis
 # Document 2.10, table 3-3). Usable: vegetation, bare soil, water, unclassified, snow.
@@ -58,7 +67,8 @@ class TileFacts(pydantic.BaseModel):
         years: of all acquisitions, or of each.
         bands: their names, or the name of an order.
         dn_offset: subtracted from the digital numbers, of all dates or of each:
-            1000 for products of baseline 04.00 and later.
+            1000 for products of baseline 04.00 and later, 0 where it is gone.
+        dn_scale: what numbers are multiplied by, to reflectance x 10,000.
         usable_scene_classes: classes of the scene classification that count as
             usable observations.
         classes: class codes of the labels with their names.
@@ -71,6 +81,7 @@ class TileFacts(pydantic.BaseModel):
     years: int | list[int] | None = None
     bands: str | list[str] | None = None
     dn_offset: int | list[int] | None = None
+    dn_scale: float | None = None
     usable_scene_classes: tuple[int, ...] = USABLE_SCENE_CLASSES
     classes: dict[int, str] = {each.code: each.name for each in WORLD_COVER}
 
@@ -80,6 +91,18 @@ class TileFacts(pydantic.BaseModel):
         if not classes or not all(0 < code < 255 for code in classes):
             raise ValueError("expected class codes from 1 to 254")
         return dict(sorted(classes.items()))
+
+    @property
+    def band_names(self) -> tuple[str, ...] | None:
+        """The bands to take, less the scene classification; None for all.
+
+        Raises:
+            ValueError: an unknown order, a name that comes twice or that is of no band.
+        """
+        if self.bands is None:
+            return None
+        names = _named(self.bands, SIDECAR)
+        return check_bands(tuple(n for n in names if n != SCENE), SIDECAR)
 
 
 def read_facts(folder: Path, given: TileFacts | None = None) -> TileFacts:
@@ -167,47 +190,72 @@ def resolve_bands(
                 f"{where}: no names are known for {count} bands; give them by --bands, "
                 f"or as 'bands' in {SIDECAR}"
             )
-    if isinstance(bands, str):
-        if bands not in BAND_ORDERS:
-            raise ValueError(
-                f"{where}: unknown order of bands {bands!r}: "
-                f"{nearest_names(bands, BAND_ORDERS)}"
-            )
-        bands = BAND_ORDERS[bands]
-    if len(bands) != count or len(set(bands)) != count:
+    names = _named(bands, where)
+    if len(names) != count or len(set(names)) != count:
         raise ValueError(
-            f"{where}: expected {count} different names of bands, got "
-            f"{len(bands)}: {' '.join(bands)}"
+            f"{where}: expected {count} different names of bands, by description, file "
+            f"name, --bands or {SIDECAR}, got {len(names)}: {' '.join(names)}"
         )
-    return tuple(bands)
+    return names
+
+
+def check_bands(names: tuple[str, ...], where: str) -> tuple[str, ...]:
+    """Returns names of bands that a model may have.
+
+    Raises:
+        ValueError: none, a name that comes twice, or a layer that is no band.
+    """
+    strange = [name for name in names if is_auxiliary(name)]
+    if strange:
+        raise ValueError(
+            f"{where}: expected spectral bands, but {strange[0]} is none: leave it out "
+            "of the bands; the mask says which observations are usable"
+        )
+    if not names or len(set(names)) != len(names):
+        raise ValueError(
+            f"{where}: expected different names of bands, got {' '.join(names)}"
+        )
+    return names
+
+
+def _named(bands: str | Sequence[str], where: str) -> tuple[str, ...]:
+    """Returns the names of an order, or those given, as this package writes them."""
+    if not isinstance(bands, str):
+        return tuple(map(canonical, bands))
+    if bands not in BAND_ORDERS:
+        raise ValueError(
+            f"{where}: unknown order of bands {bands!r}: "
+            f"{nearest_names(bands, BAND_ORDERS)}"
+        )
+    return BAND_ORDERS[bands]
 
 
 def resolve_offsets(
     offset: int | list[int] | None, num_dates: int, where: str
-) -> NDArray[np.int64]:
-    """Returns what to subtract from the digital numbers of each date.
+) -> list[int | None]:
+    """Returns what to subtract from the numbers of each date; None if not given.
 
     Raises:
-        ValueError: another number of offsets than of dates.
+        ValueError: another number of offsets than of dates, or one below 0.
     """
-    offset = 0 if offset is None else offset
-    result = np.asarray([offset] * num_dates if isinstance(offset, int) else offset)
-    if len(result) != num_dates:
+    if not isinstance(offset, list):
+        offsets: list[int | None] = [offset] * num_dates
+    else:
+        offsets = list(offset)
+    if len(offsets) != num_dates:
         raise ValueError(
             f"{where}: expected one offset for each of {num_dates} dates, got "
-            f"{len(result)}"
+            f"{len(offsets)}"
         )
-    return result.astype(np.int64)
+    below = [each for each in offsets if each is not None and each < 0]
+    if below:
+        raise ValueError(
+            f"{where}: expected a dn_offset of 0 or more, which is subtracted, got "
+            f"{below[0]}"
+        )
+    return offsets
 
 
-def subtract(
-    numbers: NDArray[np.uint16], offsets: NDArray[np.int64]
-) -> NDArray[np.uint16]:
-    """Returns digital numbers (..., dates, bands) less the offset of each date.
-
-    What would fall below 0 becomes 0, as in products before baseline 04.00.
-    """
-    if not offsets.any():
-        return numbers
-    shifted = numbers.astype(np.int64) - offsets[:, None]
-    return np.clip(shifted, 0, np.iinfo(np.uint16).max).astype(np.uint16)
+def given_values(facts: TileFacts, offset: int | None) -> Given:
+    """Returns what is given of the numbers of a date in place of what files say."""
+    return Given(facts.dn_scale, None if offset is None else -float(offset))

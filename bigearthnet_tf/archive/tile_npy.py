@@ -11,7 +11,10 @@ They are mapped into memory, so that a window costs what lies in it.
 
 from __future__ import annotations
 
+import logging
+from collections.abc import Sequence
 from dataclasses import dataclass
+from datetime import date, timedelta
 from pathlib import Path
 from typing import Any
 
@@ -19,9 +22,18 @@ import numpy as np
 from numpy.typing import NDArray
 
 from bigearthnet_tf import arrays
-from bigearthnet_tf.archive import tile, tile_facts
-from bigearthnet_tf.archive.tile import Tile, Window
+from bigearthnet_tf.archive import (
+    pixel_checks,
+    pixel_evidence,
+    pixel_values,
+    tile,
+    tile_facts,
+)
+from bigearthnet_tf.archive.pixel_values import PixelValues
+from bigearthnet_tf.archive.tile import UNKNOWN_YEAR, Tile, Window
 from bigearthnet_tf.archive.tile_facts import TileFacts
+
+logger = logging.getLogger(__name__)
 
 BANDS, MASKS, DOYS, LABELS = "bands.npy", "masks.npy", "doys.npy", "labels.npy"
 STATISTICS = ("band_mean.npy", "band_std.npy")
@@ -29,6 +41,8 @@ STATISTICS = ("band_mean.npy", "band_std.npy")
 # Dates of a file that are mapped at once: what lies near the pages that are touched
 # counts as memory until it is mapped no more, the more the wider the tile is.
 _MAPPED_DATES = 8
+# Rows and columns of a date whose numbers are looked at.
+_LOOK_SIDE = 32
 
 
 @dataclass(frozen=True, eq=False)
@@ -37,13 +51,20 @@ class NpyTile(Tile):
 
     Attributes:
         folder: where they lie.
-        offsets: (dates,) subtracted from the digital numbers.
+        values: what the numbers of each date mean; the mask says what is no data.
         codes: the classes that labels may be of.
     """
 
     folder: Path
-    offsets: NDArray[np.int64]
+    values: tuple[PixelValues, ...]
     codes: tuple[int, ...]
+
+    @property
+    def meaning(self) -> list[Any] | None:
+        """See `Tile`."""
+        if all(values.is_plain for values in self.values):
+            return None
+        return [(values.scale, values.offset) for values in self.values]
 
     def _read(self, window: Window) -> tuple[NDArray[np.uint16], NDArray[np.uint8]]:
         rows, columns = window.slices
@@ -53,7 +74,13 @@ class NpyTile(Tile):
             dates = slice(first, first + _MAPPED_DATES)
             part = _open(self.folder / BANDS, 4)[dates, rows, columns]
             bands[:, :, dates] = part.transpose(1, 2, 0, 3)
-        return tile_facts.subtract(bands, self.offsets), self._read_mask(window)
+        everywhere = np.ones((window.height, window.width, len(self.bands)), bool)
+        for number, values in enumerate(self.values):
+            if not values.is_plain:
+                bands[:, :, number] = values.stored(
+                    bands[:, :, number], everywhere, "uint16"
+                )
+        return bands, self._read_mask(window)
 
     def _read_mask(self, window: Window) -> NDArray[np.uint8]:
         rows, columns = window.slices
@@ -101,9 +128,13 @@ def open_folder(folder: Path, facts: TileFacts) -> NpyTile:
     doys, years_checked = tile.check_dates(
         days.astype(np.int64), years, str(folder / DOYS)
     )
+    values = _values(facts, doys, years_checked, where)
+    _check_numbers(folder, values)
     return NpyTile(
         name=folder.resolve().name,
-        bands=tile_facts.resolve_bands(facts.bands, count, where),
+        bands=tile_facts.check_bands(
+            tile_facts.resolve_bands(facts.bands, count, where), where
+        ),
         height=height,
         width=width,
         doys=doys,
@@ -113,9 +144,57 @@ def open_folder(folder: Path, facts: TileFacts) -> NpyTile:
         has_labels=has_labels,
         grain=1,
         folder=folder,
-        offsets=tile_facts.resolve_offsets(facts.dn_offset, num_dates, where),
+        values=values,
         codes=tuple(facts.classes),
     )
+
+
+def _values(
+    facts: TileFacts,
+    doys: NDArray[np.uint16],
+    years: NDArray[np.uint16],
+    where: str,
+) -> tuple[PixelValues, ...]:
+    """Returns what the numbers of each date mean, of which no file says anything.
+
+    Raises:
+        ValueError: a date since 2022 whose offset is not given.
+    """
+    offsets = tile_facts.resolve_offsets(facts.dn_offset, len(doys), where)
+    found = []
+    for doy, year, offset in zip(doys.tolist(), years.tolist(), offsets, strict=True):
+        day = None
+        if year != UNKNOWN_YEAR:
+            day = date(year, 1, 1) + timedelta(days=doy - 1)
+        given = tile_facts.given_values(facts, offset)
+        values = pixel_values.of_reflectance("uint16", given=given, day=day)
+        pixel_evidence.check_settled(
+            [(BANDS, values)], where, tile_facts.OFFSET_QUESTION
+        )
+        found.append(values)
+    return tuple(found)
+
+
+def _check_numbers(folder: Path, values: Sequence[PixelValues]) -> None:
+    """Looks at usable pixels for numbers that are others than they seem."""
+    bands, masks = _open(folder / BANDS, 4), _open(folder / MASKS, 3)
+    rows, columns = (
+        np.unique(np.linspace(0, length - 1, _LOOK_SIDE).astype(int))
+        for length in bands.shape[1:3]
+    )
+    doubts = []
+    for number, of_date in enumerate(values):
+        if of_date.is_plain:
+            continue
+        part = bands[number][rows][:, columns]
+        usable = np.asarray(masks[number][rows][:, columns]) == 1
+        where = f"{folder / BANDS}: date {number}"
+        doubt = pixel_checks.judge(
+            part[usable], of_date, where, tile_facts.VALUE_OPTIONS
+        )
+        doubts += [doubt] if doubt else []
+    if doubts:
+        logger.warning("%s (%d of %d dates)", doubts[0], len(doubts), len(values))
 
 
 def _open(path: Path, dimensions: int) -> NDArray[Any]:

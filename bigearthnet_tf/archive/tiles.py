@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from pathlib import Path
 
-from bigearthnet_tf.archive import tile_geotiff, tile_npy
+from bigearthnet_tf.archive import safe, tile_geotiff, tile_layers, tile_npy
 from bigearthnet_tf.archive.tile import Block, Tile, Window
 from bigearthnet_tf.archive.tile_facts import SIDECAR, TileFacts, read_facts
 
@@ -36,6 +36,7 @@ def open_tile(
         ValueError: files that do not fit together, or no tile at all.
     """
     folder = Path(folder)
+    safe.check_unpacked(folder)
     if not folder.is_dir():
         raise FileNotFoundError(f"{folder}: no such folder; give that of a tile")
     given = {
@@ -49,7 +50,7 @@ def open_tile(
     whole = read_facts(folder, TileFacts.model_validate(told))
     if tile_npy.is_tile(folder):
         return tile_npy.open_folder(folder, whole)
-    if tile_geotiff.is_tile(folder):
+    if tile_layers.is_tile(folder):
         return tile_geotiff.open_folder(folder, whole)
     raise ValueError(
         f"{folder}: no tile: expected {tile_npy.BANDS}, {tile_npy.MASKS} and "
@@ -68,6 +69,7 @@ def find_tiles(root: Path | str) -> list[Path]:
         ValueError: no tile in it.
     """
     root = Path(root)
+    safe.check_unpacked(root)
     if not root.is_dir():
         raise FileNotFoundError(f"{root}: no such folder; give that of the tiles")
     if _is_tile(root):
@@ -116,5 +118,5 @@ def _is_tile(folder: Path) -> bool:
     return (
         (folder / SIDECAR).exists()
         or tile_npy.is_tile(folder)
-        or tile_geotiff.is_tile(folder)
+        or tile_layers.is_tile(folder)
     )

@@ -160,6 +160,13 @@ def add_series_arguments(group: argparse._ArgumentGroup) -> None:
         "folder as many dates as the encoder was trained with)",
     )
     group.add_argument("--tile", nargs="+", metavar="NAME", help="these tiles alone")
+    group.add_argument(
+        "--dn-offset",
+        type=int,
+        metavar="DN",
+        help="subtracted from the digital numbers of folders: 1000 or 0 (as for "
+        "bigearthnet-tf tiles)",
+    )
     group.add_argument("--crs", help="of tiles that do not tell, such as EPSG:32633")
     group.add_argument(
         "--transform",

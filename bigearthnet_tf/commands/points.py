@@ -59,6 +59,7 @@ def run(arguments: argparse.Namespace) -> None:
         names=arguments.tile or (),
         crs=arguments.crs,
         transform=arguments.transform,
+        dn_offset=arguments.dn_offset,
     )
     min_valid = arguments.min_valid
     model = model.needing(tiles[0].min_valid if min_valid is None else min_valid)

@@ -115,8 +115,14 @@ def _add_facts(group: argparse._ArgumentGroup) -> None:
         "--dn-offset",
         type=console.whole(0, 65535),
         metavar="DN",
-        help="subtracted from digital numbers: 1000 for baseline 04.00 and later "
-        "(GeoTIFFs: as their metadata say; .npy: 0)",
+        help="subtracted from digital numbers: 1000 for baseline 04.00 and later, 0 "
+        "where it is gone (what tags, metadata or names say; asked for since 2022)",
+    )
+    group.add_argument(
+        "--dn-scale",
+        type=float,
+        metavar="SCALE",
+        help="what numbers are multiplied by: 10000 for reflectance (what tags say)",
     )
 
 
@@ -149,7 +155,7 @@ def run(arguments: argparse.Namespace) -> None:
         "min_valid": arguments.min_valid,
         "seed": arguments.seed,
         "shard_size_mb": arguments.shard_size_mb,
-        "source": provenance.digest(map(tiles.stamp, folders)),
+        "source": provenance.digest(map(_stamp, folders, opened)),
     }
     if arguments.points is not None:
         points = tile_points.read_points(arguments.points, list(classes))
@@ -174,6 +180,12 @@ def run(arguments: argparse.Namespace) -> None:
     )
 
 
+def _stamp(folder: Path, tile: tiles.Tile) -> str:
+    """Returns what changes with the files, or with what their numbers mean."""
+    stamp = tiles.stamp(folder)
+    return stamp if tile.meaning is None else f"{stamp} {tile.meaning}"
+
+
 def _facts(arguments: argparse.Namespace) -> TileFacts:
     given: dict[str, Any] = {
         "crs": arguments.crs,
@@ -181,10 +193,13 @@ def _facts(arguments: argparse.Namespace) -> TileFacts:
         "years": arguments.year,
         "bands": arguments.bands,
         "dn_offset": arguments.dn_offset,
+        "dn_scale": arguments.dn_scale,
     }
     if arguments.bands and len(arguments.bands) == 1:
         given["bands"] = arguments.bands[0]
-    return TileFacts(**{name: value for name, value in given.items() if value})
+    return TileFacts(
+        **{name: value for name, value in given.items() if value is not None}
+    )
 
 
 def _refuse_wrong_calls(arguments: argparse.Namespace) -> None:

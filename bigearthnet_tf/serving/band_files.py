@@ -2,20 +2,15 @@
 
 from __future__ import annotations
 
-import warnings
 from collections.abc import Iterable, Iterator, Sequence
-from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
-
-import rasterio
-from rasterio.errors import NotGeoreferencedWarning, RasterioError
-from rasterio.io import DatasetReader
 
 from bigearthnet_tf.archive import pixel_evidence, safe
 from bigearthnet_tf.archive.band_names import is_auxiliary, layer_name, one_name
 from bigearthnet_tf.archive.bands import BANDS
 from bigearthnet_tf.archive.pixel_values import NOTHING_GIVEN, Given, PixelValues
+from bigearthnet_tf.archive.raster_header import open_raster, read_header
 
 _SUFFIXES = (".tif", ".tiff", ".jp2", ".vrt")
 # The answer to whether 1000 was added to digital numbers.
@@ -37,36 +32,6 @@ class BandFile:
     path: Path
     index: int
     values: PixelValues
-
-
-@contextmanager
-def reading(path: Path) -> Iterator[None]:
-    """Turns GDAL's complaint about a file into one line.
-
-    Raises:
-        ValueError: it can't be read.
-    """
-    try:
-        yield
-    except RasterioError as error:
-        raise ValueError(
-            f"{path}: expected a raster that GDAL reads, but {error}: the file is "
-            "damaged or cut short, get it again"
-        ) from error
-
-
-@contextmanager
-def open_raster(path: Path) -> Iterator[DatasetReader]:
-    """Yields a raster that is open; that it may have no place is no news yet.
-
-    Raises:
-        ValueError: it can't be read.
-    """
-    with reading(path), warnings.catch_warnings():
-        warnings.simplefilter("ignore", NotGeoreferencedWarning)
-        dataset = rasterio.open(path)
-    with dataset:
-        yield dataset
 
 
 def find(
@@ -109,7 +74,8 @@ def _band(name: str, path: Path, index: int, given: Given) -> BandFile:
     if sensor == "S2":
         pixel_evidence.check_is_level_2a(path)
     with open_raster(path) as dataset:
-        values = pixel_evidence.read(dataset, path, index, name, sensor, given)
+        header = read_header(dataset, path)
+    values = pixel_evidence.read(header, index, name, sensor, given)
     return BandFile(name, path, index, values)
 
 

@@ -42,6 +42,7 @@ OF_TILES = (
     "sample_size",
     "crs",
     "transform",
+    "dn_offset",
     "block_size",
 )
 

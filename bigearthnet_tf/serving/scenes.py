@@ -8,6 +8,7 @@ bands share. Regions begin and end at multiples of 60 m, where pixels of 10, 20 
 from __future__ import annotations
 
 import contextlib
+import logging
 from collections.abc import Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
@@ -21,11 +22,12 @@ from numpy.typing import NDArray
 from rasterio.io import DatasetReader
 from rasterio.windows import Window
 
-from bigearthnet_tf.archive import pixel_checks, pixel_values
+from bigearthnet_tf.archive import pixel_checks, pixel_values, raster_header
 from bigearthnet_tf.archive.bands import BANDS
-from bigearthnet_tf.serving import band_files
 from bigearthnet_tf.serving.band_files import BandFile
 from bigearthnet_tf.serving.warp import Warp
+
+logger = logging.getLogger(__name__)
 
 METRES = 10
 # Side of the squares that regions are made of, in pixels of 10 m.
@@ -113,7 +115,7 @@ class Scene:
         """Opens a dataset for each band, so that they can be read side by side."""
         datasets: dict[str, DatasetReader] = {}
         for name, file in self.files.items():
-            opening = band_files.open_raster(file.path)
+            opening = raster_header.open_raster(file.path)
             datasets[name] = self._held.enter_context(opening)
         # The finest band of Sentinel-2 says where the scene ends.
         optical = [name for name in datasets if BANDS[name].sensor == "S2"]
@@ -237,10 +239,12 @@ def _side(dataset: DatasetReader, name: str) -> int:
 def _check_numbers(opened: _Opened) -> None:
     """Looks at some pixels for numbers that are none of the archives'."""
     band = opened.band
-    with band_files.reading(band.path):
+    with raster_header.reading(band.path):
         numbers = pixel_checks.sample(opened.dataset, band.index)
     where = f"{band.path}: band {band.name}"
-    pixel_checks.judge(numbers, band.values, where, ("--scale", "--offset"))
+    doubt = pixel_checks.judge(numbers, band.values, where, ("--scale", "--offset"))
+    if doubt:
+        logger.warning("%s", doubt)
 
 
 def _read(
@@ -255,7 +259,7 @@ def _read(
     band, dataset, side = opened.band, opened.dataset, opened.metres
     row, column, height, width = (int(value) for value in place // side)
     if opened.warp is not None:
-        with band_files.reading(band.path):
+        with raster_header.reading(band.path):
             return opened.warp.read(dataset, band, (row, column, height, width))
     numbers = np.zeros((height, width), dataset.dtypes[band.index - 1])
     valid = np.zeros((height, width), bool)
@@ -264,7 +268,7 @@ def _read(
     right = min(column + width, dataset.width)
     if last > first and right > left:
         window = Window(left, first, right - left, last - first)
-        with band_files.reading(band.path):
+        with raster_header.reading(band.path):
             part = dataset.read(band.index, window=window)
         inside = (slice(first - row, last - row), slice(left - column, right - column))
         numbers[inside], valid[inside] = part, band.values.has_data(part)

@@ -29,6 +29,7 @@ def make_map(request: maps.Request) -> Iterator[str]:
         names=options.get("tile", ()),
         crs=options.get("crs"),
         transform=options.get("transform"),
+        dn_offset=options.get("dn_offset"),
         block_size=options.get("block_size", tile_source.BLOCK_SIZE),
     )
     model = model.needing(options.get("min_valid", tiles[0].min_valid))

@@ -13,7 +13,7 @@ from numpy.typing import NDArray
 from rasterio.windows import Window
 
 from bigearthnet_tf import registry
-from bigearthnet_tf.archive import tile_facts, tiles
+from bigearthnet_tf.archive import safe, tile_facts, tiles
 from bigearthnet_tf.archive.tile import Block, Tile
 from bigearthnet_tf.serving import maps
 
@@ -110,7 +110,7 @@ def of_folder(tile: Tile, folder: Path, block_size: int = BLOCK_SIZE) -> MapTile
         crs=tile.crs,
         transform=tile.transform,
         has_labels=tile.has_labels,
-        stamp=maps.hash_of(block_size, *map(maps.stamp, sorted(folder.iterdir()))),
+        stamp=maps.hash_of(block_size, tiles.stamp(folder), tile.meaning),
         read=read,
     )
 
@@ -159,6 +159,7 @@ def open_tiles(
     names: Sequence[str] = (),
     crs: str | None = None,
     transform: Sequence[float] | None = None,
+    dn_offset: int | None = None,
     block_size: int = BLOCK_SIZE,
 ) -> list[MapTile]:
     """Opens tiles, whatever they are in.
@@ -169,13 +170,14 @@ def open_tiles(
         names: of the tiles to take; empty for all.
         crs: in place of what is known of the tiles.
         transform: likewise, six numbers; of a single tile.
+        dn_offset: subtracted from the digital numbers of folders; records have it done.
         block_size: of what is read from folders at once; records have their own.
 
     Raises:
         FileNotFoundError: nothing there.
         ValueError: no tiles, an unknown name, or one place for several tiles.
     """
-    found = _open(source, block_size)
+    found = _open(source, block_size, dn_offset)
     known = [tile.name for tile in found]
     for name in names:
         if name not in known:
@@ -194,10 +196,20 @@ def open_tiles(
     ]
 
 
-def _open(source: Path, block_size: int) -> list[MapTile]:
+def _open(source: Path, block_size: int, dn_offset: int | None) -> list[MapTile]:
+    safe.check_unpacked(source)
     if source.is_dir() and not any(source.glob("*.tfrecord*")):
-        folders = tiles.find_tiles(source)
-        return [of_folder(tiles.open_tile(path), path, block_size) for path in folders]
+        given = {} if dn_offset is None else {"dn_offset": dn_offset}
+        facts = tile_facts.TileFacts.model_validate(given)
+        return [
+            of_folder(tiles.open_tile(path, facts), path, block_size)
+            for path in tiles.find_tiles(source)
+        ]
+    if dn_offset is not None:
+        raise ValueError(
+            f"--dn-offset: {source} holds records, from which it was subtracted when "
+            "they were written: leave it out"
+        )
     from bigearthnet_tf.records import blocks
 
     pattern = source / "*.tfrecord*" if source.is_dir() else source

@@ -135,7 +135,7 @@ IMAGE = np.ones((3, 20, 28), np.uint16)
         ),
         (add("2021-06-01_bands.tif", IMAGE[:, :10], NAMES), "must cover the same area"),
         (add("2021-06-01_bands.tif", IMAGE, NAMES, crs="EPSG:32614"), "the same area"),
-        (add("2021-06-01_bands.tif", IMAGE * 0.5, NAMES), "expected uint16"),
+        (add("2021-05-12_bands.tif", IMAGE * 0.5, NAMES), "give --dn-scale 10000"),
         (add("more.tif", IMAGE, NAMES), "expected a date in the name"),
         (add("2021-06-01_x.tif", IMAGE), "expected 3 different names"),
         (add("labels.tif", IMAGE[:1, :5]), "expected 20 x 28 pixels as the bands"),

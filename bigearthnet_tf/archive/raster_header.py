@@ -1,0 +1,84 @@
+"""Rasters that GDAL opens, and what their headers say."""
+
+from __future__ import annotations
+
+import warnings
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
+from dataclasses import dataclass
+from pathlib import Path
+
+import rasterio
+from rasterio.errors import NotGeoreferencedWarning, RasterioError
+from rasterio.io import DatasetReader
+
+
+@contextmanager
+def reading(path: Path) -> Iterator[None]:
+    """Turns GDAL's complaint about a file into one line.
+
+    Raises:
+        ValueError: it can't be read.
+    """
+    try:
+        yield
+    except RasterioError as error:
+        reason = str(error.__cause__ or error).split(str(path))[-1].strip("'\": ")
+        raise ValueError(
+            f"{path}: expected a raster that GDAL reads, but it can't be read "
+            f"({reason}): the file is damaged or cut short, get it again"
+        ) from error
+
+
+@contextmanager
+def open_raster(path: Path, driver: str | None = None) -> Iterator[DatasetReader]:
+    """Yields a raster that is open; one without a place is no error yet.
+
+    Args:
+        path: the file.
+        driver: of GDAL, if it has to be that one.
+
+    Raises:
+        ValueError: it can't be read.
+    """
+    with reading(path), warnings.catch_warnings():
+        warnings.simplefilter("ignore", NotGeoreferencedWarning)
+        dataset = rasterio.open(path, driver=driver)
+    with dataset:
+        yield dataset
+
+
+@dataclass(frozen=True)
+class Header:
+    """What the header of a raster says of the numbers in it.
+
+    Attributes:
+        path: of the file.
+        dtypes: of the bands, as the others.
+        nodata: numbers that stand for none; None where the file does not say.
+        scales: GDAL's: value = number * scale + offset; 1 where there is none.
+        offsets: 0 where there is none.
+        tags: of the file.
+        band_tags: of the bands.
+    """
+
+    path: Path
+    dtypes: tuple[str, ...]
+    nodata: tuple[float | None, ...]
+    scales: tuple[float, ...]
+    offsets: tuple[float, ...]
+    tags: Mapping[str, str]
+    band_tags: tuple[Mapping[str, str], ...]
+
+
+def read_header(dataset: DatasetReader, path: Path) -> Header:
+    """Returns what the header of an open raster says of its numbers."""
+    return Header(
+        path=path,
+        dtypes=tuple(dataset.dtypes),
+        nodata=tuple(dataset.nodatavals),
+        scales=tuple(dataset.scales),
+        offsets=tuple(dataset.offsets),
+        tags=dataset.tags(),
+        band_tags=tuple(dataset.tags(index) for index in dataset.indexes),
+    )
