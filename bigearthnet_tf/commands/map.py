@@ -162,7 +162,7 @@ def add_series_arguments(group: argparse._ArgumentGroup) -> None:
     group.add_argument("--tile", nargs="+", metavar="NAME", help="these tiles alone")
     group.add_argument(
         "--dn-offset",
-        type=int,
+        type=console.whole(0, 65535),
         metavar="DN",
         help="subtracted from the digital numbers of folders: 1000 or 0 (as for "
         "bigearthnet-tf tiles)",

@@ -17,6 +17,7 @@ from __future__ import annotations
 
 import argparse
 import math
+from pathlib import Path
 from typing import Any
 
 from bigearthnet_tf import console
@@ -120,7 +121,7 @@ def _add_facts(group: argparse._ArgumentGroup) -> None:
     )
     group.add_argument(
         "--dn-scale",
-        type=float,
+        type=console.number(above=0),
         metavar="SCALE",
         help="what numbers are multiplied by: 10000 for reflectance (what tags say)",
     )
