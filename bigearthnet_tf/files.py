@@ -23,6 +23,12 @@ Content = TypeVar("Content", bound=pydantic.BaseModel)
 # Whole numbers that NumPy and TensorFlow have a type for.
 _SMALLEST, _LARGEST = -(2**63), 2**64 - 1
 _MOST_DIGITS = 20
+# First bytes of zip, gzip, bzip2, xz, Zstandard, 7z and RAR; a tar has its mark later.
+_PACKED = (
+    *(b"PK\x03\x04", b"PK\x05\x06", b"\x1f\x8b", b"BZh", b"\xfd7zXZ"),
+    *(b"\x28\xb5\x2f\xfd", b"7z\xbc\xaf", b"Rar!"),
+)
+_TAR_MARK = 257
 _UTF16 = (b"\xff\xfe", b"\xfe\xff")
 _KINDS = (
     (stat.S_ISDIR, "a folder"),
@@ -146,6 +152,15 @@ def check_is_file(path: Path | str) -> None:
     for is_kind, kind in _KINDS:
         if is_kind(mode):
             raise ValueError(f"{path}: expected a file, got {kind}; give a file")
+
+
+def is_packed(path: Path | str) -> bool:
+    """Tells whether a file is a zip, a tar, or compressed, by its first bytes."""
+    if not Path(path).is_file():
+        return False
+    with Path(path).open("rb") as file:
+        start = file.read(_TAR_MARK + 5)
+    return start.startswith(_PACKED) or start[_TAR_MARK:] == b"ustar"
 
 
 def read_text(path: Path | str, expected: str = "text") -> str:

@@ -11,6 +11,7 @@ from pathlib import Path
 from typing import Literal
 
 from matplotlib.figure import Figure
+from matplotlib.text import Text
 
 from bigearthnet_tf import files
 
@@ -28,6 +29,19 @@ OKABE_ITO = (
 )
 
 
+def without_formulas(figure: Figure) -> None:
+    """Draws dollar signs in names as they are, not as the marks of a formula.
+
+    Formulas of matplotlib's own, such as the powers of logarithmic axes, stay.
+    """
+    for axes in figure.axes:
+        for axis in (axes.xaxis, axes.yaxis):
+            axis.get_ticklabels(which="both")  # which get their texts by that
+    for text in figure.findobj(Text):
+        if "$" in text.get_text() and r"\mathdefault" not in text.get_text():
+            text.set_parse_math(False)
+
+
 def to_png(figure: Figure, dpi: float | Literal["figure"] = "figure") -> bytes:
     """Returns a figure as a PNG on white.
 
@@ -37,6 +51,7 @@ def to_png(figure: Figure, dpi: float | Literal["figure"] = "figure") -> bytes:
         figure: what to draw.
         dpi: pixels an inch; those that the figure was made with.
     """
+    without_formulas(figure)
     buffer = io.BytesIO()
     figure.savefig(
         buffer, format="png", dpi=dpi, facecolor="white", metadata={"Software": None}

@@ -22,8 +22,6 @@ from bigearthnet_tf import files
 
 NAMELESS = "Unnamed: "  # how pandas calls columns without a name
 _PARQUET = b"PAR1"
-# First bytes of what is a table only once it is unpacked.
-_PACKED = (b"PK\x03\x04", b"\x1f\x8b", b"BZh", b"\xfd7zXZ", b"\x28\xb5\x2f\xfd")
 _UNREADABLE = (
     pa.ArrowException,
     OSError,
@@ -72,11 +70,8 @@ def read_csv(path: Path | str, expected: str = "a table") -> pd.DataFrame:
             header.
     """
     files.check_is_file(path)
-    with Path(path).open("rb") as file:
-        if file.read(8).startswith(_PACKED):
-            raise ValueError(
-                f"{path}: expected {expected}, got a packed file: unpack it"
-            )
+    if files.is_packed(path):
+        raise ValueError(f"{path}: expected {expected}, got a packed file: unpack it")
     text = files.read_text(path, expected)
     names = _check_form(text, path, expected)
     try:

@@ -27,6 +27,7 @@ BASE = {
     "tables",
     "arrays",
     "signals",
+    "markdown",
 }
 TENSOR_ROOMS = {"losses", "metrics", "optimization", "models"}
 ALLOWED = {
@@ -41,6 +42,7 @@ ALLOWED = {
     "pictures": {"files"},
     "tables": {"files"},
     "arrays": {"files"},
+    "markdown": set(),
     "config": {"registry", "files"},
     "runs": {"", "config", "files"},
     "archive": BASE,

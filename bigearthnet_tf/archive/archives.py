@@ -13,6 +13,7 @@ import numpy as np
 import pandas as pd
 from numpy.typing import NDArray
 
+from bigearthnet_tf import files
 from bigearthnet_tf.archive import geotiff, labels, names
 from bigearthnet_tf.archive.bands import BANDS, Sensor, resolve_bands
 from bigearthnet_tf.archive.catalogue import Catalogue
@@ -74,7 +75,8 @@ def _detect_version(root: Path) -> names.Version:
     except FileNotFoundError:
         raise FileNotFoundError(f"{root}: no such folder of an archive") from None
     except NotADirectoryError:
-        raise ValueError(f"{root}: expected a folder, got a file") from None
+        got = "a packed file: unpack it" if files.is_packed(root) else "a file"
+        raise ValueError(f"{root}: expected a folder, got {got}") from None
     nested = [
         folder
         for folder in sorted(root.iterdir())

@@ -8,6 +8,8 @@ Files that it does not take, such as sparse ones, are left to rasterio.
 from __future__ import annotations
 
 import logging
+import math
+import os
 import struct
 import warnings
 from collections.abc import Iterator
@@ -21,9 +23,17 @@ import rasterio
 from numpy.typing import NDArray
 from rasterio.errors import NotGeoreferencedWarning, RasterioError
 
+from bigearthnet_tf import files
 from bigearthnet_tf.archive import patch
 
 _gdal_logger = logging.getLogger("rasterio._env")
+
+# Of the tags of a TIFF: width, height, samples of a pixel; and the type of 16 bits.
+_SAMPLES = 277
+_SIZES, _SHORT = (256, 257, _SAMPLES), 3
+# A hundred times what a patch has.
+_MOST_VALUES = 100 * 120 * 120
+_MOST_PAGES = 1000
 
 _MISSING = (
     "no such file: extract it from the archive, or leave the patch out of the list"
@@ -83,13 +93,18 @@ def read_georeference(path: Path | str) -> patch.GeoReference:
 def _decode(path: Path | str) -> NDArray[Any]:
     """Returns the image of a TIFF; every fault becomes one kind of error."""
     try:
-        data = Path(path).read_bytes()
+        # A pipe would be waited for; without a writer it is empty at once.
+        with open(path, "rb", opener=_open_at_once) as file:
+            data = file.read()
     except FileNotFoundError:
         raise FileNotFoundError(f"{path}: {_MISSING}") from None
     try:
+        pages, values = _declared(data)
+        _check_size(values, path)
         # Pages of one shape come stacked and are refused with other wrong shapes.
-        index = None if _has_more_pages(data) else 0
-        return imagecodecs.tiff_decode(data, index=index)
+        return imagecodecs.tiff_decode(data, index=None if pages > 1 else 0)
+    except _Huge:
+        raise
     except (
         struct.error,
         imagecodecs.TiffError,
@@ -100,24 +115,57 @@ def _decode(path: Path | str) -> NDArray[Any]:
         return _decode_slowly(path, str(error))
 
 
-def _has_more_pages(data: bytes) -> bool:
-    """Says whether a second page follows, or may follow, the first one.
+def _open_at_once(path: str, flags: int) -> int:
+    return os.open(path, flags | os.O_NONBLOCK)
+
+
+class _Huge(ValueError):
+    """An image that is much larger than that of any patch."""
+
+
+def _check_size(values: int, path: Path | str) -> None:
+    """Refuses an image before memory is taken for it."""
+    if values > _MOST_VALUES:
+        raise _Huge(
+            f"{path}: expected the image of a patch, 120 x 120 pixels at most, but the "
+            f"file declares {values:,} values: extract it from the archive again"
+        )
+
+
+def _declared(data: bytes) -> tuple[int, int]:
+    """Returns the number of pages of a TIFF, and of values that they declare.
 
     A TIFF starts with byte order, 42 and the offset of the first directory: a count,
     entries of 12 bytes, and the offset of the next one or 0 (TIFF 6.0, section 2).
+
+    Raises:
+        ValueError: a BigTIFF, which has other widths, or a chain without end.
+        struct.error: the data ends before.
     """
     order = "<" if data[:2] == b"II" else ">"
     magic, directory = struct.unpack_from(f"{order}HI", data, 2)
     if magic != 42:
-        return True  # BigTIFF has other widths
-    (count,) = struct.unpack_from(f"{order}H", data, directory)
-    (following,) = struct.unpack_from(f"{order}I", data, directory + 2 + 12 * count)
-    return bool(following)
+        raise ValueError(f"expected 42 in its head, got {magic}")
+    pages = values = 0
+    while directory:
+        if (pages := pages + 1) > _MOST_PAGES:
+            raise ValueError(f"more than {_MOST_PAGES} pages")
+        (count,) = struct.unpack_from(f"{order}H", data, directory)
+        sizes = {_SAMPLES: 1}
+        for place in range(directory + 2, directory + 2 + 12 * count, 12):
+            tag, kind = struct.unpack_from(f"{order}HH", data, place)
+            if tag in _SIZES:
+                form = "H" if kind == _SHORT else "I"
+                (sizes[tag],) = struct.unpack_from(f"{order}{form}", data, place + 8)
+        values += math.prod(sizes.values())
+        (directory,) = struct.unpack_from(f"{order}I", data, directory + 2 + 12 * count)
+    return pages, values
 
 
 def _decode_slowly(path: Path | str, fault: str) -> NDArray[Any]:
     """Returns the image by rasterio; `fault` is why the fast decoder gave it up."""
     with _open(path, fault) as dataset:
+        _check_size(dataset.width * dataset.height * dataset.count, path)
         image = dataset.read()
     return image[0] if len(image) == 1 else image
 
@@ -126,9 +174,10 @@ def _decode_slowly(path: Path | str, fault: str) -> NDArray[Any]:
 def _open(path: Path | str, fault: str = "") -> Iterator[rasterio.io.DatasetReader]:
     """Opens a GeoTIFF with rasterio; every fault in it becomes one kind of error."""
     try:
-        size = Path(path).stat().st_size
+        files.check_is_file(path)
     except FileNotFoundError:
         raise FileNotFoundError(f"{path}: {_MISSING}") from None
+    size = Path(path).stat().st_size
     try:
         with quiet(), rasterio.open(path, driver="GTiff") as dataset:
             yield dataset

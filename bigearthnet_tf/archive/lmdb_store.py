@@ -18,6 +18,7 @@ from typing import Any
 import lmdb
 import pandas as pd
 
+from bigearthnet_tf import files
 from bigearthnet_tf.archive import names
 from bigearthnet_tf.archive.bands import BANDS, Sensor, resolve_bands
 from bigearthnet_tf.archive.catalogue import Catalogue
@@ -249,7 +250,10 @@ def _open(path: Path) -> lmdb.Environment:
     try:
         facts = file.stat()
     except (FileNotFoundError, NotADirectoryError):
-        found = f"there is no {file}" if not path.is_file() else "it is a file"
+        found = f"there is no {file}"
+        if path.exists() and not path.is_dir():
+            packed = files.is_packed(path)
+            found = "it is a packed file: unpack it" if packed else "it is a file"
         raise FileNotFoundError(
             f"{path}: expected the folder of an LMDB, that of {DATA_FILE}, but {found}"
         ) from None

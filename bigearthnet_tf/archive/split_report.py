@@ -13,6 +13,7 @@ import pandas as pd
 from numpy.typing import NDArray
 
 import bigearthnet_tf
+from bigearthnet_tf import markdown
 from bigearthnet_tf.archive import labels, spatial, stratification
 from bigearthnet_tf.archive.division import Division
 from bigearthnet_tf.archive.patch_set import PatchSet
@@ -249,7 +250,7 @@ def as_frame(report: SplitReport) -> pd.DataFrame:
 
 def as_markdown(report: SplitReport) -> str:
     """Returns the report for people."""
-    settings = [f"| {key} | {value} |" for key, value in report.settings.items()]
+    settings = [_row(pair) for pair in report.settings.items()]
     summary = (
         f"{_number(report.balance.sizes.sum())} patches, {report.division.method}, by "
         f"bigearthnet_tf {bigearthnet_tf.__version__}."
@@ -323,7 +324,7 @@ def _absent(report: SplitReport) -> list[str]:
 
 def _labels_table(report: SplitReport) -> str:
     splits = report.division.splits
-    heads = [f"{split} | deviation | random" for split in splits]
+    heads = [f"{markdown.text(split)} | deviation | random" for split in splits]
     lines = [
         f"| | label | patches | {' | '.join(heads)} |",
         f"|--|--|--:|{'--:|--:|--:|' * len(splits)}",
@@ -372,8 +373,8 @@ def _contacts_text(report: SplitReport) -> str:
     return f"{text}\n\n" + "\n".join(lines)
 
 
-def _row(cells: Sequence[str]) -> str:
-    return f"| {' | '.join(cells)} |"
+def _row(cells: Sequence[Any]) -> str:
+    return f"| {' | '.join(map(markdown.text, cells))} |"
 
 
 def _number(value: float) -> str:

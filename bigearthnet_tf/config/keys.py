@@ -4,11 +4,15 @@ from __future__ import annotations
 
 import pydantic
 
+from bigearthnet_tf import files
 from bigearthnet_tf.config import pixel_keys, time_series_keys
 from bigearthnet_tf.config.data_keys import DataKeys
 from bigearthnet_tf.config.learning_keys import LearningKeys
 from bigearthnet_tf.config.pair_keys import PairKeys
 from bigearthnet_tf.config.run_keys import RunKeys
+
+# What 32 bits hold.
+_MOST: dict[type, float] = {int: 2**31 - 1, float: 3.4e38}
 
 
 # Of several bases, the fields of the last come first.
@@ -29,6 +33,18 @@ class Config(
         allow_inf_nan=False,
         protected_namespaces=(),
     )
+
+    @pydantic.model_validator(mode="after")
+    def _numbers_fit(self) -> Config:
+        """Refuses what NumPy or TensorFlow would have no number for."""
+        for key, value in self:
+            for one in value if isinstance(value, list) else [value]:
+                most = _MOST.get(type(one))
+                if most is not None and one > most:
+                    raise ValueError(
+                        f"{key}: expected {most:g} at most, got {files.echo(one)}"
+                    )
+        return self
 
     @pydantic.model_validator(mode="after")
     def _weights_belong_together(self) -> Config:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import Literal
+from typing import Annotated, Literal
 
 import pydantic
 from pydantic import Field
@@ -119,7 +119,7 @@ class LearningKeys(pydantic.BaseModel):
     drop_path_rate: float = Field(
         0.0, ge=0, lt=1, description="stochastic depth of the deepest block"
     )
-    head_dims: list[int] = Field(
+    head_dims: list[Annotated[int, Field(gt=0)]] = Field(
         [],
         description="units of hidden layers between the features and the last layer; "
         "empty: a linear head",

@@ -40,7 +40,7 @@ def load(path: Path | str, overrides: Iterable[str] = ()) -> Config:
     content = {}
     base = path.with_name("base.json")
     for source in dict.fromkeys([base, path]):
-        if source.is_file():
+        if source == path or source.exists():
             content |= _read_object(source)
     content |= dict(_parse_override(text) for text in overrides)
     return from_dict(content, where=str(path))
@@ -116,7 +116,7 @@ def _explain(error: pydantic.ValidationError) -> str:
             near = registry.nearest_names(key, Config.model_fields)
             faults.append(f"unknown key {files.echo(key)}: {near}")
         elif key:
-            reason = fault["msg"].removeprefix("Input ")
+            reason = fault["msg"].removeprefix("Input ").removeprefix("Value error, ")
             faults.append(f"{key}: {reason}, got {files.echo(fault['input'])}")
         else:
             faults.append(fault["msg"].removeprefix("Value error, "))

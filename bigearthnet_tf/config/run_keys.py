@@ -2,21 +2,33 @@
 
 from __future__ import annotations
 
-from typing import Literal
+import re
+from typing import Annotated, Literal
 
 import pydantic
 from pydantic import Field
 
 from bigearthnet_tf.config.data_keys import PathName, Paths
 
+_DEVICES = re.compile(r"^(auto|cpu|cpu:[1-9]\d?|gpu:\d{1,3}(,\d{1,3})*)$")
+
+
+def _check_devices(text: str) -> str:
+    if not _DEVICES.match(text) or text.endswith("\n"):
+        raise ValueError(
+            "expected auto, cpu, cpu:2 (1 to 99 logical CPUs), gpu:0 or gpu:0,2 "
+            "(numbered from 0)"
+        )
+    return text
+
 
 class RunKeys(pydantic.BaseModel):
     """Hardware, checkpoints, logs."""
 
     # Hardware.
-    devices: str = Field(
+    devices: Annotated[str, pydantic.AfterValidator(_check_devices)] = Field(
         "auto",
-        pattern=r"^(auto|cpu|cpu:[1-9]\d*|gpu:\d+(,\d+)*)$",
+        json_schema_extra={"pattern": _DEVICES.pattern},
         description="`auto`: all visible GPUs, else the CPU; `gpu:0,2`: these GPUs; "
         "`cpu`; `cpu:2`: that many logical CPUs, to test distribution",
     )

@@ -9,12 +9,11 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
-from bigearthnet_tf import files, pictures
+from bigearthnet_tf import files, markdown, pictures
 from bigearthnet_tf.archive import labels as label_facts
 from bigearthnet_tf.evaluation import (
     confusions,
     extremes,
-    markdown,
     outcome_plots,
     page,
     plots,
@@ -336,11 +335,11 @@ def _markdown(
             row[name] = text + between
         headlines.append(row)
     parts = [
-        f"# {title}",
-        "\n".join(f"- {name}: {value}" for name, value in run.items()),
+        f"# {markdown.text(title)}",
+        "\n".join(f"- {name}: {markdown.text(of)}" for name, of in run.items()),
         "## Results",
         markdown.table(headlines),
-        *notes,
+        *map(markdown.text, notes),
         "## Labels",
         markdown.table(_label_rows(result)),
     ]

@@ -11,9 +11,9 @@ from typing import Any
 import numpy as np
 from matplotlib.figure import Figure
 
-from bigearthnet_tf import files
+from bigearthnet_tf import files, markdown
 from bigearthnet_tf import runs as run_folders
-from bigearthnet_tf.evaluation import compare, markdown, page, plots, report
+from bigearthnet_tf.evaluation import compare, page, plots, report
 from bigearthnet_tf.evaluation.compare import Comparison, Difference
 from bigearthnet_tf.pictures import GREY, INK, LIGHT, OKABE_ITO
 from bigearthnet_tf.training import stopping
@@ -195,7 +195,8 @@ def forest(found: Comparison) -> Figure:
 
 def _markdown(found: Comparison) -> str:
     names = [run.name for run in found.runs]
-    parts = [f"# {' against '.join(names)}", _note(found), "## Results"]
+    head = markdown.text(" against ".join(names))
+    parts = [f"# {head}", markdown.text(_note(found)), "## Results"]
     parts.append(markdown.table(_markdown_rows(found, _titles(found))))
     for title, stem in zip(
         ("Average precision", "F1"), compare.PER_LABEL.values(), strict=True

@@ -131,6 +131,7 @@ def _panels(runs: Sequence[Run], drawn: Sequence[Panel], axis: Axis) -> str:
 
 def _svg(figure: Figure, title: str) -> str:
     """Returns a figure as SVG in the colours of the page."""
+    pictures.without_formulas(figure)
     buffer = io.StringIO()
     # The same figure has the same names inside, and letters look alike everywhere.
     with mpl.rc_context({"svg.hashsalt": "curves", "svg.fonttype": "path"}):

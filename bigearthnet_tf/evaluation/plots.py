@@ -342,6 +342,7 @@ def laid_out(figure: Figure) -> Figure:
     Each drawing would place it anew, starting from the last: the second drawing of a
     figure would differ from the first by some pixels.
     """
+    pictures.without_formulas(figure)
     for _ in range(2):  # text beside the axes settles in the second round
         figure.draw_without_rendering()
     figure.set_layout_engine("none")

@@ -172,7 +172,7 @@ class SeriesManifest(pydantic.BaseModel):
 def describes_series(path: storage.StrPath) -> bool:
     """Tells whether a manifest speaks of time series; False if it can't be read."""
     try:
-        content = storage.read_json(path)
+        content = storage.read_object(path)
     except (OSError, ValueError):
         return False
     return isinstance(content, dict) and content.get("kind") in ("blocks", "points")
@@ -188,7 +188,7 @@ def load(path: storage.StrPath) -> SeriesManifest:
     """
     again = "write the records again with bigearthnet-tf tiles"
     try:
-        result = SeriesManifest.model_validate(storage.read_json(path))
+        result = SeriesManifest.model_validate(storage.read_object(path))
     except pydantic.ValidationError as error:
         fault = error.errors()[0]
         key = ".".join(str(part) for part in fault["loc"])

@@ -16,6 +16,7 @@ from typing import Any, NamedTuple
 
 import google_crc32c
 
+from bigearthnet_tf import files
 from bigearthnet_tf.records import storage
 
 LENGTH_BYTES, HEADER_BYTES, FOOTER_BYTES = 8, 12, 4
@@ -128,6 +129,9 @@ def _masked_crc(data: bytes) -> int:
 
 
 def _truncated(path: str, count: int) -> ValueError:
+    local = storage.local_path(path)
+    if not count and local is not None and files.is_packed(local):
+        return ValueError(f"{path}: expected records, got a packed file: unpack it")
     return ValueError(
         f"{path}: truncated, or no TFRecord file: record {count} does not end with "
         "the file; prepare it again"

@@ -111,7 +111,7 @@ def load(path: storage.StrPath) -> Manifest:
         ValueError: not a manifest of this schema; says what is wrong.
     """
     try:
-        content = storage.read_json(path)
+        content = storage.read_object(path)
         return _check(Manifest.model_validate(content), path)
     except pydantic.ValidationError as error:
         fault = error.errors()[0]
@@ -155,7 +155,7 @@ def fingerprint(shards: Sequence[storage.StrPath]) -> str:
         (path, shard["file"]): shard["crc32"]
         for path in set(described.values())
         if path is not None
-        for shard in storage.read_json(path)["shards"]
+        for shard in storage.read_object(path)["shards"]
     }
     found = []
     for path in shards:

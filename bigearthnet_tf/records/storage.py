@@ -176,17 +176,24 @@ def read_text(path: StrPath) -> str:
         return files.decode(bytes(file.read()), os.fspath(path), "text")
 
 
-def read_json(path: StrPath) -> Any:
-    """Reads a JSON file.
+def read_object(path: StrPath) -> dict[str, Any]:
+    """Reads a JSON file that holds an object of keys and values.
 
     Raises:
         FileNotFoundError: no such file.
-        ValueError: as `files.read_json`.
+        ValueError: as `files.read_json`, or it holds something else.
     """
     local = local_path(path)
     if local is not None:
-        return files.read_json(local)
-    return files.parse_json(read_text(path), os.fspath(path))
+        content = files.read_json(local)
+    else:
+        content = files.parse_json(read_text(path), os.fspath(path))
+    if not isinstance(content, dict):
+        raise ValueError(
+            f"{os.fspath(path)}: expected an object of keys and values, got "
+            f"{files.echo(content)}; copy it again, or prepare the records again"
+        )
+    return content
 
 
 @contextmanager

@@ -102,7 +102,7 @@ def note_path(shard: str) -> str:
 def read_note(shard: str, form: type[NoteT]) -> NoteT | None:
     """Returns the note of a shard, None if there is none that can be read."""
     try:
-        return form.model_validate(storage.read_json(note_path(shard)))
+        return form.model_validate(storage.read_object(note_path(shard)))
     except (FileNotFoundError, ValueError):
         return None
 

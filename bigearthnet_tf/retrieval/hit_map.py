@@ -9,6 +9,7 @@ import numpy as np
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 
+from bigearthnet_tf import pictures
 from bigearthnet_tf.pictures import GREY, INK, LIGHT, OKABE_ITO
 from bigearthnet_tf.retrieval import places
 
@@ -65,6 +66,7 @@ def draw(hits: Sequence[Mapping[str, Any]], title: str) -> Figure:
     axes.spines[["left", "bottom"]].set_color(GREY)
     _legend(figure, hits, len(hits) - len(placed))
     # Before anything is placed by its pixels, everything else has its own.
+    pictures.without_formulas(figure)
     figure.draw_without_rendering()
     axes.autoscale(enable=False)
     axes.set_adjustable("box")

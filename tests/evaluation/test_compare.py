@@ -148,7 +148,7 @@ def test_files_hold_every_number(found, tmp_path):
     assert cells[2].startswith(f"{of.value:+.4f}")
     assert lines["model_name"] == ['"model 1"', '"model 1"', '"model 3"']
     assert "http" not in page.replace("base64,", "").split("<img")[0]
-    assert "Pastures & <fields>" in text
+    assert "Pastures &amp; &lt;fields&gt;" in text
     assert "<fields>" not in page
 
 
