@@ -134,5 +134,22 @@ def reading(task: HasShards, split: str) -> Iterator[None]:
     Raises:
         ValueError: a record is damaged; names shard and record.
     """
-    with damage.reading(lambda: task.files(split), split):
+    with fitting(), damage.reading(lambda: task.files(split), split):
         yield
+
+
+@contextmanager
+def fitting() -> Iterator[None]:
+    """Says in one line that the memory of a device or the machine was not enough.
+
+    Raises:
+        OSError: names the keys that lower what is needed.
+    """
+    try:
+        yield
+    except (tf.errors.ResourceExhaustedError, MemoryError) as error:
+        reason = " ".join(str(error).split())[:120]
+        raise OSError(
+            f"memory is not enough ({reason}): lower batch_size, image_size or the "
+            "units of layers, or raise gradient_accumulation"
+        ) from error

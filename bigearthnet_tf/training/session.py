@@ -19,6 +19,7 @@ from bigearthnet_tf.training import (
     emissions,
     initial_weights,
     loop,
+    memory,
     strategy,
     trial,
 )
@@ -93,8 +94,11 @@ def describe(session: Session, say: Callable[[str], None]) -> None:
 def build(session: Session) -> tuple[keras.Model, keras.optimizers.Optimizer]:
     """Builds model and optimizer on the devices, with all their variables."""
     config = session.config
-    with session.strategy.scope():
+    parts = config.gradient_accumulation * session.processes.size
+    _check_inputs(session, parts)
+    with base.fitting(), session.strategy.scope():
         model = session.task.build_model()
+        memory.check_step(config, model, training=True, parts=parts)
         if config.fine_tune_level == 0:
             freezing.freeze_backbone(model)
         freezing.freeze(model, config.freeze)
@@ -114,6 +118,11 @@ def build(session: Session) -> tuple[keras.Model, keras.optimizers.Optimizer]:
         if set(factors) != {1.0}:
             optimization.scale_steps(optimizer, factors)
     return model, optimizer
+
+
+def _check_inputs(session: Session, parts: int = 1) -> None:
+    bands = session.task.describe()["bands"]
+    memory.check_inputs(session.config, len(bands), parts)
 
 
 def _rate_factor(config: Config, variable: keras.Variable) -> float:
@@ -214,6 +223,8 @@ def load_trained(
         session.task.describe(),
     )
     path = folder.find(which)
-    with session.strategy.scope():
+    _check_inputs(session)
+    with base.fitting(), session.strategy.scope():
         model = session.task.build_model()
+    memory.check_step(session.config, model, training=False)
     return model, int(folder.restore(State(model), path)["iteration"])
