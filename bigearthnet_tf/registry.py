@@ -9,6 +9,9 @@ from typing import Generic, TypeVar
 
 T = TypeVar("T")
 
+# Characters of a list of names in a message, and of a name.
+_LONGEST = 400
+
 
 def nearest_names(name: str, known: Iterable[str], count: int = 3) -> str:
     """Returns a phrase for error messages with the known names nearest to `name`.
@@ -32,7 +35,10 @@ def nearest_names(name: str, known: Iterable[str], count: int = 3) -> str:
     longer = [n for n in known if len(name) > 2 and name.casefold() in n.casefold()]
     if longer:
         return f"did you mean {' or '.join(map(repr, sorted(longer)[:count]))}?"
-    return "known: " + ", ".join(sorted(known))
+    text = "known: " + ", ".join(sorted(known))
+    if len(text) <= _LONGEST:
+        return text
+    return f"{text[:_LONGEST].rpartition(',')[0]}, ... ({len(known)} in all)"
 
 
 class Registry(Generic[T]):
@@ -79,7 +85,7 @@ class Registry(Generic[T]):
         if name not in self._entries:
             known = [*self._entries, *self._aliases]
             raise ValueError(
-                f"unknown {self.kind} {name!r}: {nearest_names(name, known)}"
+                f"unknown {self.kind} {name!r:.100}: {nearest_names(name, known)}"
             )
         return name
 

@@ -190,11 +190,14 @@ def read_parquet(path: Path | str, expected: str = "a table") -> pa.Table:
     """
     files.check_is_file(path)
     try:
-        table = parquet.read_table(Path(path), partitioning=None)
-        table.validate(full=True)
+        with parquet.ParquetFile(Path(path)) as file:
+            names = file.schema_arrow.names
+            table = file.read() if len(set(names)) == len(names) else None
+        if table is not None:
+            table.validate(full=True)
     except _UNREADABLE as error:
         raise _damaged(path, expected, error) from error
-    _check_names(table.column_names, path)
+    _check_names(names, path)
     return table
 
 

@@ -225,6 +225,8 @@ def _order_labels(frame: pd.DataFrame, path: Path) -> list[tuple[str, ...]]:
     for patch_id, stored in zip(frame["patch_id"], frame["labels"], strict=True):
         try:
             key = () if stored is None else tuple(stored)
+            if None in key:
+                raise ValueError("expected names of labels, got null")
             if not key:
                 raise ValueError("expected at least one label, got none")
             if key not in ordered:

@@ -154,7 +154,7 @@ def _read_run(folder: Path, name: str) -> Run:
             f"{path}: no point of a training yet; wait until the run has logged one"
         )
     config = folder / "config.json"
-    content = files.read_json(config) if config.is_file() else {}
+    content = files.read_json(config) if config.exists() else {}
     if not isinstance(content, dict):
         raise ValueError(f"{config}: expected keys and values, got {content!r:.40}")
     return Run(name, folder, points, content)

@@ -125,14 +125,15 @@ def blocks_of(table: pd.DataFrame, side_km: float, where: str) -> NDArray[np.int
     lon, lat = (folded.get(short, folded.get(long)) for short, long in _LONLAT)
     side = side_km * 1000
     if lon is not None and lat is not None:
-        rows = np.floor(table[lat].to_numpy(np.float64) * _DEGREE / side)
+        east, north = (_places(table, name, where) for name in (lon, lat))
+        rows = np.floor(north * _DEGREE / side)
         # By the latitude of the row's middle, so that a block has one width.
         scale = np.cos(np.radians((rows + 0.5) * side / _DEGREE))
-        columns = np.floor(table[lon].to_numpy(np.float64) * _DEGREE * scale / side)
+        columns = np.floor(east * _DEGREE * scale / side)
         zones = np.zeros(len(table), np.int64)
     elif "x" in folded and "y" in folded:
-        rows = np.floor(table[folded["y"]].to_numpy(np.float64) / side)
-        columns = np.floor(table[folded["x"]].to_numpy(np.float64) / side)
+        rows = np.floor(_places(table, folded["y"], where) / side)
+        columns = np.floor(_places(table, folded["x"], where) / side)
         # Metres of different tiles may be of different zones.
         tiles = table["tile"] if "tile" in table else pd.Series([""] * len(table))
         zones = pd.factorize(tiles)[0]
@@ -146,6 +147,18 @@ def blocks_of(table: pd.DataFrame, side_km: float, where: str) -> NDArray[np.int
             "left to test on; give a smaller --block-km"
         )
     return numbers.reshape(-1).astype(np.int64)
+
+
+def _places(table: pd.DataFrame, column: Any, where: str) -> NDArray[np.float64]:
+    """Returns coordinates, of which none may be missing."""
+    found = tables.numbers(table, column, where)
+    missing = int(np.isnan(found).sum())
+    if missing:
+        raise ValueError(
+            f"{where}: expected a place for every point, but {missing} of {len(found)} "
+            f"have no {column}: leave them out"
+        )
+    return found
 
 
 def build(model: str, seed: int) -> RegressorMixin:

@@ -116,8 +116,11 @@ def embed(
         # What an earlier process left is of unknown age.
         shutil.rmtree(temporary, ignore_errors=True)
         temporary.mkdir()
-        _write(temporary, facts, session, embedder, source)
-        temporary.rename(folder)
+        try:
+            _write(temporary, facts, session, embedder, source)
+            temporary.rename(folder)
+        finally:
+            shutil.rmtree(temporary, ignore_errors=True)
     return folder, True
 
 

@@ -52,10 +52,11 @@ JSON_FAULTS = {
     "a number": (lambda data: b"7", "expected"),
     "null": (lambda data: b"null", "expected"),
 }
+# Some doors look for a file, and miss it.
 NO_FILES = {
-    "a pipe": (lambda path: os.mkfifo(path), "a pipe"),
-    "a folder": (lambda path: path.mkdir(), "a folder"),
-    "a device": (lambda path: path.symlink_to("/dev/zero"), "a device"),
+    "a pipe": (lambda path: os.mkfifo(path), "a pipe|no "),
+    "a folder": (lambda path: path.mkdir(), "a folder|no "),
+    "a device": (lambda path: path.symlink_to("/dev/zero"), "a device|no "),
 }
 
 
@@ -79,7 +80,7 @@ def _v1_labels(kit, here):
 
 def _manifest(kit, here):
     folder = kit.copy("records", here)
-    return folder / "test.manifest.json", ["records/test-*", "--verify"]
+    return folder / "test.manifest.json", ["records/test-*", "-o", "own.json"]
 
 
 def _manifest_of_predict(kit, here):
@@ -130,7 +131,7 @@ JSON_DOORS = {
     "a config": ("train", _config),
     "a config of a run": ("eval", _config_of_eval),
     "labels of v1": ("prep_splits", _v1_labels),
-    "a manifest": ("predict", _manifest_of_predict),
+    "a manifest": ("statistics", _manifest),
     "facts of a tile": ("tiles", _tile),
     "thresholds": ("predict", _thresholds),
     "statistics": ("train", _statistics),
@@ -139,7 +140,8 @@ JSON_DOORS = {
     "facts of an index": ("index", _index),
     "the config of a run": ("plot", _run_config),
 }
-_STARTS = {"plot": ("runs", "expected"), "map": ("", "")}
+# Doors that open a run first, which takes seconds: some faults are enough there.
+SLOW, ENOUGH = ("predict",), ("cut short", "nested 100,000 deep", "the same key twice")
 
 
 def _spoil(make, change):
@@ -164,6 +166,8 @@ def _replace(make, change):
 def _json_cases():
     for what, (door, make) in JSON_DOORS.items():
         for fault, (change, says) in JSON_FAULTS.items():
+            if door in SLOW and fault not in ENOUGH:
+                continue
             yield Case(f"JSON, {what}", fault, door, _spoil(make, change), says=[says])
         for fault, (change, says) in NO_FILES.items():
             yield Case(
@@ -789,57 +793,44 @@ RECORDS = [
 
 
 # Archives that nobody has unpacked.
-def _packed(kind):
-    def make(here):
-        if kind == "zip":
-            with zipfile.ZipFile(here / "data.zip", "w") as archive:
-                archive.writestr("BigEarthNet-S2/x", "x")
-            return here / "data.zip"
-        path = here / f"data.{kind}"
-        with tarfile.open(path, "w:gz" if kind == "tar.gz" else "w") as archive:
-            info = tarfile.TarInfo("BigEarthNet-S2/x")
-            archive.addfile(info, io.BytesIO())
-        return path
-
-    return make
+def _pack(path):
+    if path.suffix == ".zip":
+        with zipfile.ZipFile(path, "w") as archive:
+            archive.writestr("BigEarthNet-S2/x", "x")
+    else:
+        with tarfile.open(path, "w:gz" if path.suffix == ".tgz" else "w") as archive:
+            archive.addfile(tarfile.TarInfo("BigEarthNet-S2/x"), io.BytesIO())
+    return path
 
 
-def _packed_doors(kit, path):
-    metadata = kit.v2 / "metadata.parquet"
-    return {
-        "prep_splits": ["-r", path, "--metadata", metadata, "-o", "out"],
-        "split": ["-r", path, "-o", "out"],
-        "predict": [kit.run, path, "-o", "o.csv"],
-        "inspect": [path],
-        "tiles": [path, "-o", "out"],
-        "statistics": [path, "-o", "own.json"],
-        "convert": [path, "-o", "out"],
-        "points": [kit.land_cover, path, "--points", "p.csv", "-o", "o.csv"],
-        "retrieve": [path, "--number", 0],
-        "index": ["build", "index", path],
-        "export": [path, "-o", "out"],
-        "publish": [path, "-o", "out", "--data", "x"],
-        "compare": [path, path],
-        "plot": [path],
-    }
-
-
-def _packed_case(kind, door):
+def _packed(name, arguments):
     def call(kit, here):
-        (here / "p.csv").write_text("lon,lat\n1,2\n")
-        return _packed_doors(kit, _packed(kind)(here))[door]
+        return arguments(kit, _pack(here / name))
 
     return call
 
 
 PACKED = [
-    Case("a packed source", kind, door, _packed_case(kind, door), says=["unpack"])
-    for kind, door in [
-        *(("zip", door) for door in _packed_doors(Case, "x")),
-        *(("tar.gz", door) for door in ("prep_splits", "predict", "tiles", "inspect")),
-        *(("tar", door) for door in ("prep_splits", "predict", "tiles", "statistics")),
-    ]
-] if False else []  # fmt: skip
+    Case("a packed source", f"{what} in {name}", door, _packed(name, arguments),
+         says=["unpack"])
+    for number, (what, door, arguments) in enumerate((
+        ("Sentinel-2", "prep_splits", lambda kit, path: [
+            "-r", path, "-n", path, "--metadata", kit.v2 / "metadata.parquet", "-o",
+            "out"]),
+        ("Sentinel-1", "prep_splits", lambda kit, path: [
+            "-s", path, "--metadata", kit.v2 / "metadata.parquet", "-o", "out"]),
+        ("an LMDB", "prep_splits", lambda kit, path: [
+            "--lmdb", path, "--metadata", kit.v2 / "metadata.parquet", "-o", "out"]),
+        ("Sentinel-2", "split", lambda kit, path: ["-r", path, "-o", "out"]),
+        ("a label table", "split", lambda kit, path: ["--table", path, "-o", "out"]),
+        ("patches", "predict", lambda kit, path: [kit.s2_run, path, "-o", "o.csv"]),
+        ("records", "inspect", lambda kit, path: [path]),
+        ("records", "statistics", lambda kit, path: [path, "-o", "own.json"]),
+        ("records", "convert", lambda kit, path: [path, "-o", "out"]),
+        ("points", "regress", lambda kit, path: [path, "--target", "x", "-o", "out"]),
+    ))
+    for name in (("a.zip", "a.tar") if number % 2 else ("a.tgz", "a.zip"))
+]  # fmt: skip
 
 # Options and keys.
 OPTIONS = [
@@ -858,7 +849,7 @@ OPTIONS = [
         ("tiles", ["x", "-o", "out", "--val", ""]),
         ("statistics", ["x", "-o", "a.json", "--percentiles", "nan"]),
         ("retrieve", ["x", "--number", 0, "-k", 0]),
-        ("retrieve", ["x", "--number", 0, "--exclude-within", "-inf"]),
+        ("retrieve", ["x", "--number", 0, "--exclude-within", "inf"]),
         ("retrieve", ["x", "--number", -1]),
         ("map", ["r", "s", "-o", "m.tif", "--scale", 0]),
         ("map", ["r", "s", "-o", "m.tif", "--offset", "nan"]),
