@@ -52,3 +52,22 @@ def test_a_failure_leaves_what_was_there(tmp_path, monkeypatch):
 
 def test_colours_are_different():
     assert len(set(pictures.OKABE_ITO)) == 7
+
+
+@pytest.mark.parametrize("name", ["a$b_{$", "$\\frac$", "cost $5", "$$", "\\$x$y$"])
+def test_names_are_no_formulas(name):
+    from matplotlib.figure import Figure
+
+    figure = Figure()
+    axes = figure.subplots()
+    axes.bar([name, "b"], [1, 1000])
+    axes.set_yscale("log")
+    axes.set_title(name)
+    axes.plot([0, 1], [1, 10], label=name)
+    axes.legend()
+    assert pictures.to_png(figure)[:4] == b"\x89PNG"
+    assert axes.title.get_text() == name
+    # The powers of the axis stay formulas.
+    powers = [t for t in axes.yaxis.get_ticklabels() if "mathdefault" in t.get_text()]
+    assert powers
+    assert all(text.get_parse_math() for text in powers)

@@ -20,6 +20,7 @@ from dataclasses import dataclass
 from datetime import date, datetime
 from typing import Literal
 
+from bigearthnet_tf import files
 from bigearthnet_tf.archive.bands import Sensor
 
 Version = Literal["v1", "v2"]
@@ -91,11 +92,16 @@ def parse_name(name: str) -> PatchName:
         if match:
             return _from_fields(name, sensor, version, match.groupdict())
     raise ValueError(
-        f"not a patch name: {name!r}; expected one like "
+        f"not a patch name: {files.echo(name)}; expected one like "
         "S2A_MSIL2A_20170613T101031_87_48 (v1), "
         "S2A_MSIL2A_20170613T101031_N9999_R022_T33UUP_87_48 (v2) or "
         "S1A_IW_GRDH_1SDV_20170613T165043_33UUP_87_48 (Sentinel-1)"
     )
+
+
+def is_patch_name(name: str) -> bool:
+    """Tells whether a name has the form of a patch's."""
+    return any(pattern.fullmatch(name) for pattern, _, _ in _FORMS)
 
 
 def _from_fields(
@@ -104,7 +110,7 @@ def _from_fields(
     try:
         acquired = _read_time(fields["date"], fields["time"])
     except ValueError as error:
-        raise ValueError(f"not a patch name: {name!r}: {error}") from error
+        raise ValueError(f"not a patch name: {files.echo(name)}: {error}") from error
     return PatchName(
         name=name,
         sensor=sensor,

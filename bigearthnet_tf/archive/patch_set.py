@@ -212,7 +212,8 @@ def list_folder(archive: Archive) -> list[str]:
     if archive.root_s2 is None:
         raise ValueError("expected the root of Sentinel-2, whose names lists hold")
     pattern = "S2*" if archive.version == "v1" else "S2*/S2*"
-    found = sorted(path.name for path in archive.root_s2.glob(pattern))
+    listed = (path.name for path in archive.root_s2.glob(pattern))
+    found = sorted(filter(names.is_patch_name, listed))
     if not found:
         raise ValueError(f"{archive.root_s2}: expected patches, found none")
     return found

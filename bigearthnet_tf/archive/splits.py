@@ -6,7 +6,9 @@ Sentinel-2 name and its Sentinel-1 partner, separated by a comma.
 
 from __future__ import annotations
 
+import csv
 import hashlib
+import io
 import json
 from collections.abc import Iterable, Mapping
 from contextlib import ExitStack
@@ -37,18 +39,23 @@ def read_rows(path: Path | str) -> list[tuple[str, list[str]]]:
 
     Raises:
         FileNotFoundError: no such file.
-        ValueError: not text.
+        ValueError: not CSV in UTF-8.
     """
     path = Path(path)
     try:
         text = files.read_text(path, "a CSV file")
     except FileNotFoundError:
         raise FileNotFoundError(f"{path}: no such list of patches") from None
-    return [
-        (f"{path}:{number}", [field.strip() for field in line.split(",")])
-        for number, line in enumerate(text.splitlines(), start=1)
-        if line.strip()
-    ]
+    reader = csv.reader(io.StringIO(text, newline=""), skipinitialspace=True)
+    found = []
+    try:
+        for row in reader:
+            fields = [field.strip() for field in row]
+            if any(fields):
+                found.append((f"{path}:{reader.line_num}", fields))
+    except csv.Error as error:
+        raise ValueError(f"{path}:{reader.line_num}: no CSV: {error}") from error
+    return found
 
 
 def read_split_csv(path: Path | str) -> list[PatchEntry]:

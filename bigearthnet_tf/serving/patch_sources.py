@@ -6,6 +6,7 @@ Sentinel-2 and Sentinel-1 alone.
 
 from __future__ import annotations
 
+import glob
 from collections import deque
 from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
@@ -85,6 +86,11 @@ def open_source(
     """
     kind = _kind(sources[0])
     others = [source for source in sources if _kind(source) != kind]
+    if others and kind == "patch" and Path(others[0]).is_file():
+        raise ValueError(
+            f"{others[0]}: a file beside the folders of patches: leave it out, or give "
+            "the root of the archive and a list with --patches"
+        )
     if others or (len(sources) > 1 and kind in ("archive", "lmdb")):
         raise ValueError(
             f"{sources[0]} is {_KINDS[kind]}: expected one archive or LMDB, or several "
@@ -131,7 +137,8 @@ def _kind(source: str) -> str:
         return "records"
     if (path / lmdb_store.DATA_FILE).is_file():
         return "lmdb"
-    own = (path.glob(f"{path.name}_*{suffix}") for suffix in archives.SUFFIXES)
+    name = glob.escape(path.name)
+    own = (path.glob(f"{name}_*{suffix}") for suffix in archives.SUFFIXES)
     return "patch" if any(next(found, None) for found in own) else "archive"
 
 
@@ -251,7 +258,8 @@ def _all_of(archive: archives.Archive) -> list[PatchEntry]:
     root = archive.root_s2 or archive.root_s1
     start = "S1" if archive.root_s2 is None else "S2"
     pattern = f"{start}*" if archive.version == "v1" else f"{start}*/{start}*"
-    found = sorted(path.name for path in Path(str(root)).glob(pattern))
+    listed = (path.name for path in Path(str(root)).glob(pattern))
+    found = sorted(filter(names.is_patch_name, listed))
     if not found:
         raise ValueError(f"{root}: expected patches, found none")
     return [_entry(name) for name in found]

@@ -158,6 +158,11 @@ def join(cluster: Cluster, timeout: int) -> tf.distribute.Strategy:
     """
     # TensorFlow would wait in C++ for as long as it takes, deaf to signals.
     _meet(cluster, timeout)
+    logger.info(
+        "TensorFlow listens at port %d of all addresses of this machine: let nobody "
+        "but the other processes reach it",
+        _port(cluster.addresses[cluster.index]),
+    )
     os.environ["TF_CONFIG"] = json.dumps(
         {
             "cluster": {"worker": cluster.addresses},
@@ -171,11 +176,12 @@ def _meet(cluster: Cluster, timeout: int) -> None:
     """Listens at the own address until all others have answered at theirs."""
     own = cluster.addresses[cluster.index]
     try:
-        listener = socket.create_server(("", _port(own)), backlog=cluster.size)
+        listener = _listen(cluster)
     except OSError as error:
         raise OSError(
             f"can't listen at {own}, the address of this process by TF_CONFIG or "
-            f"SLURM ({error.strerror}); is another process using that port?"
+            f"SLURM ({error.strerror}); is it an address of this machine, and is "
+            "another process using that port?"
         ) from error
     with listener:
         silent = [address for address in cluster.addresses if address != own]
@@ -195,14 +201,35 @@ def _meet(cluster: Cluster, timeout: int) -> None:
             time.sleep(_SECONDS_BETWEEN_CALLS)
 
 
+def _listen(cluster: Cluster) -> socket.socket:
+    """Listens at the own address alone, not at all that the machine has.
+
+    A name that its machine takes for the loopback, as Debian's own name is by default,
+    would shut out the others: then it is all addresses.
+    """
+    hosts = [_host(address) for address in cluster.addresses]
+    own, port = hosts[cluster.index], _port(cluster.addresses[cluster.index])
+    family, *_, place = socket.getaddrinfo(own, port, type=socket.SOCK_STREAM)[0]
+    if _is_loopback(str(place[0])) and not _is_loopback(own) and len(set(hosts)) > 1:
+        return socket.create_server(("", port), backlog=cluster.size)
+    return socket.create_server(place[:2], family=family, backlog=cluster.size)
+
+
+def _is_loopback(host: str) -> bool:
+    return host == "localhost" or host == "::1" or host.startswith("127.")
+
+
+def _host(address: str) -> str:
+    return address.rpartition(":")[0].strip("[]")
+
+
 def _port(address: str) -> int:
     return int(address.rpartition(":")[2])
 
 
 def _answers(address: str) -> bool:
-    host = address.rpartition(":")[0].strip("[]")
     try:
-        with socket.create_connection((host, _port(address)), timeout=2):
+        with socket.create_connection((_host(address), _port(address)), timeout=2):
             return True
     except OSError:
         return False

@@ -1,5 +1,7 @@
 """Reading single bands: real files against rasterio, and every kind of damage."""
 
+import os
+
 import numpy as np
 import pytest
 import rasterio
@@ -230,3 +232,24 @@ def test_the_decoder_keeps_quiet(shared, tmp_path, caplog, capfd):
         geotiff.read_tiff(broken, "B05")
     assert capfd.readouterr() == ("", "")
     assert not [record for record in caplog.records if record.levelname != "DEBUG"]
+
+
+def test_a_huge_image_is_refused_before_it_is_decoded(tmp_path):
+    path = tmp_path / "a_B02.tif"
+    tifffile.imwrite(path, np.zeros((120, 120), np.uint16))
+    data = bytearray(path.read_bytes())
+    directory = int.from_bytes(data[4:8], "little")
+    for entry in range(int.from_bytes(data[directory : directory + 2], "little")):
+        place = directory + 2 + 12 * entry
+        if int.from_bytes(data[place : place + 2], "little") in (256, 257):
+            data[place + 2 : place + 4] = (4).to_bytes(2, "little")
+            data[place + 8 : place + 12] = (10**6).to_bytes(4, "little")
+    path.write_bytes(data)
+    with pytest.raises(ValueError, match="declares 1,000,000,000,000 values"):
+        geotiff.read_tiff(path, "B02")
+
+
+def test_a_pipe_is_not_waited_for(tmp_path):
+    os.mkfifo(tmp_path / "a_B02.tif")
+    with pytest.raises(ValueError, match="got a pipe"):
+        geotiff.read_tiff(tmp_path / "a_B02.tif", "B02")

@@ -122,3 +122,29 @@ def test_a_lost_process_is_told_only_where_there_are_several():
         raise error
     with pytest.raises(tf.errors.UnavailableError), cluster.working_together(Cluster()):
         raise error
+
+
+@pytest.mark.parametrize(
+    ("own", "others", "bound"),
+    [
+        ("127.0.0.1", "127.0.0.2", "127.0.0.1"),
+        ("127.0.0.2", "127.0.0.1", "127.0.0.2"),
+        ("localhost", "localhost", "127.0.0.1"),
+        ("[::1]", "[::1]", "::1"),
+    ],
+)
+def test_only_the_own_address_is_listened_at(own, others, bound):
+    if bound == "::1" and not socket.has_ipv6:
+        pytest.skip("no IPv6")
+    family = socket.AF_INET6 if ":" in bound else socket.AF_INET
+    with socket.create_server((bound, 0), family=family) as free:
+        port = free.getsockname()[1]
+    of = Cluster((f"{own}:{port}", f"{others}:1"), 0)
+    with cluster._listen(of) as listener:
+        assert listener.getsockname()[0] in (bound, "::1")
+
+
+def test_an_address_of_another_machine_can_not_be_listened_at():
+    # Of a range for documentation (RFC 5737).
+    with pytest.raises(OSError, match=r"can't listen at 192\.0\.2\.1:7777"):
+        cluster.join(Cluster(("192.0.2.1:7777", "192.0.2.2:7777"), 0), timeout=1)
