@@ -269,7 +269,8 @@ def with_forms(
         if name not in table.column_names:
             continue
         column = table[name]
-        if not fits(column.type):
+        # Nothing but null has no type.
+        if not (fits(column.type) or types.is_null(column.type)):
             raise ValueError(
                 f"{path}: expected {called} in column {name!r}, got {column.type}: "
                 f"write the column as {called}"

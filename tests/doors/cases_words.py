@@ -296,7 +296,7 @@ PARQUET = {
         _with("labels", lambda v: pa.nulls(len(v), pa.list_(pa.string()))),
         "labels of",
     ),
-    "labels of no type": (_with("labels", lambda v: pa.nulls(len(v))), "lists of text"),
+    "labels of no type": (_with("labels", lambda v: pa.nulls(len(v))), "labels of"),
     "labels with null in them": (
         _with("labels", lambda v: pa.array([[None]] * len(v), pa.list_(pa.string()))),
         "labels of",
