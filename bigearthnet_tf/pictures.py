@@ -13,7 +13,7 @@ from typing import Literal
 from matplotlib.figure import Figure
 from matplotlib.text import Text
 
-from bigearthnet_tf import files
+from bigearthnet_tf import files, outputs
 
 INK, GREY, LIGHT = "#1b1f24", "#5c6670", "#d8dde3"
 # Of Okabe and Ito ("Color Universal Design", 2008), told apart under every common
@@ -45,7 +45,8 @@ def without_formulas(figure: Figure) -> None:
 def to_png(figure: Figure, dpi: float | Literal["figure"] = "figure") -> bytes:
     """Returns a figure as a PNG on white.
 
-    It names no program and no time: the same figure gives the same bytes.
+    It names this package, by which later calls know their own pictures, and no version
+    and no time: the same figure gives the same bytes.
 
     Args:
         figure: what to draw.
@@ -54,7 +55,11 @@ def to_png(figure: Figure, dpi: float | Literal["figure"] = "figure") -> bytes:
     without_formulas(figure)
     buffer = io.BytesIO()
     figure.savefig(
-        buffer, format="png", dpi=dpi, facecolor="white", metadata={"Software": None}
+        buffer,
+        format="png",
+        dpi=dpi,
+        facecolor="white",
+        metadata={"Software": outputs.PNG_SOFTWARE},
     )
     return buffer.getvalue()
 

@@ -11,11 +11,14 @@ from collections.abc import Iterable, Mapping, Sequence
 from string import Template
 from typing import Any
 
+from bigearthnet_tf import outputs
+
 _PAGE = Template("""\
 <!doctype html>
 <html lang="en">
 <head>
 <meta charset="utf-8">
+$generator
 <meta name="viewport" content="width=device-width, initial-scale=1">
 <title>$title</title>
 <style>
@@ -99,6 +102,7 @@ def render(title: str, sections: Iterable[str], style: str = "") -> str:
     """
     return _PAGE.substitute(
         title=html.escape(title),
+        generator=outputs.HTML_GENERATOR,
         style=_STYLE + style,
         body="\n".join(filter(None, sections)),
     )
