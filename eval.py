@@ -40,6 +40,7 @@ def main() -> None:
         settings.append(f"thresholds={json.dumps(arguments.thresholds)}")
     config = configs.load(arguments.config, settings)
     out_dir = runs.out_dir(config)
+    runs.check_results(out_dir)
 
     # From here on TensorFlow is needed, which takes seconds to import.
     console.load_tensorflow()

@@ -15,7 +15,7 @@ from __future__ import annotations
 import argparse
 from typing import TYPE_CHECKING
 
-from bigearthnet_tf import console
+from bigearthnet_tf import console, outputs
 
 # The functions import what they need, so that signals are answered from the first
 # moment.
@@ -150,6 +150,22 @@ def _add_manner(group: argparse._ArgumentGroup) -> None:
     )
 
 
+def check_outputs(arguments: argparse.Namespace) -> None:
+    """Refuses to write over what is read: an archive's folder, or a list of patches."""
+    if "://" in arguments.out:
+        return
+    from pathlib import Path
+
+    from bigearthnet_tf.archive import splits
+
+    roots = [arguments.root, arguments.s1_root, arguments.lmdb, arguments.maps]
+    lists = arguments.splits or []
+    outputs.check_folder(arguments.out, filter(None, roots))
+    for path in lists:
+        left_out = Path(arguments.out, f"{splits.split_name(path)}.left_out.csv")
+        outputs.check_file(left_out, outputs.has_columns("patch", "reason"), lists)
+
+
 def list_patches(
     arguments: argparse.Namespace, table: pd.DataFrame | None
 ) -> dict[str, list[PatchEntry]]:
@@ -187,6 +203,7 @@ def open_source(
 def main() -> None:
     """Runs the command line."""
     arguments = parse_arguments()
+    check_outputs(arguments)
     from bigearthnet_tf.archive import metadata
 
     table = metadata.read_tables(arguments.metadata) if arguments.metadata else None

@@ -162,7 +162,8 @@ def word(text: str) -> str:
     """Returns a name or path that an option gives, for argparse; it has to be one."""
     if not text.strip() or "\0" in text:
         raise _wrong("expected a name or path", text)
-    return text
+    # Patterns of records and the like are paths, too.
+    return files.expand(text) if text.startswith("~/") else text
 
 
 def path(text: str) -> Path:

@@ -8,13 +8,15 @@ import re
 import reprlib
 import stat
 import tempfile
-from collections.abc import Iterator
-from contextlib import contextmanager, suppress
+from collections.abc import Iterable, Iterator, Mapping
+from contextlib import ExitStack, contextmanager, suppress
 from pathlib import Path
 from typing import Any, TypeVar
 
 import pydantic
 import yaml
+
+from bigearthnet_tf import disk
 
 _WILDCARD = re.compile(r"[][*?\\]")
 
@@ -79,10 +81,15 @@ def write_atomically(path: Path | str) -> Iterator[Path]:
     """
     path = Path(path)
     temporary = path.with_name(f".{path.name}.{os.getpid()}.tmp")
-    with made_folder(path.parent):
+    with made_folder(path.parent), disk.room_for(path):
         try:
             yield temporary
             temporary.replace(path)
+        except OSError as error:
+            if error.filename != str(temporary):
+                raise
+            # By the name that the user knows.
+            raise OSError(error.errno, error.strerror, str(path)) from error
         finally:
             temporary.unlink(missing_ok=True)
 
@@ -121,6 +128,24 @@ def plain_path(path: Path | str) -> Iterator[str]:
         yield str(Path(folder, "plain"))
 
 
+@contextmanager
+def temporary_beside(path: Path) -> Iterator[Path]:
+    """Yields a folder beside a path, which is gone at the end with what it holds.
+
+    Args:
+        path: of what is made there and gets its name when it is whole.
+
+    Raises:
+        OSError: the folder can't be made, or the disk is full; names the path.
+    """
+    with (
+        made_folder(path.parent),
+        disk.room_for(path),
+        tempfile.TemporaryDirectory(dir=path.parent, prefix=f".{path.name}.") as folder,
+    ):
+        yield Path(folder)
+
+
 def write_text(path: Path | str, text: str) -> None:
     """Writes a UTF-8 text file atomically."""
     with write_atomically(path) as temporary:
@@ -129,7 +154,32 @@ def write_text(path: Path | str, text: str) -> None:
 
 def write_json(path: Path | str, content: Any) -> None:
     """Writes indented JSON atomically; NaN and infinity are refused."""
-    write_text(path, json.dumps(content, indent=2, allow_nan=False) + "\n")
+    write_text(path, to_json(content))
+
+
+def to_json(content: Any) -> str:
+    """Returns the text that `write_json` writes."""
+    return json.dumps(content, indent=2, allow_nan=False) + "\n"
+
+
+def write_together(contents: Mapping[Path, bytes], stale: Iterable[Path] = ()) -> None:
+    """Writes files, then removes the stale ones, then gives the new their names.
+
+    All content is on the disk before the first file gets its name, so that a full disk
+    leaves what was there. The last file of the mapping is the first to be named.
+
+    Args:
+        contents: of the files.
+        stale: what is no longer to be there.
+
+    Raises:
+        OSError: a file can't be written.
+    """
+    with ExitStack() as stack:
+        for path, data in contents.items():
+            stack.enter_context(write_atomically(path)).write_bytes(data)
+        for path in stale:
+            path.unlink(missing_ok=True)
 
 
 def echo(value: Any) -> str:

@@ -16,7 +16,7 @@ import filelock
 
 import bigearthnet_tf
 from bigearthnet_tf import config as configs
-from bigearthnet_tf import files
+from bigearthnet_tf import files, outputs
 
 _LOCK, _TEST_RUN = ".lock", ".test-run"
 _CONFIG, _ENVIRONMENT = "config.json", "environment.json"
@@ -124,6 +124,19 @@ def check_free(folder: Path) -> None:
             f"{folder}: expected a new folder or that of a run, but {there[0]} there "
             "is of no run of this program; choose another out_dir"
         )
+
+
+def check_results(folder: Path) -> None:
+    """Checks that results of an evaluation replace no files but those of an earlier.
+
+    Raises:
+        OSError: foreign files are there, or the folder can't be written to.
+    """
+    outputs.check_folder(folder)
+    if not _is_run(folder):
+        report = folder / "report.html"
+        known = outputs.beside(report, outputs.is_page)
+        outputs.check_files([(report, known), (folder / "eval_result.json", known)])
 
 
 def _is_run(folder: Path) -> bool:

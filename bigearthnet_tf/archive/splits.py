@@ -11,7 +11,6 @@ import hashlib
 import io
 import json
 from collections.abc import Iterable, Mapping
-from contextlib import ExitStack
 from pathlib import Path
 from typing import Any
 
@@ -220,6 +219,11 @@ def write_folder(
         for name in (*names_of_lists, *pictures_and_tables, REPORT)
         if (folder / name).exists()
     ]
+    if others and overwrite and not (folder / REPORT).is_file():
+        raise FileExistsError(
+            f"{folder}: holds {others[0]}, and no report of an earlier split: choose "
+            "another folder, or move that"
+        )
     if others and earlier != checksums and not overwrite:
         raise ValueError(
             f"{folder}: holds another split already ({', '.join(others)}): choose "
@@ -234,24 +238,15 @@ def write_folder(
     }
     stale = earlier.keys() - checksums.keys()
     try:
-        _write_together(folder, contents, stale)
+        files.write_together(
+            {folder / name: data for name, data in contents.items()},
+            [folder / name for name in stale],
+        )
     except OSError as error:
         raise OSError(
             f"{folder}: can't be written to ({error.strerror}); what was there is as "
             "it was: free some space, or choose another folder"
         ) from error
-
-
-def _write_together(
-    folder: Path, contents: Mapping[str, bytes], stale: Iterable[str]
-) -> None:
-    """Writes files, then removes the stale ones, then gives the new their names."""
-    with ExitStack() as stack:
-        for name, data in contents.items():
-            temporary = stack.enter_context(files.write_atomically(folder / name))
-            temporary.write_bytes(data)
-        for name in stale:
-            (folder / name).unlink(missing_ok=True)
 
 
 def _checksums_of(folder: Path) -> dict[str, str]:

@@ -59,6 +59,7 @@ def run(arguments: argparse.Namespace) -> None:
     console.load_tensorflow()
     from bigearthnet_tf.evaluation import compare, compare_page
 
+    compare_page.check_outputs(arguments.out, arguments.runs)
     runs = compare.read(arguments.runs, arguments.tuned)
     found = compare.compare(runs, rounds=arguments.rounds, seed=arguments.seed)
     width = max(len(run.name) for run in runs)

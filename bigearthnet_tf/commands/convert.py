@@ -25,7 +25,9 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         nargs="+",
         help="shards of any form, wildcards allowed",
     )
-    parser.add_argument("-o", "--out", required=True, help="folder to write")
+    parser.add_argument(
+        "-o", "--out", type=console.word, required=True, help="folder to write"
+    )
     parser.add_argument(
         "--to",
         choices=("bytes", "int64", "lmdb"),
@@ -70,7 +72,11 @@ def run(arguments: argparse.Namespace) -> None:
     record_archive.check_elsewhere(archive, arguments.out)
     if arguments.to == "lmdb":
         lmdb_copy.write_lmdb(
-            archive, arguments.out, table, overwrite=arguments.overwrite
+            archive,
+            arguments.out,
+            table,
+            overwrite=arguments.overwrite,
+            tables=arguments.metadata or (),
         )
         return
     plans = record_archive.plan_copy(archive, arguments.to, arguments.shard_size_mb)

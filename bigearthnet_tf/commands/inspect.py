@@ -19,7 +19,7 @@ import sys
 from collections.abc import Sequence
 from typing import TYPE_CHECKING, Any
 
-from bigearthnet_tf import console
+from bigearthnet_tf import console, outputs
 from bigearthnet_tf.archive import bands as band_facts
 from bigearthnet_tf.archive import labels
 
@@ -55,7 +55,12 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     )
     one.add_argument("--name", metavar="PATCH", help="print the record of a patch")
     parser.add_argument("--json", action="store_true", help="print JSON for machines")
-    parser.add_argument("--sheet", metavar="PNG", help="draw records into a picture")
+    parser.add_argument(
+        "--sheet",
+        type=console.word,
+        metavar="PNG",
+        help="draw records into a picture",
+    )
     parser.add_argument(
         "--count",
         type=console.at_least_one,
@@ -80,6 +85,8 @@ def run(arguments: argparse.Namespace) -> None:
         _print_series(series, arguments)
         if not others:
             return
+    if arguments.sheet is not None:
+        outputs.check_file(arguments.sheet, outputs.is_png, arguments.records)
     splits = inspection.look(others)
     one_record = arguments.record is not None or arguments.name is not None
     reads_all = arguments.verify or arguments.labels

@@ -11,7 +11,7 @@ from __future__ import annotations
 import argparse
 from pathlib import Path
 
-from bigearthnet_tf import console, pictures
+from bigearthnet_tf import console, outputs, pictures
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
@@ -52,10 +52,14 @@ def run(arguments: argparse.Namespace) -> None:
     figures = {
         name: curves.draw(runs, of, arguments.axis) for name, of in panels.items()
     }
-    for name, figure in figures.items():
-        path = arguments.out / f"{name}.png"
-        pictures.save_png(figure, path)
-        print(path)
     path = arguments.out / "curves.html"
+    paths = {name: arguments.out / f"{name}.png" for name in figures}
+    outputs.check_folder(arguments.out, arguments.runs)
+    outputs.check_files(
+        [(path, outputs.is_page), *((png, outputs.is_png) for png in paths.values())]
+    )
+    for name, figure in figures.items():
+        pictures.save_png(figure, paths[name])
+        print(paths[name])
     curves_page.write(path, runs, panels, metrics, arguments.axis)
     print(path)

@@ -13,7 +13,7 @@ from __future__ import annotations
 import argparse
 from collections import Counter
 
-from bigearthnet_tf import console
+from bigearthnet_tf import console, outputs
 from bigearthnet_tf.commands import map as maps_of_tiles
 
 
@@ -50,6 +50,14 @@ def run(arguments: argparse.Namespace) -> None:
     from bigearthnet_tf.serving import pixel_model, pixel_run, points, tile_source
 
     points.check_name(arguments.out)
+    left = arguments.out.with_name(f"{arguments.out.name}.skipped.csv")
+    outputs.check_files(
+        [
+            (arguments.out, outputs.has_columns(*points.OWN[:4])),
+            (left, outputs.has_columns("reason")),
+        ],
+        [arguments.run, arguments.source, arguments.points],
+    )
     found = points.read(arguments.points, arguments.points_crs)
     model = pixel_run.load(arguments.run, arguments.checkpoint)
     seed = 42 if arguments.seed is None else arguments.seed
@@ -68,7 +76,6 @@ def run(arguments: argparse.Namespace) -> None:
         for tile in tiles
     ]
     table, skipped = points.sample(model, encoders, found)
-    left = arguments.out.with_name(f"{arguments.out.name}.skipped.csv")
     points.write(table, arguments.out)
     points.write(skipped, left)
     print(f"{arguments.out}: {len(table)} points, {model.dimensions} dimensions")

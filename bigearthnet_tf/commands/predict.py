@@ -5,7 +5,8 @@ SOURCE is the root of an archive of either version, the folder of an LMDB, TFRec
 has a row a patch: its labels, and the score of each label under its name.
 
   bigearthnet-tf predict runs/resnet50 'records/test-*' -o test.parquet
-  bigearthnet-tf predict runs/resnet50 BigEarthNet-S2 --patches lakes.csv -o lakes.csv
+  bigearthnet-tf predict runs/resnet50 BigEarthNet-S2 --patches lakes.csv \
+      -o scores.csv
   bigearthnet-tf predict runs/both BigEarthNet-S2 --s1 BigEarthNet-S1 \
       --metadata metadata.parquet --thresholds tuned -o all.parquet
   bigearthnet-tf predict runs/resnet50 Encoded-BigEarthNet -o all.parquet
@@ -17,7 +18,7 @@ from __future__ import annotations
 
 import argparse
 
-from bigearthnet_tf import console
+from bigearthnet_tf import console, outputs
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
@@ -79,6 +80,9 @@ def run(arguments: argparse.Namespace) -> None:
     )
 
     points.check_name(arguments.out)
+    read = [*arguments.source, *arguments.patches, *arguments.metadata]
+    read += [arguments.run, *filter(None, [arguments.s1])]
+    outputs.check_file(arguments.out, patch_scores.is_earlier, read)
     model = trained.load(arguments.run, arguments.checkpoint)
     thresholds = chosen_thresholds.find(
         arguments.thresholds, arguments.run, model.labels, model.fingerprint

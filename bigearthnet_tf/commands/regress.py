@@ -47,6 +47,7 @@ def run(arguments: argparse.Namespace) -> None:
     console.load_tensorflow()
     from bigearthnet_tf.evaluation import regression
 
+    regression.check_outputs(arguments.out, arguments.table)
     sites = regression.read(arguments.table, arguments.target, arguments.block_km)
     found = regression.evaluate(
         sites,

@@ -18,7 +18,7 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from bigearthnet_tf import console, files, registry
+from bigearthnet_tf import console, files, outputs, registry
 
 if TYPE_CHECKING:
     from bigearthnet_tf.retrieval.queries import Query
@@ -81,7 +81,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 
 def run(arguments: argparse.Namespace) -> None:
     """Runs the command."""
-    from bigearthnet_tf.retrieval import index_folder, queries
+    from bigearthnet_tf.retrieval import index_folder, places, queries
 
     if arguments.k < 1:
         raise ValueError(f"-k: expected 1 or more, got {arguments.k}")
@@ -90,6 +90,8 @@ def run(arguments: argparse.Namespace) -> None:
         raise ValueError(
             "expected one query: --name, --number, or --file-s1 and --file-s2"
         )
+    wanted = ((arguments.geojson, places.is_geojson), (arguments.map, outputs.is_png))
+    outputs.check_files([of for of in wanted if of[0]])
     is_index = index_folder.is_index(arguments.archive)
     index, items, query = (_in_index if is_index else _in_features)(arguments)
     if arguments.label and arguments.label not in items.label_names:

@@ -20,12 +20,13 @@ from __future__ import annotations
 
 import argparse
 import logging
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 
-from bigearthnet_tf import console, pictures
+from bigearthnet_tf import console, outputs, pictures
 from bigearthnet_tf.archive import (
     archives,
     division,
@@ -299,6 +300,7 @@ def _write(
         split: splits.format_rows(patches.entries(divided.assigned == index))
         for index, split in enumerate(divided.splits)
     }
+    _check_lists(lists, arguments)
     others = {"report.md": split_report.as_markdown(report).encode()}
     if report.labels:
         table = split_report.as_frame(report).to_csv(index=False)
@@ -311,6 +313,16 @@ def _write(
         others,
         overwrite=arguments.overwrite,
     )
+
+
+def _check_lists(lists: Mapping[str, str], arguments: argparse.Namespace) -> None:
+    """Refuses to write the lists over what is read."""
+    given = (arguments.metadata, arguments.lists, arguments.only, arguments.exclude)
+    read = [path for paths in given for path in paths or ()]
+    read += filter(None, [arguments.table, arguments.root, arguments.s1_root])
+    outputs.check_folder(arguments.out, read)
+    for split in lists:
+        outputs.check_file(arguments.out / f"{split}.csv", lambda _: True, read)
 
 
 def _print_summary(report: SplitReport, out: Path) -> None:

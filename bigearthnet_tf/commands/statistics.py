@@ -16,11 +16,10 @@ from __future__ import annotations
 import argparse
 import logging
 import math
-import os
 from collections.abc import Callable, Mapping
 from pathlib import Path
 
-from bigearthnet_tf import console, pictures, resampling
+from bigearthnet_tf import console, outputs, pictures, resampling
 from bigearthnet_tf.archive import bands as band_facts
 from bigearthnet_tf.archive import histograms
 from bigearthnet_tf.archive import statistics as band_statistics
@@ -84,8 +83,11 @@ def run(arguments: argparse.Namespace) -> None:
         resampling.parse(name) for name in dict.fromkeys(arguments.resampling)
     ]
     percentages = sorted(set(arguments.percentiles))
-    for path in filter(None, (arguments.out, arguments.plot)):
-        _check_writable(path)
+    wanted = (
+        (arguments.out, outputs.has_keys("resamplings")),
+        (arguments.plot, outputs.is_png),
+    )
+    outputs.check_files([of for of in wanted if of[0]], arguments.records)
 
     console.load_tensorflow()
     from bigearthnet_tf.records import reader, statistics
@@ -181,17 +183,6 @@ def _how_to_use(path: Path, found: Mapping[str, object]) -> str:
     return f'{path}: for a config, "statistics": {" or ".join(names)}'
 
 
-def _check_writable(path: Path) -> None:
-    """Refuses, before the work, what could not be written after it."""
-    if path.is_dir():
-        raise IsADirectoryError(f"{path}: is a folder; give the name of a file")
-    folder = next(parent for parent in path.absolute().parents if parent.exists())
-    if not folder.is_dir() or not os.access(folder, os.W_OK):
-        raise PermissionError(
-            f"{path}: can't write into {folder}; choose another place"
-        )
-
-
 def _file(suffix: str) -> Callable[[str], Path]:
     """Returns what takes the name of a file with that ending."""
 
@@ -200,6 +191,6 @@ def _file(suffix: str) -> Callable[[str], Path]:
             raise argparse.ArgumentTypeError(
                 f"expected a name that ends with {suffix}, got {text}"
             )
-        return Path(text)
+        return console.path(text)
 
     return check

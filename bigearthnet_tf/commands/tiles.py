@@ -20,7 +20,7 @@ import math
 from pathlib import Path
 from typing import Any
 
-from bigearthnet_tf import console
+from bigearthnet_tf import console, outputs
 from bigearthnet_tf.archive import tile_points, tiles
 from bigearthnet_tf.archive.tile_facts import BAND_ORDERS, TileFacts
 
@@ -130,6 +130,9 @@ def _add_facts(group: argparse._ArgumentGroup) -> None:
 def run(arguments: argparse.Namespace) -> None:
     """Runs the command."""
     _refuse_wrong_calls(arguments)
+    if "://" not in arguments.out:
+        read = [*arguments.root, *filter(None, [arguments.points])]
+        outputs.check_folder(arguments.out, read)
     facts = _facts(arguments)
     folders = [path for root in arguments.root for path in tiles.find_tiles(root)]
     if arguments.transform is not None and len(folders) > 1:

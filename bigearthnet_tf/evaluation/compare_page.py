@@ -11,7 +11,7 @@ from typing import Any
 import numpy as np
 from matplotlib.figure import Figure
 
-from bigearthnet_tf import files, markdown
+from bigearthnet_tf import files, markdown, outputs
 from bigearthnet_tf import runs as run_folders
 from bigearthnet_tf.evaluation import compare, page, plots, report
 from bigearthnet_tf.evaluation.compare import Comparison, Difference
@@ -26,11 +26,29 @@ td.worse { color: #b3470a; font-weight: 600; }
   td.better { color: #5fce86; } td.worse { color: #ff9d5c; }
 }
 """
+_KINDS = ("json", "csv", "md", "html")
 _MARKERS = "osD^vPX"
 
 
+def check_outputs(folder: Path, runs: Sequence[Path]) -> None:
+    """Checks that a comparison replaces nothing but an earlier one.
+
+    Args:
+        folder: where it goes.
+        runs: that are read.
+
+    Raises:
+        ValueError: the folder is one of them.
+        OSError: foreign files are there, or the folder can't be written to.
+    """
+    outputs.check_folder(folder, runs)
+    known = outputs.has_keys("runs", "patches", "rounds", "results")
+    paths = [folder / f"compare.{kind}" for kind in _KINDS]
+    outputs.check_files([(path, outputs.beside(paths[0], known)) for path in paths])
+
+
 def write(folder: Path, found: Comparison) -> list[Path]:
-    """Writes `compare.html`, `.md`, `.csv` and `.json`, each atomically.
+    """Writes `compare.html`, `.md`, `.csv` and `.json`, all or none.
 
     Args:
         folder: made if need be.
@@ -42,12 +60,15 @@ def write(folder: Path, found: Comparison) -> list[Path]:
     Raises:
         OSError: a file can't be written.
     """
-    paths = {kind: folder / f"compare.{kind}" for kind in ("html", "md", "csv", "json")}
-    files.write_json(paths["json"], compare.to_json(found))
-    report.write_per_class_csv(paths["csv"], compare.rows(found))
-    files.write_text(paths["md"], _markdown(found))
-    files.write_text(paths["html"], _page(found))
-    return list(paths.values())
+    paths = {kind: folder / f"compare.{kind}" for kind in _KINDS}
+    texts = {
+        "json": files.to_json(compare.to_json(found)),
+        "csv": report.per_class_csv(compare.rows(found)),
+        "md": _markdown(found),
+        "html": _page(found),
+    }
+    files.write_together({paths[kind]: text.encode() for kind, text in texts.items()})
+    return [paths[kind] for kind in ("html", "md", "csv", "json")]
 
 
 def _note(found: Comparison) -> str:

@@ -30,7 +30,7 @@ from sklearn.model_selection import GroupKFold
 from sklearn.pipeline import make_pipeline
 from sklearn.preprocessing import StandardScaler
 
-from bigearthnet_tf import files, pictures, tables
+from bigearthnet_tf import files, outputs, pictures, tables
 from bigearthnet_tf.evaluation import regression_plots
 
 EMBEDDING = "embedding_"
@@ -217,6 +217,30 @@ def errors(
     }
 
 
+def check_outputs(out: Path, table: Path) -> None:
+    """Checks that results replace nothing but those of an earlier regression.
+
+    Args:
+        out: folder of the results.
+        table: that is read.
+
+    Raises:
+        ValueError: the table would be replaced.
+        OSError: foreign files are there, or the folder can't be written to.
+    """
+    outputs.check_folder(out, [table])
+    columns = outputs.has_columns
+    outputs.check_files(
+        [
+            (out / "regression.json", outputs.has_keys("target", "of_folds")),
+            (out / "regression_points.csv", columns("block", "fold", "predicted")),
+            (out / "regression_importances.csv", columns("band", "importance")),
+            (out / "regression.png", outputs.is_png),
+        ],
+        [table],
+    )
+
+
 def evaluate(
     sites: Sites, target: str, model: str, folds: int, seed: int, out: Path
 ) -> dict[str, Any]:
@@ -255,7 +279,6 @@ def evaluate(
         "baseline_mean": errors(sites.target, guessed),
         "of_folds": each,
     }
-    out.mkdir(parents=True, exist_ok=True)
     files.write_json(out / "regression.json", result)
     _write_points(out / "regression_points.csv", sites, target, predicted, fold_of)
     if model == "forest":

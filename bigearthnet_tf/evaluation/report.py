@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import csv
 import html
+import io
 import re
 from collections.abc import Mapping, Sequence
 from pathlib import Path
@@ -174,13 +175,16 @@ def write_per_class_csv(path: Path | str, rows: Rows) -> None:
     """
     if not rows:
         raise ValueError(f"{path}: expected at least one row, got none")
-    with (
-        files.write_atomically(path) as temporary,
-        temporary.open("w", encoding="utf-8", newline="") as stream,
-    ):
-        writer = csv.DictWriter(stream, list(rows[0]), lineterminator="\n")
-        writer.writeheader()
-        writer.writerows(rows)
+    files.write_text(path, per_class_csv(rows))
+
+
+def per_class_csv(rows: Rows) -> str:
+    """Returns the text that `write_per_class_csv` writes, of one row or more."""
+    text = io.StringIO()
+    writer = csv.DictWriter(text, list(rows[0]), lineterminator="\n")
+    writer.writeheader()
+    writer.writerows(rows)
+    return text.getvalue()
 
 
 def comparison(

@@ -10,7 +10,7 @@ from typing import Any
 import keras
 
 from bigearthnet_tf import config as configs
-from bigearthnet_tf import evaluation, files, runs, vectors
+from bigearthnet_tf import evaluation, files, outputs, runs, vectors
 from bigearthnet_tf.config import Config
 from bigearthnet_tf.evaluation import directions, report, retrieval
 from bigearthnet_tf.metrics import retrieval as metrics
@@ -21,6 +21,7 @@ logger = logging.getLogger(__name__)
 
 ENCODERS = ("separate", "joint")
 _OF_LABELS = ("macro_average_precision", "micro_average_precision")
+_KINDS = ("json", "csv", "md")
 _OF_HITS = ("map", "ndcg")
 
 Row = dict[str, Any]
@@ -59,14 +60,28 @@ def sweep(
             if name not in known:
                 raise ValueError(f"expected some of {', '.join(known)}, got {name!r}")
     root = runs.out_dir(config)
+    _check_outputs(root)
     run = _contrastive if config.task == "contrastive" else _classification
     rows: list[Row] = []
     for kind in encoders:
         rows += run(config, kind, fusions, root, say)
-    report.write_per_class_csv(root / "sweep.csv", rows)
-    files.write_json(root / "sweep.json", rows)
-    files.write_text(root / "sweep.md", "\n".join(table(rows)) + "\n")
+    texts = {
+        "json": files.to_json(rows),
+        "csv": report.per_class_csv(rows),
+        "md": "\n".join(table(rows)) + "\n",
+    }
+    files.write_together(
+        {root / f"sweep.{kind}": text.encode() for kind, text in texts.items()}
+    )
     return rows
+
+
+def _check_outputs(root: Path) -> None:
+    """Raises OSError where the table would replace something else than an earlier."""
+    first = root / "sweep.json"
+    known = outputs.beside(first, outputs.contains('"encoders": '))
+    outputs.check_folder(root)
+    outputs.check_files([(root / f"sweep.{kind}", known) for kind in _KINDS])
 
 
 def table(rows: Sequence[Row]) -> list[str]:

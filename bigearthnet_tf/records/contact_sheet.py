@@ -229,10 +229,7 @@ def save_png(figure: Figure, path: Path | str) -> None:
         ValueError: the path does not end with `.png`.
     """
     check_path(path)
-    try:
-        pictures.save_png(figure, path)
-    except OSError as error:
-        raise OSError(f"{path}: can't be written ({error.strerror})") from error
+    pictures.save_png(figure, path)
 
 
 def check_path(path: Path | str) -> None:

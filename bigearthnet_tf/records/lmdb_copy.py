@@ -4,11 +4,12 @@ from __future__ import annotations
 
 import hashlib
 import logging
+from collections.abc import Sequence
 from pathlib import Path
 
 import pandas as pd
 
-from bigearthnet_tf import console
+from bigearthnet_tf import console, outputs
 from bigearthnet_tf.archive import metadata
 from bigearthnet_tf.archive.catalogue import Catalogue
 from bigearthnet_tf.archive.lmdb_store import DATA_FILE
@@ -27,6 +28,7 @@ def write_lmdb(
     known: pd.DataFrame | None = None,
     *,
     overwrite: bool = False,
+    tables: Sequence[Path] = (),
 ) -> None:
     """Writes the patches of records into an LMDB, and their metadata beside it.
 
@@ -40,6 +42,7 @@ def write_lmdb(
         known: table of `metadata.read_metadata` with what records do not hold:
             country, v1 name, snow, clouds; and partners, if they lack Sentinel-1.
         overwrite: replace the LMDB and the metadata that are there.
+        tables: files that `known` was read from, which are not replaced.
 
     Raises:
         FileExistsError: there is something at one of the paths.
@@ -52,6 +55,7 @@ def write_lmdb(
         raise ValueError(f"{path}: an LMDB can be written to a local folder only")
     path = Path(path)
     table = path.with_name(f"{path.name}.metadata.parquet")
+    outputs.check_file(table, outputs.has_columns("patch_id", "labels"), tables)
     # Beside unfinished work it was left by a call that was killed.
     begun = unfinished_folder(path).exists()
     if table.exists() and not overwrite and not begun:

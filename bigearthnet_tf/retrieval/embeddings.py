@@ -19,7 +19,7 @@ import tensorflow as tf
 from numpy.typing import NDArray
 
 import bigearthnet_tf
-from bigearthnet_tf import files
+from bigearthnet_tf import disk, files, outputs
 from bigearthnet_tf.archive import statistics as band_statistics
 from bigearthnet_tf.config import Config
 from bigearthnet_tf.records import manifest, reader
@@ -104,7 +104,8 @@ def embed(
     key = _key(facts, source)
     facts = facts.model_copy(update={"key": key})
     folder = folder or run / "embeddings" / f"{split}-{key[:12]}"
-    if folder.exists():
+    outputs.check_folder(folder, [run, *source.files])
+    if folder.exists() and any(folder.iterdir()):
         if load(folder).facts.key != key:
             raise ValueError(
                 f"{folder}: holds other features: of another model, other records or "
@@ -115,9 +116,10 @@ def embed(
     with folders.alone(folder):
         # What an earlier process left is of unknown age.
         shutil.rmtree(temporary, ignore_errors=True)
-        temporary.mkdir()
         try:
-            _write(temporary, facts, session, embedder, source)
+            temporary.mkdir()
+            with disk.room_for(folder):
+                _write(temporary, facts, session, embedder, source)
             temporary.rename(folder)
         finally:
             shutil.rmtree(temporary, ignore_errors=True)
@@ -229,16 +231,11 @@ def _write(
     count = facts.num_records
     shapes = {name: (count, dims) for name, dims in facts.layers.items()}
     arrays = {
-        name: np.lib.format.open_memmap(
-            folder / f"{name}.npy", mode="w+", dtype=np.float32, shape=shape
-        )
+        name: folders.make_array(folder / f"{name}.npy", shape, np.float32)
         for name, shape in shapes.items()
     }
-    arrays["labels"] = np.lib.format.open_memmap(
-        folder / "labels.npy",
-        mode="w+",
-        dtype=np.uint8,
-        shape=(count, len(facts.labels)),
+    arrays["labels"] = folders.make_array(
+        folder / "labels.npy", (count, len(facts.labels)), np.uint8
     )
     first = 0
     for batch in _batches(session, embedder, facts.split):

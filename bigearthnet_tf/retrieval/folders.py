@@ -13,6 +13,8 @@ from numpy.typing import NDArray
 
 from bigearthnet_tf import arrays, files
 
+Memmap = np.memmap[Any, np.dtype[Any]]
+
 
 @contextmanager
 def alone(folder: Path) -> Iterator[None]:
@@ -21,17 +23,30 @@ def alone(folder: Path) -> Iterator[None]:
     Raises:
         OSError: one is doing so, or the folder above can't be written.
     """
-    folder.parent.mkdir(parents=True, exist_ok=True)
     lock = filelock.FileLock(folder.with_name(f".{folder.name}.lock"), timeout=0)
-    try:
-        lock.acquire()
-    except filelock.Timeout:
-        raise OSError(f"{folder}: another process is writing it; wait for it") from None
-    try:
-        yield
-    finally:
-        Path(lock.lock_file).unlink(missing_ok=True)
-        lock.release()
+    with files.made_folder(folder.parent):
+        try:
+            lock.acquire()
+        except filelock.Timeout:
+            raise OSError(
+                f"{folder}: another process is writing it; wait for it"
+            ) from None
+        try:
+            yield
+        finally:
+            Path(lock.lock_file).unlink(missing_ok=True)
+            lock.release()
+
+
+def make_array(path: Path, shape: tuple[int, ...], dtype: type) -> Memmap:
+    """Returns a new array on disk, which has the room that it needs.
+
+    Raises:
+        OSError: the disk has not; names the array and its bytes.
+    """
+    array: Memmap = np.lib.format.open_memmap(path, mode="w+", dtype=dtype, shape=shape)
+    disk.reserve(path)
+    return array
 
 
 def open_array(path: Path, shape: tuple[int, ...], dtype: type) -> NDArray[Any]:

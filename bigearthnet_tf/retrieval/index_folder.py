@@ -23,7 +23,7 @@ import pydantic
 from numpy.typing import NDArray
 
 import bigearthnet_tf
-from bigearthnet_tf import files
+from bigearthnet_tf import disk, files
 from bigearthnet_tf.retrieval import approximate, exact, folders, search
 from bigearthnet_tf.retrieval.stored import Embeddings, Items
 from bigearthnet_tf.vectors import unit
@@ -139,9 +139,9 @@ def build(
     """
     folder = Path(folder)
     for source in sources[1:]:
-        _check_model(sources[0].facts.model_hash, source)
+        _check_alike(sources[0].facts.model_hash, sources[0].facts.labels, source)
     parts = [source.features(sensor, layer, fusion, metric) for source in sources]
-    vectors = np.concatenate(parts)
+    vectors = _stack(parts)
     first = sources[0].facts
     facts = IndexFacts(
         version=VERSION,
@@ -180,9 +180,9 @@ def add(folder: Path | str, source: Embeddings) -> IndexFacts:
     with folders.alone(folder):
         old = load(folder)
         facts = old.facts
-        _check_model(facts.model_hash, source)
+        _check_alike(facts.model_hash, facts.labels, source)
         more = source.features(facts.sensor, facts.layer, facts.fusion, facts.metric)
-        vectors = np.concatenate([old.vectors, more])
+        vectors = _stack([old.vectors, more])
         return _write(folder, facts, vectors, _join([old.items, source.items]))
 
 
@@ -248,13 +248,30 @@ def load(folder: Path | str) -> StoredIndex:
     return StoredIndex(facts, index, vectors, items)
 
 
-def _check_model(expected: str, source: Embeddings) -> None:
-    if source.facts.model_hash != expected:
+def _check_alike(model_hash: str, labels: list[str], source: Embeddings) -> None:
+    """Raises ValueError for features of another model or with other labels."""
+    if source.facts.model_hash != model_hash:
         raise ValueError(
-            f"features of another model: expected those of {expected[:12]}, got "
+            f"features of another model: expected those of {model_hash[:12]}, got "
             f"{source.facts.model_hash[:12]} of {source.facts.run}, iteration "
             f"{source.facts.iteration}; embed with the model of the index"
         )
+    if source.facts.labels != labels:
+        raise ValueError(
+            f"features of {source.facts.run} have other labels than the index, or in "
+            f"another order: {', '.join(source.facts.labels)[:80]}; embed again with "
+            "records of the same labels"
+        )
+
+
+def _stack(parts: Sequence[NDArray[np.float32]]) -> NDArray[np.float32]:
+    dimensions = sorted({part.shape[1] for part in parts})
+    if len(dimensions) > 1:
+        raise ValueError(
+            f"features of {dimensions[0]} and of {dimensions[-1]} dimensions don't "
+            "belong into one index; embed them with the same layers and fusion"
+        )
+    return np.concatenate(parts)
 
 
 def _join(parts: Sequence[Items]) -> Items:
@@ -290,9 +307,34 @@ def _check_new(folder: Path) -> None:
         )
 
 
+def _check_content(
+    folder: Path, facts: IndexFacts, vectors: NDArray[np.float32], items: Items
+) -> None:
+    """Raises ValueError for what could not be read again as it is."""
+    expected = (len(items.names), facts.dimensions)
+    if vectors.shape != expected or vectors.dtype != np.float32:
+        raise ValueError(
+            f"{folder}: expected float32 vectors of shape {expected}, got "
+            f"{vectors.dtype} of {vectors.shape}; nothing was changed"
+        )
+    if not np.isfinite(vectors).all():
+        raise ValueError(
+            f"{folder}: a vector is not finite; embed again, nothing was changed"
+        )
+    items.check(str(folder))
+
+
+def _content_of(folder: Path) -> str | None:
+    """Returns the name of the content of an index, None where there is none."""
+    if not is_index(folder):
+        return None
+    return str(files.read_json(folder / "index.json")["content"])
+
+
 def _write(
     folder: Path, facts: IndexFacts, vectors: NDArray[np.float32], items: Items
 ) -> IndexFacts:
+    _check_content(folder, facts, vectors, items)
     if facts.metric == "cosine":
         vectors = unit(vectors)
     # Built first: what can't be indexed must leave nothing behind.
@@ -305,19 +347,23 @@ def _write(
         }
     )
     content = folder / facts.content
-    content.mkdir(parents=True)
+    is_new = not folder.exists()
     try:
-        np.save(content / "vectors.npy", vectors)
-        np.save(content / "labels.npy", np.asarray(items.labels))
-        for name, own in zip(_NAMES, (items.names, items.names_s1), strict=True):
-            folders.write_names(content / name, own)
-        if isinstance(index, approximate.Approximate | approximate.Binary):
-            index.save(content / _FAISS)
-        files.write_json(folder / "index.json", facts.model_dump())
+        with disk.room_for(folder):
+            content.mkdir(parents=True)
+            np.save(content / "vectors.npy", vectors)
+            np.save(content / "labels.npy", np.asarray(items.labels))
+            for name, own in zip(_NAMES, (items.names, items.names_s1), strict=True):
+                folders.write_names(content / name, own)
+            if isinstance(index, approximate.Approximate | approximate.Binary):
+                index.save(content / _FAISS)
+            files.write_json(folder / "index.json", facts.model_dump())
     except BaseException:
-        shutil.rmtree(content, ignore_errors=True)
-        if not is_index(folder):
-            shutil.rmtree(folder, ignore_errors=True)
+        # A signal may come when the index has its new content already.
+        if _content_of(folder) != facts.content:
+            shutil.rmtree(content, ignore_errors=True)
+            if is_new:
+                shutil.rmtree(folder, ignore_errors=True)
         raise
     # Of before, or of a process that was killed.
     for other in folder.glob("content-*"):

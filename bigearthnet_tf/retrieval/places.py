@@ -4,12 +4,14 @@ from __future__ import annotations
 
 import functools
 from collections.abc import Sequence
+from pathlib import Path
 from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 from rasterio import warp
 
+from bigearthnet_tf import files
 from bigearthnet_tf.archive import names as patch_names
 from bigearthnet_tf.archive import spatial
 
@@ -129,6 +131,15 @@ def kilometres(
         + np.cos(lat) * np.cos(lat_one) * np.sin((lon - lon_one) / 2) ** 2
     )
     return 2 * _EARTH_RADIUS_KM * np.arcsin(np.sqrt(np.clip(a, 0, 1)))
+
+
+def is_geojson(path: Path) -> bool:
+    """Recognises a file with the content of `geojson`."""
+    try:
+        first = files.read_json(path)["features"][0]["properties"]
+    except (OSError, ValueError, LookupError, TypeError):
+        return False
+    return isinstance(first, dict) and {"rank", "distance"} <= set(first)
 
 
 def geojson(

@@ -7,7 +7,7 @@ needed to read it.
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -24,6 +24,15 @@ VERSION = 2
 SENSORS = ("s1", "s2", "fused")
 # Names that an error offers.
 _OFFERED = 3
+
+
+class _Names(pydantic.BaseModel):
+    """`names.json`: of both sensors, empty where a patch has none."""
+
+    model_config = pydantic.ConfigDict(strict=True)
+
+    s1: list[str]
+    s2: list[str]
 
 
 class Facts(pydantic.BaseModel):
@@ -84,6 +93,31 @@ class Items:
     labels: NDArray[np.uint8]
     label_names: list[str]
 
+    def check(self, where: str) -> None:
+        """Checks that all lists and labels are of the same patches.
+
+        Args:
+            where: for the message.
+
+        Raises:
+            ValueError: other numbers of names or labels, labels other than 0 and 1, or
+                a name that is empty, no text, or of several lines.
+        """
+        shape = (len(self.names), len(self.label_names))
+        if len(self.names_s1) != shape[0] or self.labels.shape != shape:
+            raise ValueError(
+                f"{where}: expected {shape[0]} names of Sentinel-1 and labels of shape "
+                f"{shape}, got {len(self.names_s1)} and {self.labels.shape}; nothing "
+                "was changed, embed again"
+            )
+        if self.labels.dtype != np.uint8 or (shape[0] and self.labels.max() > 1):
+            raise ValueError(
+                f"{where}: expected labels of 0 and 1 in uint8, got "
+                f"{self.labels.dtype} up to {self.labels.max()}; embed again"
+            )
+        check_names(where, self.names)
+        check_names(where, self.names_s1, may_lack=True)
+
     def find(self, name: str | None = None, number: int | None = None) -> int:
         """Returns the row of a patch, by the name of either sensor or by number.
 
@@ -117,6 +151,30 @@ class Items:
         """Returns the labels of a patch."""
         has = np.flatnonzero(self.labels[row])
         return tuple(self.label_names[j] for j in has)
+
+
+def check_names(where: str, names: Sequence[str], may_lack: bool = False) -> None:
+    """Checks that names can be kept a line each.
+
+    Args:
+        where: for the message.
+        names: of patches.
+        may_lack: whether a name may be empty.
+
+    Raises:
+        ValueError: a name is empty, no text, or of several lines.
+    """
+    for row, name in enumerate(names):
+        if (
+            not isinstance(name, str)
+            or not (name or may_lack)
+            or {"\n", "\r"} & set(name)
+            or not name.isprintable()
+        ):
+            raise ValueError(
+                f"{where}: expected names of one line, got {str(name)[:60]!r} as name "
+                f"{row}; nothing was changed, embed again"
+            )
 
 
 def _alike(name: str, names: list[str]) -> list[str]:
@@ -251,5 +309,11 @@ def load(folder: Path | str) -> Embeddings:
     labels = folders.open_array(
         folder / "labels.npy", (count, len(facts.labels)), np.uint8
     )
-    names = files.read_json(folder / "names.json")
-    return Embeddings(facts, layers, labels, names["s2"], names["s1"])
+    names = files.read_checked(folder / "names.json", _Names)
+    for sensor, of in (("s2", names.s2), ("s1", names.s1)):
+        if len(of) != count:
+            raise ValueError(
+                f"{folder / 'names.json'}: expected {count} names under {sensor}, got "
+                f"{len(of)}; remove {folder} and embed again"
+            )
+    return Embeddings(facts, layers, labels, names.s2, names.s1)

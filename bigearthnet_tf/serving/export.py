@@ -7,7 +7,6 @@ with the original before it gets its name.
 
 from __future__ import annotations
 
-import tempfile
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
@@ -15,15 +14,22 @@ from typing import Any
 import keras
 import numpy as np
 
+from bigearthnet_tf import files, outputs
 from bigearthnet_tf.models import scores
+from bigearthnet_tf.outputs import StrPath
 from bigearthnet_tf.serving import description, hub
-from bigearthnet_tf.serving.formats import FORMATS, Groups
+from bigearthnet_tf.serving.formats import ASSETS, DESCRIPTION, FORMATS, Groups
 
 # Largest difference of a score, between 0 and 1. Runtimes add in their own order;
 # float32 has 6e-8 of it there, which some hundred additions multiply.
 TOLERANCE = 1e-5
 # Two sizes of batch, neither of which is traced, and one that is not.
 _BATCHES = (1, 3)
+# What TensorFlow writes into the folder of a SavedModel, with what is ours.
+SAVED_MODEL = (
+    *("saved_model.pb", "fingerprint.pb", "keras_metadata.pb"),
+    *("variables", "assets", ASSETS),
+)
 
 
 def export(
@@ -52,18 +58,17 @@ def export(
         raise ValueError(
             f"{out}: expected a name that ends in {kind.suffix} for {form}"
         )
-    _check_free(out, bool(kind.suffix), overwrite)
+    _check_free(out, bool(kind.suffix), overwrite, name)
     kind.check()
     finished = hub.open_finished(name)
     facts = description.describe(finished)
     model = scores.with_scores(finished.model, facts)
-    out.parent.mkdir(parents=True, exist_ok=True)
-    with tempfile.TemporaryDirectory(dir=out.parent, prefix=f".{out.name}.") as folder:
-        made = Path(folder) / out.name
+    with files.temporary_beside(out) as folder:
+        made = folder / out.name
         kind.write(model, made)
         verify(model, made, form)
         if out.is_dir():
-            out.rename(Path(folder) / "earlier")
+            out.rename(folder / "earlier")
         made.rename(out)
     return out
 
@@ -135,15 +140,25 @@ def examples(facts: Mapping[str, Any], count: int) -> Groups:
     return groups
 
 
-def _check_free(out: Path, is_file: bool, overwrite: bool) -> None:
-    if not out.exists():
-        return
-    earlier = out.is_file() if is_file else (out / "saved_model.pb").is_file()
-    if not earlier:
-        raise ValueError(
-            f"{out}: is something else than an export; choose another name"
-        )
-    if not overwrite:
+def _check_free(out: Path, is_file: bool, overwrite: bool, name: StrPath) -> None:
+    made_by = outputs.contains("bigearthnet_tf")
+    if is_file:
+        outputs.check_file(out, made_by, [name])
+    else:
+        outputs.check_replaceable(out, SAVED_MODEL, [name])
+        facts = out / ASSETS / DESCRIPTION
+        if (
+            out.is_dir()
+            and any(out.iterdir())
+            and not outputs.beside(facts, made_by)(out)
+        ):
+            raise FileExistsError(
+                f"{out}: is no export of this program; choose another name"
+            )
+    there = (
+        out.stat().st_size > 0 if out.is_file() else out.is_dir() and any(out.iterdir())
+    )
+    if there and not overwrite:
         raise ValueError(
             f"{out}: is there already; choose another name, or say --overwrite"
         )

@@ -30,7 +30,7 @@ Run = Callable[[Groups], NDArray[np.float32]]
 # What is called so in every format.
 DESCRIPTION, LABELS = "description.json", "labels.txt"
 # A folder of a SavedModel for what TensorFlow leaves alone.
-_ASSETS = "assets.extra"
+ASSETS = "assets.extra"
 # Of 2021: runtimes that know none of this year read it too.
 _OPSET = 17
 
@@ -109,10 +109,8 @@ def _write_saved_model(model: keras.Model, path: Path) -> None:
     )
     archive.add_endpoint("describe", describe)
     archive.write_out(str(path), verbose=False)
-    files.write_json(path / _ASSETS / DESCRIPTION, facts)
-    files.write_text(
-        path / _ASSETS / LABELS, "".join(f"{x}\n" for x in facts["labels"])
-    )
+    files.write_json(path / ASSETS / DESCRIPTION, facts)
+    files.write_text(path / ASSETS / LABELS, "".join(f"{x}\n" for x in facts["labels"]))
 
 
 def _open_saved_model(path: Path) -> tuple[Run, dict[str, Any]]:

@@ -12,7 +12,7 @@ from typing import Any
 import keras
 import safetensors.numpy
 
-from bigearthnet_tf import files, models
+from bigearthnet_tf import files, models, outputs
 from bigearthnet_tf.archive import bands as band_facts
 from bigearthnet_tf.archive import labels as label_facts
 from bigearthnet_tf.config import Config
@@ -178,6 +178,7 @@ def export_timm(
         OSError: the folder can't be written to.
     """
     out_dir = Path(out_dir)
+    outputs.check_folder(out_dir, [name])
     _check_free(out_dir)
     weights = _open(str(name), None)
     naming = models.get_model(weights.model_name).timm
@@ -225,11 +226,12 @@ def export_timm(
         "statistics": weights.statistics,
         "interpolation": weights.interpolation,
     }
-    out_dir.mkdir(parents=True, exist_ok=True)
-    with files.write_atomically(out_dir / "model.safetensors") as temporary:
-        # Not `save_file`, whose files none but their owner can read.
-        temporary.write_bytes(safetensors.numpy.save(tensors))
-    files.write_text(out_dir / "config.json", json.dumps(config, indent=2) + "\n")
+    contents = {
+        out_dir / "config.json": f"{json.dumps(config, indent=2)}\n".encode(),
+        # Not by `save_file`, whose files none but their owner can read.
+        out_dir / "model.safetensors": safetensors.numpy.save(tensors),
+    }
+    files.write_together(contents)
     return out_dir
 
 
@@ -239,7 +241,7 @@ def _check_free(folder: Path) -> None:
     if "checkpoints" in present:
         raise ValueError(f"{folder}: is the folder of a run; choose another one")
     if present - {"config.json", "model.safetensors"} or (
-        "config.json" in present and not _is_export(folder / "config.json")
+        present and not _is_export(folder / "config.json")
     ):
         raise ValueError(
             f"{folder}: is not empty and holds no earlier export; choose another folder"
@@ -249,7 +251,7 @@ def _check_free(folder: Path) -> None:
 def _is_export(path: Path) -> bool:
     try:
         return hub_folder.read(path).bands is not None
-    except ValueError:
+    except (OSError, ValueError):
         return False
 
 

@@ -23,7 +23,8 @@ from numpy.typing import NDArray
 from pyarrow import parquet
 
 import bigearthnet_tf
-from bigearthnet_tf import console, files
+from bigearthnet_tf import console, files, outputs
+from bigearthnet_tf.archive import labels as label_facts
 from bigearthnet_tf.archive.bands import BANDS
 from bigearthnet_tf.serving import points, rasters
 from bigearthnet_tf.serving.patch_sources import PatchBatch, PatchSource
@@ -78,6 +79,14 @@ def write(
             add(_columns(model, batch, thresholds))
             bar.update(len(batch.names))
     return source.num_patches
+
+
+def is_earlier(path: Path) -> bool:
+    """Recognises a table of scores by its columns."""
+    columns = list(outputs.columns_of(path))
+    first = columns.index("labels") + 1 if "labels" in columns else len(columns)
+    known = {name for names in label_facts.LABELS.values() for name in names}
+    return columns[:1] == ["name"] and not set(columns[first:] or [""]) - known
 
 
 @contextmanager

@@ -15,7 +15,6 @@ from __future__ import annotations
 import json
 import logging
 import shutil
-import tempfile
 from functools import partial
 from pathlib import Path
 from typing import Any
@@ -25,7 +24,7 @@ import safetensors.numpy
 import tensorflow as tf
 
 from bigearthnet_tf import config as configs
-from bigearthnet_tf import extras, files, pictures
+from bigearthnet_tf import extras, files, outputs, pictures
 from bigearthnet_tf.config import Config
 from bigearthnet_tf.data import pipeline
 from bigearthnet_tf.evaluation import predictions, thresholds
@@ -39,6 +38,10 @@ logger = logging.getLogger(__name__)
 
 STATISTICS, PICTURE = "statistics.json", "example.png"
 _RESULTS = ("eval_result.json", "eval_per_class.csv")
+_WRITTEN = (
+    *("config.json", "model.safetensors", "README.md", STATISTICS, PICTURE),
+    *(hub_folder.TRAINING, hub_folder.THRESHOLDS, *_RESULTS),
+)
 # Patches in the picture: the first ones, whatever the model makes of them.
 _PATCHES = 8
 # Keys of a config that are of one machine; they get their defaults.
@@ -88,16 +91,15 @@ def publish(
         OSError: it can't be written.
     """
     out = Path(out)
-    _check_free(out, overwrite)
+    _check_free(out, overwrite, run)
     if Path(run).exists() and weight_files.is_published(str(run)):
         raise ValueError(
             f"{run}: is no run; expected the folder of one, or of a checkpoint"
         )
     finished = hub.open_finished(run)
     facts = description.describe(finished)
-    out.parent.mkdir(parents=True, exist_ok=True)
-    with tempfile.TemporaryDirectory(dir=out.parent, prefix=f".{out.name}.") as folder:
-        made = Path(folder) / "made"
+    with files.temporary_beside(out) as folder:
+        made = folder / "made"
         made.mkdir()
         _write(finished, facts, made)
         card = model_card.render(
@@ -109,7 +111,7 @@ def publish(
         )
         files.write_text(made / "README.md", card)
         if out.is_dir():
-            out.rename(Path(folder) / "earlier")
+            out.rename(folder / "earlier")
         made.rename(out)
     return out
 
@@ -162,14 +164,16 @@ def check_hub(repo_id: str) -> None:
         )
 
 
-def _check_free(out: Path, overwrite: bool) -> None:
-    if not out.exists() or (out.is_dir() and not any(out.iterdir())):
+def _check_free(out: Path, overwrite: bool, run: Path | str) -> None:
+    outputs.check_folder(out, [run])
+    if not out.exists() or not any(out.iterdir()):
         return
     if not (out / hub_folder.TRAINING).is_file() or (out / "checkpoints").exists():
         raise ValueError(
             f"{out}: holds something else than an earlier publication; choose another "
             "folder"
         )
+    outputs.check_replaceable(out, _WRITTEN, [run])
     if not overwrite:
         raise ValueError(
             f"{out}: is there already; choose another folder, or say --overwrite"

@@ -15,8 +15,8 @@ import os
 import shutil
 import time
 import warnings
-from collections.abc import Iterator
-from contextlib import contextmanager
+from collections.abc import Iterable, Iterator
+from contextlib import ExitStack, contextmanager
 from pathlib import Path
 from types import TracebackType
 from typing import Any, Self
@@ -29,7 +29,7 @@ from numpy.typing import ArrayLike, NDArray
 from rasterio.errors import NotGeoreferencedWarning, RasterioError
 from rasterio.windows import Window
 
-from bigearthnet_tf import files
+from bigearthnet_tf import files, outputs
 from bigearthnet_tf.serving import raster_form
 from bigearthnet_tf.serving.raster_form import RasterForm
 
@@ -43,23 +43,26 @@ _CACHE_BYTES = 64 << 20
 _SYNC_BYTES, _SYNC_SECONDS = 64 << 20, 5.0
 
 
-def check_free(path: Path | str) -> None:
+def check_free(path: Path | str, inputs: Iterable[outputs.StrPath] = ()) -> None:
     """Checks that nothing but an earlier map is replaced.
 
     Args:
         path: where a map is to be written.
+        inputs: what the same call reads.
 
     Raises:
-        ValueError: no name of a GeoTIFF, or something else lies there.
+        ValueError: no name of a GeoTIFF, or one of the inputs.
+        OSError: something else lies there, or the folder can't be written to.
     """
     path = Path(path)
     if path.suffix.lower() not in (".tif", ".tiff"):
         raise ValueError(f"{path}: expected a name that ends in .tif")
-    if path.exists() and _key_of(path) is None:
-        raise ValueError(
-            f"{path}: is there already and is no map of this program; choose another "
-            "name"
-        )
+    outputs.check_file(path, is_map, inputs)
+
+
+def is_map(path: Path) -> bool:
+    """Recognises a finished map."""
+    return _key_of(path) is not None
 
 
 def is_finished(path: Path | str, key: str) -> bool:
@@ -122,18 +125,19 @@ class ResumableRaster:
         self._folder = self.path.with_name(f".{self.path.name}.part")
         self._unsynced: list[tuple[int, ...]] = []
         self._unsynced_bytes, self._synced_at = 0, time.monotonic()
-        with self._explained():
-            self._folder.mkdir(parents=True, exist_ok=True)
+        self._done: set[tuple[int, ...]] = set()
+        self._pixels = -1
+        with ExitStack() as made, self._explained():
+            made.enter_context(files.made_folder(self._folder))
             self._lock = acquire(self._folder / "lock", self.path)
             try:
-                self._done = self._reopen()
-                self._check_room()
-                flags = os.O_RDWR | os.O_CREAT
-                self._pixels = os.open(self._folder / "pixels", flags, 0o644)
-                os.ftruncate(self._pixels, form.num_bytes)
+                self._open()
             except BaseException:
                 self._release()
+                if not self._done:
+                    shutil.rmtree(self._folder, ignore_errors=True)
                 raise
+            self._made = made.pop_all()
 
     def __enter__(self) -> Self:
         return self
@@ -218,6 +222,7 @@ class ResumableRaster:
         self._pixels = -1
         self._release()
         shutil.rmtree(self._folder, ignore_errors=True)
+        self._made.close()
 
     def close(self) -> None:
         """Keeps what is written for the next call, unless it is finished."""
@@ -233,6 +238,14 @@ class ResumableRaster:
             os.close(self._pixels)
             self._pixels = -1
             self._release()
+
+    def _open(self) -> None:
+        """Takes up what an earlier process has written, and opens the pixels."""
+        self._done = self._reopen()
+        self._check_room()
+        flags = os.O_RDWR | os.O_CREAT
+        self._pixels = os.open(self._folder / "pixels", flags, 0o644)
+        os.ftruncate(self._pixels, self.form.num_bytes)
 
     def _reopen(self) -> set[tuple[int, ...]]:
         """Returns the windows of an earlier process; begins anew if they won't do."""

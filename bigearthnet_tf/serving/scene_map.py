@@ -24,7 +24,7 @@ from affine import Affine
 from rasterio.windows import Window
 
 import bigearthnet_tf
-from bigearthnet_tf import console, pictures
+from bigearthnet_tf import console, outputs, pictures
 from bigearthnet_tf.archive import bands as band_facts
 from bigearthnet_tf.archive.pixel_values import Given
 from bigearthnet_tf.serving import (
@@ -85,6 +85,10 @@ def write(model: WindowModel, request: maps.Request) -> list[str]:
     picture = options.get("picture")
     if picture is not None and picture.suffix.lower() != ".png":
         raise ValueError(f"--picture {picture}: expected a name that ends in .png")
+    read = [request.source, request.run, *filter(None, [options.get("s1")])]
+    rasters.check_free(request.out, read)
+    if picture is not None:
+        outputs.check_file(picture, outputs.is_png, [*read, request.out])
     product = scene_products.choose(model, options, request.run)
     files = find_bands(model.bands, request.source, options)
     with (

@@ -6,6 +6,7 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
+from bigearthnet_tf import outputs
 from bigearthnet_tf.serving import maps, pixel_run, tile_maps, tile_sample, tile_source
 from bigearthnet_tf.serving.tile_products import KINDS
 
@@ -22,6 +23,7 @@ def make_map(request: maps.Request) -> Iterator[str]:
     """
     options = request.options
     _check(request.out, options)
+    outputs.check_folder(request.out, [request.source, request.run])
     model = pixel_run.load(request.checkpoint)
     kinds = options.get("kind") or ["class" if model.classes else "false-colour"]
     tiles = tile_source.open_tiles(

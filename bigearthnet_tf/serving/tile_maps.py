@@ -18,7 +18,7 @@ import numpy as np
 from rasterio.windows import Window
 
 import bigearthnet_tf
-from bigearthnet_tf import console, files
+from bigearthnet_tf import console, files, outputs
 from bigearthnet_tf.serving import (
     colour_space,
     maps,
@@ -72,6 +72,13 @@ class _Plan:
     keys: dict[str, str]
     report: Path
 
+    def check_free(self) -> None:
+        """Raises OSError where something else than an earlier map lies."""
+        outputs.check_file(self.report, outputs.has_keys("tile", "maps", "pictures"))
+        for path in self.paths.values():
+            rasters.check_free(path)
+            outputs.check_file(path.with_suffix(".png"), outputs.is_png)
+
     @property
     def is_finished(self) -> bool:
         return self.report.exists() and all(
@@ -105,6 +112,10 @@ def map_tiles(
     """
     check_kinds(model, request.kinds)
     plans = [_plan(model, tile, request, out) for tile in tiles]
+    for plan in plans:
+        plan.check_free()
+    if request.pca is None:
+        outputs.check_file(out / "pca.npz", outputs.contains("components.npy"))
     todo = [plan for plan in plans if not plan.is_finished]
     if todo:
         samples = tile_sample.draw(

@@ -179,7 +179,7 @@ def test_files_without_records(inspect, tmp_path, content, arguments):
         (("{records}", "--record", -1), ("no record -1",)),
         (("{records}", "--name", "S2A"), ("no patch S2A among 12 records",)),
         (("{records}", "--sheet", "a.pdf"), ("a.pdf: expected a path", ".png")),
-        (("{records}", "--sheet", "{tmp}/file/a.png"), ("can't be written",)),
+        (("{records}", "--sheet", "{tmp}/file/a.png"), ("can't write into",)),
         (("{records}", "--sheet", "a.png", "--count", 0), ("1 to 240", "got 0")),
     ],
 )

@@ -225,7 +225,7 @@ def test_names_that_are_taken(tmp_path, run, exported):
     out.write_bytes(b"mine")
     with pytest.raises(ValueError, match=r"is there already; .* --overwrite"):
         export.export(run, out, "keras")
-    with pytest.raises(ValueError, match="is something else than an export"):
+    with pytest.raises(OSError, match="choose another"):
         export.export(run, tmp_path, "savedmodel", overwrite=True)
     assert out.read_bytes() == b"mine"
     export.export(run, out, "keras", overwrite=True)

@@ -415,7 +415,7 @@ def test_what_cannot_be_mapped_is_refused_in_a_line(scene, tmp_path):
     refuse(r"ends in \.png", folder, picture=tmp_path / "out.jpg")
     own = folder / "scene_B02.tif"
     before = own.read_bytes()
-    with pytest.raises(ValueError, match="is no map of this program"):
+    with pytest.raises(OSError, match="was not written by this command"):
         map_scene(folder, own)
     assert own.read_bytes() == before
 
