@@ -26,7 +26,8 @@ def test_size_ground_and_what_a_picture_tells_of_itself(dpi, size):
         assert image.format == "PNG"
         assert image.size == size
         assert image.convert("RGB").getpixel((0, 0)) == (255, 255, 255)
-        assert image.info.keys() <= {"dpi"}
+        assert image.info.pop("Software") == "bigearthnet_tf"
+    assert image.info.keys() <= {"dpi"}
 
 
 def test_what_is_saved_is_the_picture_alone(tmp_path):

@@ -194,9 +194,9 @@ def test_paths_that_can_not_be_written(tmp_path):
     with pytest.raises(ValueError, match=r"sheet.pdf: expected a path .* with .png"):
         contact_sheet.save_png(figure, tmp_path / "sheet.pdf")
     (tmp_path / "file").touch()
-    with pytest.raises(OSError, match="sheet.png"):
+    with pytest.raises(OSError, match=r"sheet\.png"):
         contact_sheet.save_png(figure, tmp_path / "file" / "sheet.png")
     (tmp_path / "folder.png").mkdir()
-    with pytest.raises(OSError, match="folder.png"):
+    with pytest.raises(OSError, match=r"folder\.png"):
         contact_sheet.save_png(figure, tmp_path / "folder.png")
     assert {path.name for path in tmp_path.iterdir()} == {"file", "folder.png"}
