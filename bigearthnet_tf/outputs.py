@@ -7,13 +7,13 @@ product of the same command. Every kind of product has a way to be recognised.
 from __future__ import annotations
 
 import csv
-import json
 import mmap
 import os
 from collections.abc import Callable, Iterable, Sequence
 from contextlib import suppress
 from pathlib import Path
-from typing import Any
+
+from bigearthnet_tf import files
 
 StrPath = str | os.PathLike[str]
 # Tells whether a file is an earlier product of the command that asks.
@@ -147,8 +147,10 @@ def has_keys(*keys: str) -> Recogniser:
     """Recognises a JSON object that has these keys."""
 
     def recognise(path: Path) -> bool:
-        content = _read_json(path)
-        return isinstance(content, dict) and set(keys) <= set(content)
+        with suppress(OSError, ValueError):
+            content = files.read_json(path)
+            return isinstance(content, dict) and set(keys) <= set(content)
+        return False
 
     return recognise
 
@@ -183,12 +185,6 @@ def columns_of(path: Path) -> Sequence[str]:
         with path.open(encoding="utf-8", newline="") as file:
             return next(csv.reader(file), [])
     return []
-
-
-def _read_json(path: Path) -> Any:
-    with suppress(OSError, ValueError, RecursionError):
-        return json.loads(path.read_text(encoding="utf-8"))
-    return None
 
 
 def _begins_with(path: Path, mark: str) -> bool:

@@ -37,7 +37,7 @@ ALLOWED = {
     "registry": set(),
     "disk": set(),
     "files": {"disk"},
-    "outputs": set(),
+    "outputs": {"files"},
     "console": {"files", "signals"},
     "signals": set(),
     "resampling": {"registry"},

@@ -11,7 +11,7 @@ import filelock
 import numpy as np
 from numpy.typing import NDArray
 
-from bigearthnet_tf import arrays, files
+from bigearthnet_tf import arrays, disk, files
 
 Memmap = np.memmap[Any, np.dtype[Any]]
 
