@@ -8,7 +8,7 @@ import platform
 import shutil
 import sys
 from collections.abc import Iterator, Mapping, Sequence
-from contextlib import contextmanager, suppress
+from contextlib import ExitStack, contextmanager, suppress
 from pathlib import Path
 from typing import Any
 
@@ -66,8 +66,15 @@ def held(folder: Path) -> Iterator[None]:
     Raises:
         OSError: another process is at work there, or the folder can't be made.
     """
+    # A run that could not begin leaves nothing, and no folder.
+    with ExitStack() as stack:
+        _lock(folder, stack)
+        yield
+
+
+def _lock(folder: Path, stack: ExitStack) -> None:
     try:
-        folder.mkdir(parents=True, exist_ok=True)
+        stack.enter_context(files.made_folder(folder))
         lock = filelock.FileLock(folder / _LOCK, timeout=0)
         lock.acquire()
     except filelock.Timeout:
@@ -77,15 +84,9 @@ def held(folder: Path) -> Iterator[None]:
         ) from None
     except OSError as error:
         raise _unwritable(folder, error) from error
-    try:
-        yield
-    finally:
-        # In this order nobody can take the lock of a file that is about to vanish.
-        Path(lock.lock_file).unlink(missing_ok=True)
-        lock.release()
-        # A run that could not begin leaves nothing.
-        with suppress(OSError):
-            folder.rmdir()
+    # Last in, first out: nobody can take the lock of a file that is about to vanish.
+    stack.callback(lock.release)
+    stack.callback(Path(lock.lock_file).unlink, missing_ok=True)
 
 
 def clear(folder: Path) -> None:

@@ -89,6 +89,9 @@ class LmdbWriter:
         with self._cleanup:
             if kind is None:
                 self._finish()
+            elif not self._environment.stat()["entries"]:
+                # Nothing is there to go on with.
+                self._cleanup.callback(shutil.rmtree, self._folder, ignore_errors=True)
 
     def __contains__(self, name: str) -> bool:
         """Says whether a patch or one of its values is there, by its key."""
@@ -146,6 +149,7 @@ class LmdbWriter:
         self._commit()
         count = self._environment.stat()["entries"]
         if not count:
+            self._cleanup.callback(shutil.rmtree, self._folder, ignore_errors=True)
             raise ValueError(f"{self.path}: expected patches to write, got none")
         try:
             self._environment.sync(True)
@@ -195,8 +199,14 @@ def _exclusive(path: Path) -> Iterator[None]:
     """Keeps other writers away; the system lets go of what dies."""
     lock_path = path.with_name(f".{path.name}.lock")
     lock = filelock.FileLock(lock_path, timeout=0)
+    with ExitStack() as stack:
+        _lock(path, lock, stack)
+        yield
+
+
+def _lock(path: Path, lock: filelock.BaseFileLock, stack: ExitStack) -> None:
     try:
-        path.parent.mkdir(parents=True, exist_ok=True)
+        stack.enter_context(files.made_folder(path.parent))
         lock.acquire()
     except filelock.Timeout:
         raise OSError(
@@ -208,11 +218,9 @@ def _exclusive(path: Path) -> Iterator[None]:
             f"{path.parent}: can't be written to ({error.strerror}): choose another "
             "output folder or change its permissions"
         ) from error
-    try:
-        yield
-    finally:
-        lock_path.unlink(missing_ok=True)
-        lock.release()
+    # Last in, first out: nobody can take the lock of a file that is about to vanish.
+    stack.callback(lock.release)
+    stack.callback(Path(lock.lock_file).unlink, missing_ok=True)
 
 
 def _open(folder: Path, map_bytes: int) -> lmdb.Environment:

@@ -8,7 +8,6 @@ from __future__ import annotations
 
 import json
 import os
-import shutil
 import struct
 from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import ProcessPoolExecutor
@@ -27,7 +26,7 @@ from pyarrow import parquet
 from rasterio.crs import CRS
 from threadpoolctl import threadpool_limits
 
-from bigearthnet_tf import signals
+from bigearthnet_tf import files, signals
 from bigearthnet_tf.archive import (
     bands,
     labels,
@@ -90,9 +89,8 @@ def write_archive(
     workers = (os.cpu_count() or 1) if workers is None else workers
     layout = _check(out, patches, version, seed, workers)
     drawn = plans.draw_plans(patches, seed)
-    partial_out = out.with_name(f".{out.name}.{os.getpid()}.partial")
-    out.parent.mkdir(parents=True, exist_ok=True)
-    try:
+    with files.temporary_beside(out) as folder:
+        partial_out = folder / out.name
         partial_out.mkdir()
         write = partial(_write_patch, partial_out, layout, seed)
         codes = []
@@ -110,8 +108,6 @@ def write_archive(
         if out.exists():
             out.rmdir()
         partial_out.rename(out)
-    finally:
-        shutil.rmtree(partial_out, ignore_errors=True)
     return out
 
 

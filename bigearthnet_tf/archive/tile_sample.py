@@ -6,8 +6,6 @@ clouds that the mask does not always see, and files.
 
 from __future__ import annotations
 
-import os
-import shutil
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -67,9 +65,8 @@ def write_tiles(
     """
     out = Path(out)
     _check(out, tiles, size, dates, years, seed)
-    partial_out = out.with_name(f".{out.name}.{os.getpid()}.partial")
-    out.parent.mkdir(parents=True, exist_ok=True)
-    try:
+    with files.temporary_beside(out) as folder:
+        partial_out = folder / out.name
         partial_out.mkdir()
         for number in range(1, tiles + 1):
             rng = np.random.default_rng(
@@ -85,8 +82,6 @@ def write_tiles(
         if out.exists():
             out.rmdir()
         partial_out.rename(out)
-    finally:
-        shutil.rmtree(partial_out, ignore_errors=True)
     return out
 
 

@@ -92,16 +92,16 @@ def is_earlier(path: Path) -> bool:
 @contextmanager
 def _alone(out: Path) -> Iterator[None]:
     """Keeps other processes from a table, and removes what a killed one has left."""
-    out.parent.mkdir(parents=True, exist_ok=True)
     lock = out.with_name(f".{out.name}.lock")
-    held = rasters.acquire(lock, out)
-    try:
-        for left in out.parent.glob(f".{glob.escape(out.name)}.*.tmp"):
-            left.unlink()
-        yield
-    finally:
-        lock.unlink(missing_ok=True)
-        held.release()
+    with files.made_folder(out.parent):
+        held = rasters.acquire(lock, out)
+        try:
+            for left in out.parent.glob(f".{glob.escape(out.name)}.*.tmp"):
+                left.unlink()
+            yield
+        finally:
+            lock.unlink(missing_ok=True)
+            held.release()
 
 
 def _columns(

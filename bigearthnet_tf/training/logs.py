@@ -13,7 +13,7 @@ from typing import Any
 from matplotlib.figure import Figure
 from numpy.typing import ArrayLike
 
-from bigearthnet_tf import files, pictures
+from bigearthnet_tf import disk, files, pictures
 from bigearthnet_tf.config import Config
 from bigearthnet_tf.training import sinks
 
@@ -129,7 +129,10 @@ class _History(sinks.Sink):
     def scalars(self, name: str, iteration: int, scalars: Mapping[str, float]) -> None:
         """Adds a line."""
         point = {"split": name, "iteration": iteration, **scalars}
-        with self._path.open("a", encoding="utf-8") as file:
+        with (
+            disk.room_for(self._path),
+            self._path.open("a", encoding="utf-8") as file,
+        ):
             file.write(_line(point))
 
 

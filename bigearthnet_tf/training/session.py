@@ -10,7 +10,7 @@ from pathlib import Path
 import keras
 import tensorflow as tf
 
-from bigearthnet_tf import optimization, runs
+from bigearthnet_tf import extras, optimization, runs
 from bigearthnet_tf.config import Config
 from bigearthnet_tf.models import freezing
 from bigearthnet_tf.tasks import base
@@ -185,10 +185,19 @@ def train(
         )
         trainer.start(model, optimizer, _compiles(session))
         if session.processes.is_chief:
+            _check_extras(session.config)
             # Only a run that can begin leaves its config in the folder.
             runs.open_run(out_dir, session.config, test_run)
             held.enter_context(emissions.track(out_dir, session.config))
         return trainer.train()
+
+
+def _check_extras(config: Config) -> None:
+    """Raises ValueError where a package is missing that the run needs later."""
+    if config.wandb_project:
+        extras.load("wandb", "wandb")
+    if config.track_emissions:
+        extras.load("codecarbon", "emissions")
 
 
 def _compiles(session: Session) -> bool:
