@@ -15,6 +15,7 @@ _FULL_TEXT = (
     r"requested and \d+ written|errno = (28|27|122)\b|No space left|File too large|"
     "Disk quota exceeded"
 )
+_ADVICE = "make room"
 _FULL = (errno.ENOSPC, errno.EDQUOT, errno.EFBIG)
 
 
@@ -33,6 +34,9 @@ def room_for(path: Path | str) -> Iterator[None]:
     except (OSError, RuntimeError) as error:
         number = getattr(error, "errno", None)
         known = re.search(_FULL_TEXT, str(error))
+        # What says more already stays.
+        if _ADVICE in str(error):
+            raise
         if number not in _FULL and not (number is None and known):
             raise
         reason = os.strerror(number) if number else "too few bytes could be written"

@@ -44,7 +44,10 @@ def make_array(path: Path, shape: tuple[int, ...], dtype: type) -> Memmap:
     Raises:
         OSError: the disk has not; names the array and its bytes.
     """
-    array: Memmap = np.lib.format.open_memmap(path, mode="w+", dtype=dtype, shape=shape)
+    with disk.room_for(path):
+        array: Memmap = np.lib.format.open_memmap(
+            path, mode="w+", dtype=dtype, shape=shape
+        )
     disk.reserve(path)
     return array
 

@@ -1,6 +1,8 @@
 """Features on disk: whose they are, whole or not at all, the same in any batch."""
 
+import errno
 import json
+import os
 import shutil
 import signal
 import subprocess
@@ -251,6 +253,31 @@ def test_killed_half_way_it_starts_clean(opened, model, records, tmp_path):
     assert is_new
     assert [path.name for path in (run / "embeddings").iterdir()] == [folder.name]
     assert np.isfinite(stored.load(folder).layers["p_s1"]).all()
+
+
+def test_a_full_disk_is_one_error_and_leaves_nothing(
+    opened, model, tmp_path, monkeypatch
+):
+    def full(*_):
+        raise OSError(errno.ENOSPC, "No space left on device")
+
+    monkeypatch.setattr(os, "posix_fallocate", full)
+    with pytest.raises(OSError, match=r"\.npy: needs .* make room"):
+        embeddings.embed(opened, model, 0, "test", tmp_path / "run")
+    assert not (tmp_path / "run").exists()
+
+
+def test_an_empty_folder_is_taken_and_a_foreign_one_is_not(opened, model, tmp_path):
+    (tmp_path / "out").mkdir()
+    folder, is_new = embeddings.embed(
+        opened, model, 0, "test", tmp_path, tmp_path / "out"
+    )
+    assert is_new
+    assert stored.load(folder).names
+    (tmp_path / "mine").mkdir()
+    (tmp_path / "mine" / "notes").touch()
+    with pytest.raises(OSError, match=r"no embeddings\.json"):
+        embeddings.embed(opened, model, 0, "test", tmp_path, tmp_path / "mine")
 
 
 def test_features_that_are_not_finite_are_not_kept(opened, model, tmp_path):

@@ -1,5 +1,6 @@
 """Indexes on disk: the same hits, whole after any interruption, of one model."""
 
+import dataclasses
 import importlib.util
 import json
 import signal
@@ -127,6 +128,109 @@ def test_every_kind_is_added_to_and_removed_from(source, tmp_path, kind, metric)
     both = np.concatenate([source.features("s2"), more.features("s2")])
     left = np.delete(both, range(5, 9), axis=0)
     same_hits(opened.index, search.build(left, metric, kind), both[:9])
+
+
+def contents(folder):
+    return {p: p.read_bytes() for p in sorted(folder.rglob("*")) if p.is_file()}
+
+
+def labels_in_another_order(found):
+    facts = found.facts.model_copy(update={"labels": found.facts.labels[::-1]})
+    return dataclasses.replace(found, facts=facts)
+
+
+def with_vectors(change):
+    def changed(found):
+        layers = {name: change(np.array(of)) for name, of in found.layers.items()}
+        return dataclasses.replace(found, layers=layers)
+
+    return changed
+
+
+def with_nan(vectors):
+    vectors[3, 2] = np.nan
+    return vectors
+
+
+SPOILED = {
+    "fewer names": lambda f: dataclasses.replace(f, names=f.names[:-1]),
+    "more names": lambda f: dataclasses.replace(f, names=[*f.names, "more"]),
+    "fewer partners": lambda f: dataclasses.replace(f, names_s1=f.names_s1[1:]),
+    "a name of two lines": lambda f: dataclasses.replace(
+        f, names=["a\nb", *f.names[1:]]
+    ),
+    "a carriage return": lambda f: dataclasses.replace(
+        f, names_s1=["a\rb", *f.names_s1[1:]]
+    ),
+    "an empty name": lambda f: dataclasses.replace(f, names=["", *f.names[1:]]),
+    "a number for a name": lambda f: dataclasses.replace(f, names=[5, *f.names[1:]]),
+    "half a surrogate": lambda f: dataclasses.replace(
+        f, names=["a\udc80", *f.names[1:]]
+    ),
+    "fewer labels": lambda f: dataclasses.replace(f, labels=f.labels[:-1]),
+    "labels of two": lambda f: dataclasses.replace(f, labels=f.labels + 2),
+    "labels as floats": lambda f: dataclasses.replace(
+        f, labels=f.labels.astype(np.float32)
+    ),
+    "other labels": labels_in_another_order,
+    "vectors of float64": with_vectors(lambda v: v.astype(np.float64)),
+    "fewer vectors": with_vectors(lambda v: v[:-1]),
+    "fewer dimensions": with_vectors(lambda v: v[:, :-1]),
+    "vectors that are not finite": with_vectors(with_nan),
+}
+
+
+@pytest.mark.parametrize("spoil", SPOILED.values(), ids=SPOILED)
+def test_what_could_not_be_read_again_changes_nothing(source, tmp_path, spoil):
+    folder = tmp_path / "i"
+    index_folder.build(folder, [source], "s2")
+    before = contents(tmp_path)
+    more = feature_folders.write(tmp_path / "more", 20, first=300)
+    spoiled = spoil(more)
+    before = contents(tmp_path)
+    with pytest.raises(ValueError, match=r"^[^\n]+$"):
+        index_folder.add(folder, spoiled)
+    with pytest.raises(ValueError, match=r"^[^\n]+$"):
+        index_folder.build(tmp_path / "j", [source, spoiled], "s2")
+    assert contents(tmp_path) == before
+    assert sorted(path.name for path in tmp_path.iterdir()) == ["i", "more", "test-1"]
+    assert index_folder.load(folder).facts.num_items == 300
+
+
+@pytest.mark.parametrize(
+    ("names", "reason"),
+    [
+        ({"s1": [], "s2": []}, "expected 20 names under s2, got 0"),
+        ({"s2": ["a"] * 20}, "s1: is missing"),
+        ({"s1": ["a"] * 19, "s2": ["a"] * 20}, "expected 20 names under s1, got 19"),
+        ({"s1": ["a"] * 20, "s2": [1] * 20}, "s2"),
+        ({"s1": ["a"] * 20, "s2": "a" * 20}, "s2"),
+        ([], "names.json"),
+    ],
+)
+def test_features_whose_names_are_damaged_are_refused(tmp_path, names, reason):
+    feature_folders.write(tmp_path / "a", 20)
+    (tmp_path / "a" / "names.json").write_text(json.dumps(names))
+    with pytest.raises(ValueError, match=reason):
+        stored.load(tmp_path / "a")
+
+
+def test_a_full_disk_leaves_the_index_as_it_was(source, tmp_path, monkeypatch):
+    folder = tmp_path / "i"
+    index_folder.build(folder, [source], "s2")
+    more = feature_folders.write(tmp_path / "more", 20, first=300)
+    before = contents(tmp_path)
+
+    def full(*_):
+        raise OSError("320 requested and 100 written")
+
+    monkeypatch.setattr(np, "save", full)
+    with pytest.raises(OSError, match=r"i: can't be written .*make room"):
+        index_folder.add(folder, more)
+    with pytest.raises(OSError, match=r"j: can't be written .*make room"):
+        index_folder.build(tmp_path / "j", [source], "s2")
+    assert contents(tmp_path) == before
+    assert not (tmp_path / "j").exists()
 
 
 def test_a_first_build_that_was_killed_can_be_repeated(source, tmp_path):
