@@ -133,7 +133,9 @@ def _add_outputs(group: argparse._ArgumentGroup) -> None:
         "OUT/<split>.left_out.csv",
     )
     group.add_argument(
-        "--overwrite", action="store_true", help="replace other records in OUT"
+        "--overwrite",
+        action="store_true",
+        help="replace other records in OUT, and discard unfinished work on them",
     )
 
 

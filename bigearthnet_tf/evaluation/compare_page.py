@@ -62,10 +62,11 @@ def write(folder: Path, found: Comparison) -> list[Path]:
     """
     paths = {kind: folder / f"compare.{kind}" for kind in _KINDS}
     texts = {
-        "json": files.to_json(compare.to_json(found)),
-        "csv": report.per_class_csv(compare.rows(found)),
-        "md": _markdown(found),
         "html": _page(found),
+        "md": _markdown(found),
+        "csv": report.per_class_csv(compare.rows(found)),
+        # The first to get its name: it says that the others are ours.
+        "json": files.to_json(compare.to_json(found)),
     }
     files.write_together({paths[kind]: text.encode() for kind, text in texts.items()})
     return [paths[kind] for kind in ("html", "md", "csv", "json")]

@@ -66,9 +66,10 @@ def sweep(
     for kind in encoders:
         rows += run(config, kind, fusions, root, say)
     texts = {
-        "json": files.to_json(rows),
-        "csv": report.per_class_csv(rows),
         "md": "\n".join(table(rows)) + "\n",
+        "csv": report.per_class_csv(rows),
+        # The first to get its name: it says that the others are ours.
+        "json": files.to_json(rows),
     }
     files.write_together(
         {root / f"sweep.{kind}": text.encode() for kind, text in texts.items()}

@@ -357,12 +357,8 @@ CASES = [
         Case("a damaged description", name, "train", _damaged(change),
              check=_continued)
         for name, change in {
-            "empty": lambda path: path.write_text(""),
-            "missing": lambda path: path.unlink(),
             "cut short": lambda path: path.write_bytes(path.read_bytes()[:99]),
             "negative": lambda path: _edit(path, iteration=-1),
-            "text": lambda path: _edit(path, iteration="7"),
-            "of another folder": lambda path: _edit(path, iteration=1),
         }.items()
     ),
     *(

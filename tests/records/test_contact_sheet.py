@@ -184,7 +184,7 @@ def test_the_same_sheet_gives_the_same_bytes(tmp_path):
     assert dict(matplotlib.rcParams) == before
     assert {path.name for path in tmp_path.iterdir()} == {"a.png", "b.png"}
     with Image.open(tmp_path / "a.png") as image:
-        assert "Software" not in image.info
+        assert image.info["Software"] == "bigearthnet_tf"
         width, height = figure.get_size_inches()
         assert image.size == (int(width * 200), int(height * 200))
 
@@ -194,7 +194,7 @@ def test_paths_that_can_not_be_written(tmp_path):
     with pytest.raises(ValueError, match=r"sheet.pdf: expected a path .* with .png"):
         contact_sheet.save_png(figure, tmp_path / "sheet.pdf")
     (tmp_path / "file").touch()
-    with pytest.raises(OSError, match=r"sheet\.png"):
+    with pytest.raises(OSError, match="file"):
         contact_sheet.save_png(figure, tmp_path / "file" / "sheet.png")
     (tmp_path / "folder.png").mkdir()
     with pytest.raises(OSError, match=r"folder\.png"):

@@ -223,13 +223,26 @@ def test_names_that_are_taken(tmp_path, run, exported):
     ):
         export.export(run, out, "kears")
     out.write_bytes(b"mine")
-    with pytest.raises(ValueError, match=r"is there already; .* --overwrite"):
-        export.export(run, out, "keras")
+    for overwrite in (False, True):
+        with pytest.raises(OSError, match="was not written by this command"):
+            export.export(run, out, "keras", overwrite=overwrite)
     with pytest.raises(OSError, match="choose another"):
         export.export(run, tmp_path, "savedmodel", overwrite=True)
     assert out.read_bytes() == b"mine"
+    out.unlink()
+    export.export(run, out, "keras")
+    with pytest.raises(ValueError, match=r"is there already; .* --overwrite"):
+        export.export(run, out, "keras")
     export.export(run, out, "keras", overwrite=True)
     assert zipfile.is_zipfile(out)
+
+
+@pytest.mark.parametrize("form", ["savedmodel", "litert"])
+def test_an_earlier_export_is_replaced_in_a_folder_of_any_name(tmp_path, run, form):
+    out = tmp_path / "models [1]" / f"model{SUFFIX[form]}"
+    export.export(run, out, form)
+    export.export(run, out, form, overwrite=True)
+    assert FORMATS.get(form).open(out)[1]["labels"]
 
 
 def test_what_is_missing_is_named(tmp_path, run, monkeypatch):

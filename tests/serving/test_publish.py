@@ -222,13 +222,18 @@ def test_what_is_in_the_way_stays(published, run, tmp_path):
         publish.publish(run, mine, data="toy", overwrite=True)
     with pytest.raises(ValueError, match=r"is there already; .* --overwrite"):
         publish.publish(run, published, data="toy")
-    with pytest.raises(ValueError, match="holds something else"):
+    with pytest.raises(ValueError, match="is read by the same call"):
         publish.publish(run, run, data="toy", overwrite=True)
     with pytest.raises(ValueError, match="is no run"):
         publish.publish(published, tmp_path / "twice", data="toy")
     with pytest.raises(FileNotFoundError):
         publish.publish(tmp_path / "nothing", tmp_path / "out", data="toy")
     assert (mine / "thesis.txt").read_text() == "years"
+    edited = tmp_path / "edited"
+    shutil.copytree(published, edited)
+    (edited / "notes.txt").write_text("mine")
+    with pytest.raises(OSError, match=r"holds notes\.txt, which this command"):
+        publish.publish(run, edited, data="toy", overwrite=True)
 
 
 def test_a_full_disk_leaves_the_earlier_one(published, run, tmp_path, monkeypatch):
