@@ -233,6 +233,10 @@ def decode(data: bytes, where: Path | str, expected: str) -> str:
     try:
         return data.decode("utf-8-sig")
     except UnicodeDecodeError as error:
+        if data.startswith(_PACKED):
+            raise ValueError(
+                f"{where}: expected {expected}, got a packed file: unpack it"
+            ) from None
         found = "it is UTF-16" if data[:2] in _UTF16 else f"byte {error.start} is not"
         raise ValueError(
             f"{where}: expected {expected} in UTF-8, but {found}; save it as UTF-8"

@@ -9,8 +9,8 @@ from typing import Generic, TypeVar
 
 T = TypeVar("T")
 
-# Characters of a list of names in a message, and of a name.
-_LONGEST = 400
+# Characters of a list of names in a message.
+_LONGEST = 300
 
 
 def nearest_names(name: str, known: Iterable[str], count: int = 3) -> str:

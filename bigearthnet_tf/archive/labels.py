@@ -200,7 +200,7 @@ def label_index(name: str, label_type: str) -> int:
         return _INDEX[label_type][name]
     except KeyError:
         raise ValueError(
-            f"unknown label {name!r} among the {len(LABELS[label_type])} labels of "
+            f"unknown label {name!r:.100} among the {len(LABELS[label_type])} labels of "
             f"{label_type!r}: {nearest_names(name, LABELS[label_type])}"
         ) from None
 

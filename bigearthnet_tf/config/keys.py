@@ -11,6 +11,7 @@ from bigearthnet_tf.config.learning_keys import LearningKeys
 from bigearthnet_tf.config.pair_keys import PairKeys
 from bigearthnet_tf.config.run_keys import RunKeys
 
+_MAY_BE_EMPTY = ("cache", "model_file")
 # What 32 bits hold.
 _MOST: dict[type, float] = {int: 2**31 - 1, float: 3.4e38}
 
@@ -35,10 +36,15 @@ class Config(
     )
 
     @pydantic.model_validator(mode="after")
-    def _numbers_fit(self) -> Config:
-        """Refuses what NumPy or TensorFlow would have no number for."""
+    def _values_fit(self) -> Config:
+        """Refuses numbers that TensorFlow has no type for, and empty names."""
         for key, value in self:
             for one in value if isinstance(value, list) else [value]:
+                is_named = isinstance(one, str) and key not in _MAY_BE_EMPTY
+                if is_named and (not one.strip() or "\0" in one):
+                    raise ValueError(
+                        f"{key}: expected a name or path, got {files.echo(one)}"
+                    )
                 most = _MOST.get(type(one))
                 if most is not None and one > most:
                     raise ValueError(

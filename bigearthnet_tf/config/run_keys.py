@@ -16,8 +16,8 @@ _DEVICES = re.compile(r"^(auto|cpu|cpu:[1-9]\d?|gpu:\d{1,3}(,\d{1,3})*)$")
 def _check_devices(text: str) -> str:
     if not _DEVICES.match(text) or text.endswith("\n"):
         raise ValueError(
-            "expected auto, cpu, cpu:2 (1 to 99 logical CPUs), gpu:0 or gpu:0,2 "
-            "(numbered from 0)"
+            "expected the pattern auto, cpu, cpu:2 (1 to 99 logical CPUs), or gpu:0,2 "
+            "(GPUs, numbered from 0)"
         )
     return text
 

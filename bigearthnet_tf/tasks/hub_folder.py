@@ -87,7 +87,7 @@ class HubConfig(pydantic.BaseModel):
         for name in names:
             if name not in every:
                 raise ValueError(
-                    f"unknown label {name!r} ({nearest_names(name, every)})"
+                    f"unknown label {name!r:.100} ({nearest_names(name, every)})"
                 )
         raise ValueError("expected all 19 or all 43 labels, each once")
 
