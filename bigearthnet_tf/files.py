@@ -22,9 +22,9 @@ _WILDCARD = re.compile(r"[][*?\\]")
 
 Content = TypeVar("Content", bound=pydantic.BaseModel)
 
-# Whole numbers that NumPy and TensorFlow have a type for.
-_SMALLEST, _LARGEST = -(2**63), 2**64 - 1
-_MOST_DIGITS = 20
+# Whole numbers of our own reach 80 bits: sums of squares over all pixels of a country.
+_LARGEST = 2**127 - 1
+_MOST_DIGITS = 40
 # First bytes of zip, gzip, bzip2, xz, Zstandard, 7z and RAR; a tar has its mark later.
 _PACKED = (
     *(b"PK\x03\x04", b"PK\x05\x06", b"\x1f\x8b", b"BZh", b"\xfd7zXZ"),
@@ -266,7 +266,7 @@ def parse_json(text: str, where: Path | str) -> Any:
 
     Raises:
         ValueError: not JSON, equal keys, a number that is not finite or does not fit
-            into 64 bits, or nested too deeply; the message names the first fault.
+            into 128 bits, or nested too deeply; the message names the first fault.
     """
     try:
         return _decoder.decode(text.removeprefix("\ufeff"))
@@ -293,9 +293,9 @@ def _unique(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
 
 
 def _whole(digits: str) -> int:
-    if len(digits) <= _MOST_DIGITS and _SMALLEST <= (number := int(digits)) <= _LARGEST:
+    if len(digits) <= _MOST_DIGITS and abs(number := int(digits)) <= _LARGEST:
         return number
-    raise ValueError(f"expected whole numbers of 64 bits, got {digits[:24]}...")
+    raise ValueError(f"expected whole numbers of 128 bits, got {digits[:24]}...")
 
 
 def _finite(digits: str) -> float:

@@ -200,8 +200,8 @@ def label_index(name: str, label_type: str) -> int:
         return _INDEX[label_type][name]
     except KeyError:
         raise ValueError(
-            f"unknown label {name!r:.100} among the {len(LABELS[label_type])} labels of "
-            f"{label_type!r}: {nearest_names(name, LABELS[label_type])}"
+            f"unknown label {name!r:.100} among the {len(LABELS[label_type])} labels "
+            f"of {label_type!r}: {nearest_names(name, LABELS[label_type])}"
         ) from None
 
 

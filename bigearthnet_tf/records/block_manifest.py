@@ -35,7 +35,7 @@ class Moments(pydantic.BaseModel):
         squares: of their squares.
     """
 
-    model_config = pydantic.ConfigDict(frozen=True)
+    model_config = pydantic.ConfigDict(frozen=True, strict=True)
 
     count: int
     sums: list[int]

@@ -29,6 +29,7 @@ from bigearthnet_tf.archive.bands import BANDS
 from bigearthnet_tf.serving import points, rasters
 from bigearthnet_tf.serving.patch_sources import PatchBatch, PatchSource
 from bigearthnet_tf.serving.trained import Trained
+from bigearthnet_tf.training import memory
 
 SEPARATOR = " | "
 KEY = b"bigearthnet_tf"
@@ -62,10 +63,13 @@ def write(
 
     Raises:
         FileNotFoundError: a patch or a band is missing.
-        ValueError: another ending, a damaged patch, or one whose scores are no numbers.
+        ValueError: another ending, batches beyond memory, a damaged patch, or one whose
+            scores are no numbers.
         OSError: the table can't be written, or another process writes it.
     """
     points.check_name(out)
+    at_once = min(batch_size, source.num_patches)
+    memory.check_batch(at_once, model.example_bytes, "--batch-size")
     open_table = _parquet if out.suffix == ".parquet" else _csv
     with (
         _alone(out),

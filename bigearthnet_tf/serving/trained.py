@@ -16,7 +16,7 @@ from bigearthnet_tf.archive import labels as label_facts
 from bigearthnet_tf.evaluation import thresholds
 from bigearthnet_tf.retrieval import embeddings
 from bigearthnet_tf.serving.windows import WindowModel
-from bigearthnet_tf.training import initial_weights
+from bigearthnet_tf.training import initial_weights, memory
 
 BATCH_SIZE = 64
 # The command for runs of other tasks.
@@ -40,6 +40,7 @@ class Trained:
         key: SHA-256 over what the model means and all its weights.
         title: of the model, for people.
         fingerprint: of the weights, as `thresholds.json` has it.
+        example_bytes: that a patch takes in memory, at least.
     """
 
     path: Path
@@ -50,6 +51,7 @@ class Trained:
     key: str
     title: str
     fingerprint: str
+    example_bytes: int = 0
 
     def windows(self) -> WindowModel:
         """Returns it as what is asked of each window of a scene."""
@@ -93,6 +95,7 @@ def load(path: Path | str, which: str = "best") -> Trained:
         key=embeddings.hash_model(model, description),
         title=f"{meaning.model_name}, iteration {meaning.iteration}",
         fingerprint=thresholds.fingerprint(model),
+        example_bytes=memory.bytes_of_example(model, training=False),
     )
 
 

@@ -123,6 +123,25 @@ def check_step(
     _compare(config, one * examples + (gradients if training else 0))
 
 
+def check_batch(examples: int, one: int, option: str) -> None:
+    """Refuses a batch of scoring that does not fit into memory.
+
+    Args:
+        examples: of the batch.
+        one: bytes of an example, of `bytes_of_example`.
+        option: that says how many they are.
+
+    Raises:
+        ValueError: names the option, and the numbers.
+    """
+    free = available()
+    if free is not None and examples * one > free:
+        raise ValueError(
+            f"{option}: {examples} at once need {examples * one / 1e9:.1f} GB or more, "
+            f"but {free / 1e9:.1f} GB of memory are free: lower it"
+        )
+
+
 def _compare(config: Config, needed: int) -> None:
     free = available()
     if free is None or needed <= free:

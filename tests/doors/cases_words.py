@@ -38,9 +38,9 @@ JSON_FAULTS = {
     "nested 100,000 deep": (_nested, "nested too deeply"),
     "a number of 5000 digits": (
         lambda data: b'{"a": ' + b"9" * 5000 + b"}",
-        "64 bits",
+        "128 bits",
     ),
-    "a number of 30 digits": (lambda data: b'{"a": -' + b"9" * 30 + b"}", "64 bits"),
+    "a number of 50 digits": (lambda data: b'{"a": -' + b"9" * 50 + b"}", "128 bits"),
     "the same key twice": (_twice, "twice"),
     "NaN": (lambda data: b'{"a": NaN}', "got NaN"),
     "-Infinity": (lambda data: b'{"a": [-Infinity]}', "got -Infinity"),
