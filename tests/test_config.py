@@ -1,5 +1,7 @@
 import itertools
 import json
+import math
+import os
 from pathlib import Path
 
 import pytest
@@ -155,3 +157,52 @@ def test_readme_explains_every_key_as_the_fields_do():
 def test_shipped_configs_load(path):
     if path.name != "schema.json":
         configs.load(path)
+
+
+def _bad_values():
+    """Every key, with values that no key can have."""
+    for key, field in configs.Config.model_fields.items():
+        kind = str(field.annotation)
+        many = "list[" in kind
+        if "int" in kind.replace("Paths", ""):
+            bad = [2**31, -(2**40), 10**30, 1.5, math.nan, True, "1", -7]
+        elif "float" in kind:
+            bad = [math.nan, math.inf, -math.inf, 1e39, True, "1", -7.0]
+        elif "str" in kind and key not in ("cache", "model_file"):
+            bad = ["", "  ", "a\0b", 7]
+        else:
+            continue
+        for value in bad:
+            yield key, [value] if many else value
+
+
+@pytest.mark.parametrize(
+    ("key", "value"), list(_bad_values()), ids=lambda value: str(value)[:20]
+)
+def test_no_key_takes_any_value(key, value):
+    if (key, value) == ("warmup_iterations", -1):
+        return
+    with pytest.raises(ValueError, match=key) as refusal:
+        configs.from_dict({key: value})
+    assert len(str(refusal.value)) < 400
+
+
+@pytest.mark.parametrize(
+    "devices",
+    ["cpu:0", "CPU", "/cpu:0", "cuda", "cuda:0", "gpu", "gpu:", "gpu:0,", "gpu:-1",
+     "cpu:1000000", "gpu:0\n", "auto ", "cpu:01"],
+)  # fmt: skip
+def test_other_names_of_devices_are_explained(devices):
+    with pytest.raises(ValueError, match=r"devices: expected .* gpu:0,2"):
+        configs.from_dict({"devices": devices})
+
+
+def test_a_config_that_is_no_file(tmp_path):
+    (tmp_path / "a.json").mkdir()
+    with pytest.raises(ValueError, match="expected a file, got a folder"):
+        configs.load(tmp_path / "a.json")
+    os.mkfifo(tmp_path / "b.json")
+    with pytest.raises(ValueError, match="expected a file, got a pipe"):
+        configs.load(tmp_path / "b.json")
+    with pytest.raises(ValueError, match="got NaN"):
+        configs.load(write(tmp_path, "{}", "c.json"), ["learning_rate=NaN"])
