@@ -46,7 +46,9 @@ def real_patches(shared: Path, bands="s2_full") -> list[dict[str, np.ndarray]]:
     """The bands of the real patches of version 1."""
     root = shared / "data/v1/BigEarthNet-v1.0"
     names = band_facts.resolve_bands(bands)
-    return [archives.read_bands(folder, names) for folder in sorted(root.iterdir())]
+    return [
+        archives.read_bands({"S2": folder}, names) for folder in sorted(root.iterdir())
+    ]
 
 
 def mosaic(patches, columns: int) -> dict[str, np.ndarray]:

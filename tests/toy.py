@@ -1,5 +1,7 @@
 """Small things that many tests make: patches, shards, configs."""
 
+from dataclasses import replace
+
 import numpy as np
 
 from bigearthnet_tf.archive import bands as band_facts
@@ -41,7 +43,9 @@ class Memory:
         self.version, self.bands, self.origin = version, bands, ()
 
     def complete(self, entries):
-        return list(entries)
+        if self.version == "v1":
+            return list(entries)
+        return [replace(entry, name=v2_name(entry.name)) for entry in entries]
 
     def stamp(self, entry):
         return entry.name
@@ -49,7 +53,13 @@ class Memory:
     def read(self, entry, bands=None) -> Patch:
         number = int(entry.name.split("_")[-2]) * 91 + int(entry.name.split("_")[-1])
         kind = "original" if self.version == "v1" else "BigEarthNet-19"
-        return patch(number, kind, self.bands)
+        return replace(patch(number, kind, self.bands), name_s2=entry.name)
+
+
+def v2_name(name: str) -> str:
+    """The name of a patch in the other version, given that of version 1."""
+    scene, column, row = name.rsplit("_", 2)
+    return f"{scene}_N9999_R022_T33UUP_{int(column):02}_{int(row):02}"
 
 
 def entries(count: int, first: int = 0):

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import replace
 from functools import partial
 from pathlib import Path
@@ -14,7 +14,7 @@ import pandas as pd
 from numpy.typing import NDArray
 
 from bigearthnet_tf import files
-from bigearthnet_tf.archive import geotiff, labels, names
+from bigearthnet_tf.archive import geotiff, labels, names, pairs, placement
 from bigearthnet_tf.archive.bands import BANDS, Sensor, resolve_bands
 from bigearthnet_tf.archive.catalogue import Catalogue
 from bigearthnet_tf.archive.metadata import PatchMetadata, read_v1_json
@@ -24,6 +24,7 @@ T = TypeVar("T")
 
 # TorchGeo and the archives write .tif, the sample of the reBEN scripts has .tiff.
 SUFFIXES = (".tif", ".tiff")
+_MAP = "reference_map"
 
 
 def open_archive(
@@ -170,15 +171,17 @@ class Archive:
         wanted = self.bands if bands is None else resolve_bands(bands)
         sensors = dict.fromkeys(BANDS[name].sensor for name in wanted)
         places = {sensor: self._locate(entry, sensor) for sensor in sensors}
-        pixels = {name: _read_band(places[BANDS[name].sensor], name) for name in wanted}
-        own_labels, label_type = self._labels(entry)
+        files = [(places[BANDS[name].sensor], name) for name in wanted]
+        pixels, codes = _read_files(files, self._map_folder(entry))
+        name_s1 = places["S1"].name if "S1" in places else entry.name_s1
+        own_labels, label_type = self._labels(entry, name_s1)
         return Patch(
             name_s2=entry.name,
-            name_s1=places["S1"].name if "S1" in places else entry.name_s1,
+            name_s1=name_s1,
             bands=pixels,
             labels=own_labels,
             label_type=label_type,
-            reference_map=self._reference_map(entry),
+            reference_map=codes,
         )
 
     def georeference(self, entry: PatchEntry) -> GeoReference:
@@ -203,9 +206,9 @@ class Archive:
                 for sensor, endings in self._endings.items()
                 for folder in (self._locate(entry, sensor),)
             ]
-            if self.maps_root is not None:
-                folder = self._folder(self.maps_root, entry.name)
-                folders.append((folder, (f"_reference_map{SUFFIXES[0]}",)))
+            map_folder = self._map_folder(entry)
+            if map_folder is not None:
+                folders.append((map_folder, (f"_{_MAP}{SUFFIXES[0]}",)))
         except ValueError:
             return entry.name  # such a patch can't be read
         return " ".join(
@@ -235,7 +238,7 @@ class Archive:
         """
         if self.version == "v1":
             return read_v1_json(_json_path(self._locate(entry, self._leading_sensor)))
-        own_labels, _ = self._labels(entry)
+        own_labels, _ = self._labels(entry, None)
         geo = self.georeference(entry)
         return PatchMetadata(
             labels=own_labels,
@@ -270,6 +273,7 @@ class Archive:
     def _partner(self, entry: PatchEntry) -> str:
         """Returns the Sentinel-1 name of a patch."""
         if entry.name_s1 is not None:
+            pairs.check(entry.name, entry.name_s1)
             return entry.name_s1
         if self.version == "v2":
             return self._catalogue.partner_of(entry)
@@ -282,17 +286,20 @@ class Archive:
             )
         return self._partners[entry.name]
 
-    def _labels(self, entry: PatchEntry) -> tuple[tuple[str, ...], str]:
+    def _labels(
+        self, entry: PatchEntry, name_s1: str | None
+    ) -> tuple[tuple[str, ...], str]:
         """Returns the labels of a patch and their nomenclature."""
         if entry.labels is None and self.version == "v1":
-            return self.metadata_of(entry).labels, labels.ORIGINAL
+            found = self.metadata_of(entry)
+            pairs.check_tile(entry.name, found.source, name_s1)
+            return found.labels, labels.ORIGINAL
         return self._catalogue.labels_of(entry)
 
-    def _reference_map(self, entry: PatchEntry) -> NDArray[np.uint16] | None:
+    def _map_folder(self, entry: PatchEntry) -> Path | None:
         if self.maps_root is None:
             return None
-        folder = self._folder(self.maps_root, entry.name)
-        return _read_first(geotiff.read_reference_map, folder, "reference_map")
+        return self._folder(self.maps_root, entry.name)
 
 
 def _stamp(path: str) -> str:
@@ -314,19 +321,45 @@ def _json_path(folder: Path) -> Path:
     return folder / f"{folder.name}_labels_metadata.json"
 
 
-def read_bands(folder: Path, bands: Sequence[str]) -> dict[str, NDArray[Any]]:
-    """Returns bands of one sensor from the folder of a patch, wherever it lies.
+def read_bands(
+    folders: Mapping[Sensor, Path], bands: Sequence[str]
+) -> dict[str, NDArray[Any]]:
+    """Returns bands of one patch from its folders, wherever they lie.
+
+    Args:
+        folders: that of each sensor; with both, the second is the partner of the first.
+        bands: what to read.
 
     Raises:
         FileNotFoundError: no such folder, or a band is missing in it.
-        ValueError: a file is damaged, or of another shape or dtype.
+        ValueError: a file is damaged, or of another shape or dtype; the folders are of
+            no pair by their names, or lie at different places.
     """
-    return {name: _read_band(folder, name) for name in bands}
+    if len(folders) == 2:
+        pairs.check(folders["S2"].name, folders["S1"].name)
+    return _read_files([(folders[BANDS[name].sensor], name) for name in bands])[0]
 
 
-def _read_band(folder: Path, band_name: str) -> NDArray[Any]:
-    read = partial(geotiff.read_tiff, band_name=band_name)
-    return _read_first(read, folder, band_name)
+def _read_files(
+    files: Sequence[tuple[Path, str]], map_folder: Path | None = None
+) -> tuple[dict[str, NDArray[Any]], NDArray[np.uint16] | None]:
+    """Returns bands, given their folders, and a reference map that lies where they do.
+
+    Raises:
+        ValueError: a file is damaged, or they do not lie together.
+    """
+    pixels: dict[str, NDArray[Any]] = {}
+    places: list[tuple[Path, str, placement.Place | None]] = []
+    codes = None
+    for folder, name in files:
+        read = partial(geotiff.read_band, band_name=name)
+        pixels[name], place = _read_first(read, folder, name)
+        places.append((folder, name, place))
+    if map_folder is not None:
+        codes, place = _read_first(geotiff.read_map, map_folder, _MAP)
+        places.append((map_folder, _MAP, place))
+    placement.check_together(places)
+    return pixels, codes
 
 
 def _read_first(read: Callable[[Path], T], folder: Path, ending: str) -> T:
@@ -360,6 +393,8 @@ def _read_partners(root_s1: Path | None) -> dict[str, str]:
     partners = {}
     for folder in sorted(root_s1.iterdir()) if root_s1 else ():
         if names.folder_version(folder.name) == "v1":
-            s2_name = read_v1_json(_json_path(folder)).corresponding_s2
-            partners[str(s2_name)] = folder.name
+            path = _json_path(folder)
+            s2_name = str(read_v1_json(path).corresponding_s2)
+            pairs.check(s2_name, folder.name, path)
+            partners[s2_name] = folder.name
     return partners

@@ -24,7 +24,8 @@ from numpy.typing import NDArray
 from rasterio.errors import NotGeoreferencedWarning, RasterioError
 
 from bigearthnet_tf import files
-from bigearthnet_tf.archive import patch
+from bigearthnet_tf.archive import labels, patch, placement
+from bigearthnet_tf.archive.placement import Place
 
 _gdal_logger = logging.getLogger("rasterio._env")
 
@@ -56,9 +57,14 @@ def read_tiff(path: Path | str, band_name: str) -> NDArray[Any]:
         ValueError: not a TIFF, cut short, of several bands, or of another shape or
             dtype than the band has; the message names the file.
     """
-    array = _decode(path)
+    return read_band(path, band_name)[0]
+
+
+def read_band(path: Path | str, band_name: str) -> tuple[NDArray[Any], Place | None]:
+    """Returns the pixels of one band, and where they lie; see `read_tiff`."""
+    array, place = _decode(path)
     patch.check_band(band_name, array, path)
-    return array
+    return array, place
 
 
 def read_reference_map(path: Path | str) -> NDArray[np.uint16]:
@@ -66,11 +72,18 @@ def read_reference_map(path: Path | str) -> NDArray[np.uint16]:
 
     Raises:
         FileNotFoundError: no such file.
-        ValueError: as `read_tiff`.
+        ValueError: as `read_tiff`; or codes that CLC does not have.
     """
-    array = _decode(path)
-    patch.check_raster(array, 120, "uint16", f"{path}: reference map")
-    return array
+    return read_map(path)[0]
+
+
+def read_map(path: Path | str) -> tuple[NDArray[np.uint16], Place | None]:
+    """Returns a reference map, and where it lies; see `read_reference_map`."""
+    array, place = _decode(path)
+    where = f"{path}: reference map"
+    patch.check_raster(array, 120, "uint16", where)
+    labels.check_codes(array, where)
+    return array, place
 
 
 def read_georeference(path: Path | str) -> patch.GeoReference:
@@ -90,8 +103,8 @@ def read_georeference(path: Path | str) -> patch.GeoReference:
     return patch.GeoReference(crs.to_string(), tuple(bounds))
 
 
-def _decode(path: Path | str) -> NDArray[Any]:
-    """Returns the image of a TIFF; every fault becomes one kind of error."""
+def _decode(path: Path | str) -> tuple[NDArray[Any], Place | None]:
+    """Returns the image of a TIFF and its place; every fault becomes one error."""
     try:
         # A pipe would be waited for; without a writer it is empty at once.
         with open(path, "rb", opener=_open_at_once) as file:
@@ -102,9 +115,13 @@ def _decode(path: Path | str) -> NDArray[Any]:
         pages, values = _declared(data)
         _check_size(values, path)
         # Pages of one shape come stacked and are refused with other wrong shapes.
-        return imagecodecs.tiff_decode(data, index=None if pages > 1 else 0)
+        image = imagecodecs.tiff_decode(data, index=None if pages > 1 else 0)
+        return image, placement.of_tags(data)
     except _Huge:
         raise
+    except placement.UnusualError:
+        with _open(path) as dataset:
+            return image, placement.of_dataset(dataset)
     except (
         struct.error,
         imagecodecs.TiffError,
@@ -162,12 +179,17 @@ def _declared(data: bytes) -> tuple[int, int]:
     return pages, values
 
 
-def _decode_slowly(path: Path | str, fault: str) -> NDArray[Any]:
-    """Returns the image by rasterio; `fault` is why the fast decoder gave it up."""
+def _decode_slowly(path: Path | str, fault: str) -> tuple[NDArray[Any], Place | None]:
+    """Returns image and place by rasterio.
+
+    Args:
+        path: of the file.
+        fault: why the fast decoder gave it up.
+    """
     with _open(path, fault) as dataset:
         _check_size(dataset.width * dataset.height * dataset.count, path)
-        image = dataset.read()
-    return image[0] if len(image) == 1 else image
+        image, place = dataset.read(), placement.of_dataset(dataset)
+    return (image[0] if len(image) == 1 else image), place
 
 
 @contextmanager

@@ -163,6 +163,10 @@ CLC_TO_19: dict[int, int | None] = {
         for code in label.clc_codes
     },
 }
+# What pixels of reference maps may be: those, 990 and 995 (unclassified land and water
+# in the legend of CLC), and 0, the no-data of the files.
+_KNOWN_CODES = np.zeros(2**16, bool)
+_KNOWN_CODES[[0, 990, 995, *CLC_TO_19]] = True
 
 
 def canonical_label_type(label_type: str) -> str:
@@ -289,6 +293,33 @@ def class_table(label_type: str) -> NDArray[np.uint8]:
     for index, label in enumerate(TABLES[canonical_label_type(label_type)]):
         table[list(label.clc_codes)] = index
     return table
+
+
+def known_codes() -> NDArray[np.bool_]:
+    """Returns which codes pixels of reference maps may have, (65536,)."""
+    return _KNOWN_CODES
+
+
+def check_codes(codes: NDArray[np.integer], where: str) -> None:
+    """Refuses codes that no reference map has, such as CLC's grid codes 1 to 44.
+
+    Args:
+        codes: CLC codes, any shape.
+        where: names file or record in the message.
+
+    Raises:
+        ValueError: names the first of them.
+    """
+    known = _KNOWN_CODES[codes]
+    if not known.all():
+        strange = np.unique(codes[~known]).tolist()
+        shown = ", ".join(map(str, strange[:5])) + (", ..." if strange[5:] else "")
+        hint = " (its grid codes, 1 to 44, count differently)"
+        raise ValueError(
+            f"{where}: expected codes of CLC's level 3, 111 to 523, or 999 or 0 for "
+            f"none, got {shown}{hint if max(strange) <= 48 else ''}; take the map from "
+            "the original archive"
+        )
 
 
 def convert_43_to_19(labels: Iterable[str]) -> tuple[str, ...]:

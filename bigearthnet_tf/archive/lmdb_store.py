@@ -19,7 +19,7 @@ import lmdb
 import pandas as pd
 
 from bigearthnet_tf import files
-from bigearthnet_tf.archive import names
+from bigearthnet_tf.archive import names, pairs
 from bigearthnet_tf.archive.bands import BANDS, Sensor, resolve_bands
 from bigearthnet_tf.archive.catalogue import Catalogue
 from bigearthnet_tf.archive.lmdb_values import MAP_SUFFIX, Value, map_key
@@ -164,6 +164,7 @@ class LmdbArchive:
         partner = (
             self._catalogue.partner_of(entry) if "S1" in sensors else entry.name_s1
         )
+        pairs.check(entry.name, partner, self.path)
         keys = {"S2": entry.name, "S1": str(partner)}
         codes = None
         with self._source.transaction() as transaction:

@@ -21,7 +21,7 @@ import safetensors
 import safetensors.numpy
 from numpy.typing import NDArray
 
-from bigearthnet_tf.archive import bands, names
+from bigearthnet_tf.archive import bands, labels, names, pairs, patch_content
 from bigearthnet_tf.archive.patch import Patch, check_band, check_raster
 
 MAP_SUFFIX = "_reference_map"
@@ -103,6 +103,7 @@ def encode(patch: Patch) -> dict[str, bytes]:
     """
     what = f"patch {patch.name_s2 or patch.name_s1}"
     _check_names(patch, what)
+    patch_content.check_finite(patch.bands, what)
     if not patch.bands:
         raise ValueError(f"{what}: expected bands to write to the LMDB, got none")
     values = {}
@@ -126,6 +127,7 @@ def _save(arrays: Mapping[str, NDArray[Any]]) -> bytes:
 
 
 def _check_names(patch: Patch, what: str) -> None:
+    pairs.check(patch.name_s2, patch.name_s1, what)
     sensors = {bands.BANDS[name].sensor for name in patch.bands}
     for sensor, key in (("S2", patch.name_s2), ("S1", patch.name_s1)):
         if key is None and sensor in sensors:
@@ -144,7 +146,9 @@ def _check_names(patch: Patch, what: str) -> None:
 
 
 def _check_map(codes: NDArray[Any], where: str) -> None:
-    check_raster(codes, _MAP_PIXELS, "uint16", f"{where}: reference map")
+    where = f"{where}: reference map"
+    check_raster(codes, _MAP_PIXELS, "uint16", where)
+    labels.check_codes(codes, where)
 
 
 def _judge(stored: bytes) -> str:

@@ -13,7 +13,7 @@ import pyarrow as pa
 from pyarrow import parquet
 
 from bigearthnet_tf import files, tables
-from bigearthnet_tf.archive import labels, names, splits
+from bigearthnet_tf.archive import labels, names, pairs, splits
 from bigearthnet_tf.archive.patch import Patch, PatchEntry
 from bigearthnet_tf.registry import nearest_names
 
@@ -200,6 +200,10 @@ def _check_rows(frame: pd.DataFrame, path: Path) -> None:
         (~are_partners, "s1_name is not a Sentinel-1 patch name"),
         (frame["patch_id"].duplicated(), "patch_id occurs twice"),
         (~frame["split"].isin(SPLITS), "split is not train, validation or test"),
+        (
+            pairs.disagree(frame["patch_id"], frame["s1_name"]),
+            "s1_name is no partner of patch_id (tile, column, row, six days at most)",
+        ),
     ):
         if wrong.any():
             row = frame[wrong].iloc[0].to_dict()

@@ -18,6 +18,7 @@ from __future__ import annotations
 import re
 from dataclasses import dataclass
 from datetime import date, datetime
+from functools import lru_cache
 from typing import Literal
 
 from bigearthnet_tf import files
@@ -36,6 +37,8 @@ _S2_V2_TILE = (
     r"_N\d{4}_R\d{3}_T(?P<tile>\d{2}[A-Z]{3})"
 )
 S2_V2_PATTERN = rf"{_S2_V2_TILE}_(?P<column>\d{{2}})_(?P<row>\d{{2}})"
+# The tile in the name of a product of Sentinel-2, which the JSON files of v1 give.
+PRODUCT_TILE = r"_T(\d{2}[A-Z]{3})_"
 
 _FORMS: tuple[tuple[re.Pattern[str], Sensor, Version | None], ...] = (
     (re.compile(S2_V2_PATTERN, re.ASCII), "S2", "v2"),
@@ -76,6 +79,7 @@ class PatchName:
     version: Version | None
 
 
+@lru_cache(maxsize=1024)
 def parse_name(name: str) -> PatchName:
     """Returns what a patch name says.
 

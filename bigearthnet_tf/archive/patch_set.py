@@ -194,7 +194,7 @@ def from_v1_archive(
     ]
     patches = _from_entries(entries)
     sources = pd.Series([str(own.source) for own in found])
-    tiles = sources.str.extract(r"_T(\d{2}[A-Z]{3})_", expand=False).fillna("")
+    tiles = sources.str.extract(names.PRODUCT_TILE, expand=False).fillna("")
     return PatchSet(
         patches.table.assign(tile=patches.table["tile"].where(tiles == "", tiles)),
         _encode((own.labels for own in found), labels.ORIGINAL),

@@ -15,7 +15,7 @@ from pathlib import Path
 from typing import Any
 
 from bigearthnet_tf import files
-from bigearthnet_tf.archive import names
+from bigearthnet_tf.archive import names, pairs
 from bigearthnet_tf.archive.patch import PatchEntry
 
 REPORT = "report.json"
@@ -105,19 +105,11 @@ def _read_entry(fields: list[str], split: str, where: str) -> PatchEntry:
             f"{where}: expected a Sentinel-2 name, then its Sentinel-1 name or nothing,"
             f" got {','.join(fields)!r}"
         )
-    if len(sensors) == 2 and _indices(fields[0]) != _indices(fields[1]):
-        raise ValueError(
-            f"{where}: {fields[0]} and {fields[1]} are no pair, since column and row, "
-            "the last two numbers, differ; restore the list"
-        )
+    if len(sensors) == 2:
+        pairs.check(fields[0], fields[1], where)
     return PatchEntry(
         name=fields[0], name_s1=fields[1] if len(sensors) == 2 else None, split=split
     )
-
-
-def _indices(name: str) -> tuple[int, int]:
-    parsed = names.parse_name(name)
-    return parsed.column, parsed.row
 
 
 def read_split_lists(paths: Iterable[Path | str]) -> dict[str, list[PatchEntry]]:

@@ -14,7 +14,15 @@ import tensorflow as tf
 from bigearthnet_tf.records import frames, map_reader, verification
 
 # Words of TensorFlow's complaints about the contents of a record.
-_OF_RECORDS = ("IteratorGetNext", "Feature:", "Key:", "DecodeRaw", "reshape", "parse")
+_OF_CONTENT = (
+    "IteratorGetNext",
+    "Feature:",
+    "Key:",
+    "DecodeRaw",
+    "reshape",
+    "parse",
+    map_reader.WRONG_CODES,
+)
 
 
 @contextmanager
@@ -46,7 +54,7 @@ def reading(find_files: Callable[[], Sequence[str]], split: str = "") -> Iterato
                 f"{_called(files, split)}: {map_reader.WRONG_SIZE}; prepare them again "
                 "with prep_splits.py --maps, from maps that lie on the patches"
             )
-        elif any(word in said for word in _OF_RECORDS):
+        elif any(word in said for word in _OF_CONTENT):
             fault = _first_fault(files)
         if fault is None:
             raise

@@ -16,7 +16,7 @@ import tensorflow as tf
 from bigearthnet_tf import console
 from bigearthnet_tf.archive import composites
 from bigearthnet_tf.archive.patch import Patch
-from bigearthnet_tf.records import frames, manifest, reader, schema, storage
+from bigearthnet_tf.records import agreement, frames, manifest, reader, schema, storage
 
 _MANIFEST = ".manifest.json"
 _BESIDE = (".json", ".csv")  # what lies beside shards
@@ -101,13 +101,6 @@ def look(paths: Sequence[str]) -> list[Split]:
             f"{', '.join(paths)}: no records there; prep_splits.py makes records"
         )
     return [_look_at_split(*key, files) for key, files in sorted(by_split.items())]
-
-
-def same_layout(a: schema.RecordForm, b: schema.RecordForm) -> bool:
-    """Tells whether records differ in nothing but which names they carry."""
-    return replace(a, name_s1=None, name_s2=None) == replace(
-        b, name_s1=None, name_s2=None
-    )
 
 
 def promised(split: Split, shard: Shard) -> manifest.Shard | None:
@@ -256,12 +249,6 @@ def _check_against_folder(
 ) -> Iterator[str]:
     """Yields what a manifest and its folder disagree in, beside the given files."""
     folder, named = storage.folder_of(path), {s.file for s in described.shards}
-    listed = sum(shard.num_records for shard in described.shards)
-    if listed != described.num_records:
-        yield (
-            f"{path}: speaks of {described.num_records} records, but its shards of "
-            f"{listed}; copy it again, or prepare the records again"
-        )
     present = manifest.shards_of(folder, described.split)
     for name in sorted(named - {storage.name_of(shard) for shard in present}):
         yield (
@@ -296,7 +283,10 @@ def _look_at_shard(path: str, split: Split, expect_manifest: bool) -> Shard:
         found = replace(found, num_records=count)
         if count:
             first = next(frames.read_all(path))
-            found = replace(found, form=schema.recognise(first, path))
+            form = schema.recognise(first, path)
+            found = replace(found, form=form)
+            facts = split.manifest if promise else None
+            agreement.check_first(first, form, facts, path)
         return replace(found, fault=_fault(found, split, promise, expect_manifest))
     except (ValueError, OSError) as error:
         return replace(found, fault=console.describe(error))
@@ -322,41 +312,18 @@ def _fault(
                 "was not finished, or the manifest was not copied along"
             )
         return None
-    if not _speaks_of(split.manifest, shard.form):
-        return (
-            f"{path}: holds {describe_form(shard.form)}, but its manifest speaks of "
-            "something else; copy both again, or prepare the records again"
-        )
     return None
 
 
 def _check_alike(shard: Shard, form: schema.RecordForm | None) -> Shard:
     """Returns a shard, faulty if it is laid out unlike the first of its split."""
-    if shard.fault or not (shard.form and form) or same_layout(shard.form, form):
+    if shard.fault or not (shard.form and form) or schema.same_layout(shard.form, form):
         return shard
     fault = (
-        f"{shard.path}: holds {describe_form(shard.form)}, the shards before it hold "
-        f"{describe_form(form)}; prepare them again together"
+        f"{shard.path}: holds {schema.describe(shard.form)}, the shards before it hold "
+        f"{schema.describe(form)}; prepare them again together"
     )
     return replace(shard, fault=fault)
-
-
-def _speaks_of(described: manifest.Manifest, form: schema.RecordForm) -> bool:
-    orders = {"original": "O43", "BigEarthNet-19": "O19"}
-    return (
-        described.record_format == form.encoding
-        and set(described.bands) == set(form.bands)
-        and {orders[kind] for kind in described.label_order}
-        == {order for _, order in form.label_features}
-        and described.reference_maps == form.has_map
-    )
-
-
-def describe_form(form: schema.RecordForm) -> str:
-    """Returns a form in a few words."""
-    labels = " and ".join(feature for feature, _ in form.label_features)
-    reference_map = " and reference map" if form.has_map else ""
-    return f"{form.encoding} records of {' '.join(form.bands)}{reference_map}, {labels}"
 
 
 def _shards(splits: Sequence[Split]) -> list[Shard]:

@@ -12,6 +12,7 @@ import pydantic
 
 from bigearthnet_tf.archive.bands import BANDS
 from bigearthnet_tf.archive.labels import LABELS
+from bigearthnet_tf.archive.names import Version, parse_name
 from bigearthnet_tf.records import storage
 
 SCHEMA_VERSION = 1
@@ -127,6 +128,11 @@ def _check(manifest: Manifest, path: storage.StrPath) -> Manifest:
     expected = {name: (b.dtype, (b.pixels, b.pixels)) for name, b in BANDS.items()}
     bands = {name: (b.dtype, b.shape) for name, b in manifest.bands.items()}
     labels = {kind: list(names) for kind, names in LABELS.items()}
+    contradiction = _contradiction(manifest)
+    if contradiction is not None:
+        raise ValueError(
+            f"{path}: {contradiction}; copy it again, or prepare the records again"
+        )
     if manifest.schema_version != SCHEMA_VERSION:
         fault = f"schema version {manifest.schema_version}, not {SCHEMA_VERSION}"
     elif any(expected.get(name) != facts for name, facts in bands.items()):
@@ -139,6 +145,52 @@ def _check(manifest: Manifest, path: storage.StrPath) -> Manifest:
         f"{path}: speaks of records that this version does not read ({fault}); prepare "
         "the records again"
     )
+
+
+def _contradiction(manifest: Manifest) -> str | None:
+    """Returns what a manifest says that can't be, None if it agrees with itself."""
+    shards = manifest.shards
+    listed = sum(shard.num_records for shard in shards)
+    if any(shard.num_records < 0 or shard.num_bytes < 0 for shard in shards):
+        return "expected numbers of records and bytes of 0 or more"
+    if any((shard.num_records > 0) != (shard.num_bytes > 0) for shard in shards):
+        return "expected bytes in the shards that have records, and in no others"
+    if listed != manifest.num_records:
+        return f"speaks of {manifest.num_records} records, but its shards of {listed}"
+    if not listed:
+        return "expected at least one record, got none"
+    if len({shard.file for shard in shards}) < len(shards):
+        return "names a shard twice"
+    if manifest.archive_version not in ("v1", "v2"):
+        return f"expected archive_version v1 or v2, got {manifest.archive_version!r}"
+    return None
+
+
+def check_name(manifest: Manifest, name: str | None, where: str) -> None:
+    """Refuses a patch of another archive version than the manifest speaks of.
+
+    Args:
+        manifest: of the shard.
+        name: of the patch; names of Sentinel-1 or of no archive say nothing.
+        where: shard and record, for the message.
+
+    Raises:
+        ValueError: the versions differ.
+    """
+    version = version_of(name)
+    if version not in (None, manifest.archive_version):
+        raise ValueError(
+            f"{where}: patch {name} is of {version}, but the manifest speaks of "
+            f"{manifest.archive_version}; copy both again, or prepare the records again"
+        )
+
+
+def version_of(name: str | None) -> Version | None:
+    """Returns the archive version that a patch name is of; None if it does not say."""
+    try:
+        return parse_name(name or "").version
+    except ValueError:
+        return None
 
 
 def fingerprint(shards: Sequence[storage.StrPath]) -> str:

@@ -16,6 +16,7 @@ from bigearthnet_tf.records import reader, schema
 SIDE = 120  # pixels of a map, of 10 m
 # What TensorFlow's complaint about a map of another size has in it.
 WRONG_SIZE = f"a reference map is not of {SIDE} x {SIDE} pixels"
+WRONG_CODES = "a reference map has codes that CLC's level 3 does not have"
 
 
 def parser(
@@ -76,7 +77,7 @@ def count_pixels(source: reader.RecordSource, label_type: str) -> NDArray[np.int
     Raises:
         ValueError: the records lack the maps.
         tf.errors.DataLossError: a record is damaged.
-        tf.errors.InvalidArgumentError: a map has another size.
+        tf.errors.InvalidArgumentError: a map has another size, or codes of its own.
     """
     check(source)
     spec, to_classes = _spec(source), _converter(label_type)
@@ -100,6 +101,32 @@ def count_pixels(source: reader.RecordSource, label_type: str) -> NDArray[np.int
     return counts
 
 
+def check_labelled(source: reader.RecordSource, label_type: str) -> None:
+    """Refuses records without a single labelled pixel, which nothing is learnt from.
+
+    Reads as far as the first one.
+
+    Args:
+        source: the records.
+        label_type: the nomenclature of the labels.
+
+    Raises:
+        ValueError: the records lack the maps, or no pixel has a label.
+        tf.errors.DataLossError: a record is damaged.
+        tf.errors.InvalidArgumentError: a map has another size, or codes of its own.
+    """
+    check(source)
+    spec, to_classes = _spec(source), _converter(label_type)
+    dataset = tf.data.TFRecordDataset(list(source.files)).batch(reader.COUNTED_AT_ONCE)
+    maps = dataset.map(lambda rows: to_classes(tf.io.parse_example(rows, spec)))
+    if not any((of != label_facts.UNLABELLED).any() for of in maps.as_numpy_iterator()):
+        raise ValueError(
+            f"{source.files[0]}: no pixel of the reference maps of "
+            f"{source.num_records} records has a label of {label_type}, so there is "
+            "nothing to learn; give other records"
+        )
+
+
 def _spec(source: reader.RecordSource) -> dict[str, tf.io.FixedLenFeature]:
     if source.form.encoding == "bytes":
         return {schema.REFERENCE_MAP: tf.io.FixedLenFeature((), tf.string)}
@@ -109,6 +136,7 @@ def _spec(source: reader.RecordSource) -> dict[str, tf.io.FixedLenFeature]:
 def _converter(label_type: str) -> Callable[[Mapping[str, tf.Tensor]], tf.Tensor]:
     """Returns what turns parsed records into classes (batch, 120, 120) uint8."""
     table = label_facts.class_table(label_type)
+    known = label_facts.known_codes()
 
     def convert(parsed: Mapping[str, tf.Tensor]) -> tf.Tensor:
         codes = parsed[schema.REFERENCE_MAP]
@@ -121,6 +149,10 @@ def _converter(label_type: str) -> Callable[[Mapping[str, tf.Tensor]], tf.Tensor
             ):
                 codes = tf.io.decode_raw(codes, tf.uint16, little_endian=True)
             codes = tf.reshape(codes, (-1, SIDE, SIDE))
-        return tf.gather(table, tf.cast(codes, tf.int32))
+        codes = tf.cast(codes, tf.int32)
+        within = tf.clip_by_value(codes, 0, len(table) - 1)
+        usual = tf.reduce_all(tf.gather(known, within) & (within == codes))
+        with tf.control_dependencies([tf.debugging.Assert(usual, [WRONG_CODES])]):
+            return tf.gather(table, within)
 
     return convert

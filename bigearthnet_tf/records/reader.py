@@ -13,7 +13,8 @@ from numpy.typing import NDArray
 from bigearthnet_tf import console
 from bigearthnet_tf.archive import bands as band_facts
 from bigearthnet_tf.archive import labels as label_facts
-from bigearthnet_tf.records import frames, manifest, schema, storage
+from bigearthnet_tf.archive import pairs
+from bigearthnet_tf.records import agreement, frames, manifest, schema, storage
 
 logger = logging.getLogger(__name__)
 
@@ -64,15 +65,14 @@ def open_records(patterns: Sequence[str] | str) -> RecordSource:
     counts, versions, forms = [], set(), {}
     for path in paths:
         described = manifest.find_manifest(path)
-        if described is None:
-            counts.append(count_records(path))
-            versions.add("v1")
-        else:
-            facts = manifest.load(described)
-            counts.append(_checked_count(path, facts))
-            versions.add(facts.archive_version)
+        facts = None if described is None else manifest.load(described)
+        counts.append(
+            count_records(path) if facts is None else _checked_count(path, facts)
+        )
         if counts[-1]:
-            forms[path] = schema.recognise(_first_record(path), path)
+            first = _first_record(path)
+            forms[path] = schema.recognise(first, path)
+            versions.add(agreement.check_first(first, forms[path], facts, path))
         if described is None and path in forms and forms[path].encoding == "bytes":
             raise ValueError(
                 f"{path}: no manifest beside it that names it; the preparation was "
@@ -111,11 +111,49 @@ def read_names(source: RecordSource) -> list[str]:
 
 
 def read_partner_names(source: RecordSource) -> list[str]:
-    """Returns the Sentinel-1 names of all records, empty where they have none."""
-    feature = source.form.name_s1
+    """Returns the Sentinel-1 names of all records, empty where they have none.
+
+    Raises:
+        ValueError: the names of a record are no pair.
+    """
+    feature, name_s2 = source.form.name_s1, source.form.name_s2
     if feature is None:
         return [""] * source.num_records
-    return _read_texts(source, [feature])[feature]
+    found = _read_texts(source, [feature, *filter(None, [name_s2])])
+    if name_s2 is not None:
+        check_pairs(source, found[name_s2], found[feature])
+    return found[feature]
+
+
+def check_pairs(
+    source: RecordSource,
+    names_s2: Sequence[str],
+    names_s1: Sequence[str],
+    first: int = 0,
+) -> None:
+    """Refuses records whose names are no pair.
+
+    Args:
+        source: the records.
+        names_s2: of some that follow one another.
+        names_s1: likewise.
+        first: number of the first of them among all.
+
+    Raises:
+        ValueError: names shard and record.
+    """
+    for number, names in enumerate(zip(names_s2, names_s1, strict=True), first):
+        if pairs.mismatch(*names) is not None:
+            pairs.check(*names, locate(source, number))
+
+
+def locate(source: RecordSource, number: int) -> str:
+    """Returns shard and number of a record in it, by its number among all."""
+    for path, count in zip(source.files, source.counts, strict=True):
+        if number < count:
+            return f"{path}: record {number}"
+        number -= count
+    raise ValueError(f"no record {number} in {', '.join(source.files)}")
 
 
 def _read_texts(source: RecordSource, features: Sequence[str]) -> dict[str, list[str]]:

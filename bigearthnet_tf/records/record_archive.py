@@ -7,6 +7,7 @@ from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, replace
 from typing import Any
 
+from bigearthnet_tf.archive import patch_content
 from bigearthnet_tf.archive.bands import resolve_bands
 from bigearthnet_tf.archive.patch import Patch, PatchEntry
 from bigearthnet_tf.records import frames, manifest, reader, schema, storage
@@ -114,7 +115,8 @@ class RecordArchive:
                 self.close()
                 self._open = entry.file, storage.open_to_read(entry.file)
             serialized = frames.read_at(self._open[1], entry.frame, entry.name)
-        patch = schema.decode(serialized, self.source.form, entry.name)
+        patch = schema.decode(serialized, self.source.form, entry.name, whole=True)
+        patch_content.check_patch(patch, entry.name)
         if bands is None:
             return patch
         wanted = resolve_bands(bands)

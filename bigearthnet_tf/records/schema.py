@@ -117,13 +117,16 @@ def encode(patch: Patch, record_format: str = "bytes") -> bytes:
     return example.SerializeToString(deterministic=True)
 
 
-def decode(serialized: bytes, form: RecordForm, where: str) -> Patch:
+def decode(
+    serialized: bytes, form: RecordForm, where: str, *, whole: bool = False
+) -> Patch:
     """Returns the patch that a record was made of, whichever form it has.
 
     Args:
         serialized: the record.
         form: how it is laid out, see `recognise`.
         where: file and record, for error messages.
+        whole: refuse a record that holds more bands or labels than the form says.
 
     Returns:
         The patch; of the nomenclatures in the record the one with more labels. Label
@@ -133,6 +136,8 @@ def decode(serialized: bytes, form: RecordForm, where: str) -> Patch:
         ValueError: a feature is missing, or of another size or range.
     """
     features = tf.train.Example.FromString(serialized).features.feature
+    if whole:
+        check_form(_form_of(features, where), form, where)
     label_type = "original" if _has_original(form) else "BigEarthNet-19"
     feature, order = form.label_source(label_type, where)
     patch = Patch(
@@ -146,6 +151,15 @@ def decode(serialized: bytes, form: RecordForm, where: str) -> Patch:
         raster = _decode_raster(features, REFERENCE_MAP, "uint16", 120, where)
         patch = replace(patch, reference_map=raster)
     return patch
+
+
+def names_of(serialized: bytes, form: RecordForm) -> tuple[str | None, str | None]:
+    """Returns the Sentinel-2 and the Sentinel-1 name in a record, None without one."""
+    features = tf.train.Example.FromString(serialized).features.feature
+    name_s2, name_s1 = (
+        _decode_name(features, name) for name in (form.name_s2, form.name_s1)
+    )
+    return name_s2, name_s1
 
 
 def estimate_bytes(
@@ -180,7 +194,37 @@ def recognise(serialized: bytes, where: str) -> RecordForm:
             "the first record is something else; prepare the records with "
             "prep_splits.py"
         ) from error
-    features = example.features.feature
+    return _form_of(example.features.feature, where)
+
+
+def same_layout(a: RecordForm, b: RecordForm) -> bool:
+    """Tells whether records differ in nothing but which names they carry."""
+    return replace(a, name_s1=None, name_s2=None) == replace(
+        b, name_s1=None, name_s2=None
+    )
+
+
+def describe(form: RecordForm) -> str:
+    """Returns a form in a few words."""
+    labels = " and ".join(feature for feature, _ in form.label_features)
+    reference_map = " and reference map" if form.has_map else ""
+    return f"{form.encoding} records of {' '.join(form.bands)}{reference_map}, {labels}"
+
+
+def check_form(found: RecordForm, form: RecordForm, where: str) -> None:
+    """Refuses a record that is laid out unlike those before it.
+
+    Raises:
+        ValueError: says what both hold.
+    """
+    if not same_layout(found, form):
+        raise ValueError(
+            f"{where}: holds {describe(found)}, the records before it hold "
+            f"{describe(form)}; prepare them again together"
+        )
+
+
+def _form_of(features: Any, where: str) -> RecordForm:
     present = tuple(name for name in band_facts.BANDS if name in features)
     label_features = _recognise_labels(features)
     if not present or not label_features:

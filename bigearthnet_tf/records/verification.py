@@ -11,9 +11,9 @@ from dataclasses import dataclass, field
 from typing import Any
 
 from bigearthnet_tf import console
-from bigearthnet_tf.archive import labels
+from bigearthnet_tf.archive import labels, patch_content
 from bigearthnet_tf.archive.patch import Patch
-from bigearthnet_tf.records import frames, inspection, pool, schema, storage
+from bigearthnet_tf.records import frames, inspection, manifest, pool, schema, storage
 
 # A worker takes 4 s to start, as long as one process takes for 15,000 records with
 # bytes or 3,500 with int64 lists (measured on one core, files in memory).
@@ -121,7 +121,9 @@ def read_whole(_: None, path: str, on_record: Callable[[], None]) -> Content:
                 framed = file.read(size)
                 serialized = _data_of(framed, where)
                 form = _expect(form, serialized, where)
-                content.add(schema.decode(serialized, form, where), framed)
+                patch = schema.decode(serialized, form, where)
+                patch_content.check_patch(patch, where)
+                content.add(patch, framed)
                 on_record()
     except (ValueError, OSError) as error:
         reason = console.describe(error)
@@ -140,11 +142,8 @@ def _expect(
 ) -> schema.RecordForm:
     """Returns the form of a record, which must be laid out like the one before it."""
     found = schema.recognise(serialized, where)
-    if form is not None and not inspection.same_layout(found, form):
-        raise ValueError(
-            f"{where}: holds {inspection.describe_form(found)}, the records before it "
-            f"hold {inspection.describe_form(form)}; prepare them again together"
-        )
+    if form is not None:
+        schema.check_form(found, form, where)
     return found
 
 
@@ -155,7 +154,12 @@ def _faults(split: inspection.Split, contents: Mapping[str, Content]) -> Iterato
     for shard in split.shards:
         content = contents[shard.path]
         repeated = list(_repeated(shard.path, content, places))
-        fault = shard.fault or content.fault or _broken_promise(split, shard, content)
+        fault = (
+            shard.fault
+            or content.fault
+            or _broken_promise(split, shard, content)
+            or _other_version(split, shard, content)
+        )
         if fault or repeated:
             yield fault or repeated[0]
 
@@ -187,6 +191,21 @@ def _broken_promise(
         f"{promise.crc32} by its manifest, got {found[0]} with {found[1]}; copy both "
         "again, or prepare the records again"
     )
+
+
+def _other_version(
+    split: inspection.Split, shard: inspection.Shard, content: Content
+) -> str | None:
+    """Returns a line on a patch of another archive version than the manifest's."""
+    if split.manifest is None:
+        return None
+    try:
+        for number, name in enumerate(content.names):
+            where = f"{shard.path}: record {number}"
+            manifest.check_name(split.manifest, name, where)
+    except ValueError as error:
+        return str(error)
+    return None
 
 
 def _sum_labels(

@@ -9,6 +9,7 @@ from typing import Any, TypeVar
 import pydantic
 import tensorflow as tf
 
+from bigearthnet_tf.archive import patch_content
 from bigearthnet_tf.archive.patch import Patch, PatchSource
 from bigearthnet_tf.records import frames, manifest, provenance, schema, storage
 from bigearthnet_tf.records.plan import LeftOut
@@ -114,6 +115,7 @@ def _read(
     for entry in job.entries:
         try:
             patch = source.read(entry)
+            patch_content.check_finite(patch.bands, entry.name)
         except (ValueError, OSError) as error:
             if not job.skip_errors:
                 raise

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -43,10 +43,7 @@ def embed_folders(
     task = opened.task
     if not isinstance(task, PatchTask):
         raise ValueError(f"task {opened.config.task} has no patches to embed")
-    groups = {
-        name: _read(folders.get(name[:2]), members)
-        for name, members in band_facts.group_bands(task.bands).items()
-    }
+    groups = _read(folders, task.bands)
     embedder = task.embedder(_load(opened, run, model_hash))
     found = {
         name: np.asarray(value)[0]
@@ -61,13 +58,23 @@ def embed_folders(
     return found
 
 
-def _read(folder: Path | None, members: tuple[str, ...]) -> NDArray[Any]:
-    """Returns (1, bands, rows, columns); zeros for a sensor that is not asked for."""
-    bands = [band_facts.BANDS[name] for name in members]
-    if folder is None:
-        shape = (1, len(bands), bands[0].pixels, bands[0].pixels)
-        return np.zeros(shape, bands[0].dtype)
-    return np.stack(list(archives.read_bands(folder, members).values()))[None]
+def _read(folders: Mapping[str, Path], bands: Sequence[str]) -> dict[str, NDArray[Any]]:
+    """Returns band groups (1, bands, rows, columns); zeros for a sensor not given."""
+    facts = [band_facts.BANDS[name] for name in bands]
+    given = {band.sensor: folders.get(band.sensor.lower()) for band in facts}
+    places = {sensor: folder for sensor, folder in given.items() if folder is not None}
+    pixels = {
+        band.name: np.zeros((band.pixels, band.pixels), band.dtype)
+        for band in facts
+        if band.sensor not in places
+    }
+    pixels |= archives.read_bands(
+        places, [band.name for band in facts if band.sensor in places]
+    )
+    return {
+        group: np.stack([pixels[name] for name in members])[None]
+        for group, members in band_facts.group_bands(bands).items()
+    }
 
 
 def _load(opened: session.Session, run: Path, model_hash: str) -> keras.Model:

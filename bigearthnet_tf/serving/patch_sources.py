@@ -172,6 +172,8 @@ def _record_batches(
         numbered = [f"record {number}" for number in range(first, first + count)]
         partners = columns.get(form.name_s1 or "", [""] * count)
         own = columns.get(form.name_s2 or "", partners if any(partners) else numbered)
+        if form.name_s1 is not None:
+            reader.check_pairs(source, own, partners, first)
         yield PatchBatch(own, partners, images)
         first += count
 
@@ -205,14 +207,12 @@ def _of_patches(
             f"{folders[0]}: the model needs {', '.join(bands)}: give the folder of "
             "the Sentinel-1 partner with --s1"
         )
-    places: dict[Sensor, Path | None] = {"S1": None if s1 is None else Path(s1)}
 
     def read(folder: Path) -> tuple[str, str, Pixels]:
-        found: Pixels = {}
-        for sensor, members in needed.items():
-            place = places.get(sensor) or folder
-            found |= archives.read_bands(place, members)
-        return folder.name, Path(s1 or "").name, found
+        places: dict[Sensor, Path] = dict.fromkeys(needed, folder)
+        if s1 is not None:
+            places["S1"] = Path(s1)
+        return folder.name, Path(s1 or "").name, archives.read_bands(places, bands)
 
     return PatchSource(len(folders), partial(_batches, read, folders, bands, _THREADS))
 

@@ -64,6 +64,18 @@ class Segmentation(patches.PatchTask):
         with base.reading(self, "train"):
             return map_reader.count_pixels(self.source("train"), self.label_type)
 
+    def data_fingerprint(self) -> str:
+        """Returns what tells the training records from others, asked for first of all.
+
+        Raises:
+            ValueError: not a pixel of the training or validation maps has a label.
+        """
+        for split in ("train", "val"):
+            if self.num_records(split):
+                with base.reading(self, split):
+                    map_reader.check_labelled(self.source(split), self.label_type)
+        return super().data_fingerprint()
+
     @functools.cached_property
     def _loss(self) -> losses.pixels.Loss:
         config, weights = self.config, None
