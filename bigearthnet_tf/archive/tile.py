@@ -104,6 +104,11 @@ class Tile(ABC):
     grain: int
 
     @property
+    def affine(self) -> Affine | None:
+        """The transform, by the name that manifests have for it."""
+        return self.transform
+
+    @property
     def num_dates(self) -> int:
         """Number of acquisitions."""
         return len(self.doys)

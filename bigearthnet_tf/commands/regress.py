@@ -35,6 +35,11 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         help="side of the blocks of land that stay together (10)",
     )
     parser.add_argument(
+        "--crs",
+        metavar="EPSG",
+        help="coordinate system of columns x and y (that of the column crs)",
+    )
+    parser.add_argument(
         "--folds", type=console.whole(2), default=5, help="parts of the blocks (5)"
     )
     parser.add_argument(
@@ -48,7 +53,9 @@ def run(arguments: argparse.Namespace) -> None:
     from bigearthnet_tf.evaluation import regression
 
     regression.check_outputs(arguments.out, arguments.table)
-    sites = regression.read(arguments.table, arguments.target, arguments.block_km)
+    sites = regression.read(
+        arguments.table, arguments.target, arguments.block_km, arguments.crs
+    )
     found = regression.evaluate(
         sites,
         arguments.target,

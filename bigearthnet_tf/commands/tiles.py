@@ -143,7 +143,7 @@ def run(arguments: argparse.Namespace) -> None:
     opened = [tiles.open_tile(folder, facts) for folder in folders]
     classes = tiles.classes_of(folders, facts)
     console.load_tensorflow()
-    from bigearthnet_tf.records import block_plan, block_writer, provenance
+    from bigearthnet_tf.records import block_areas, block_plan, block_writer, provenance
 
     if arguments.squares is None:
         areas = block_plan.by_tiles(opened, arguments.val, arguments.test)
@@ -163,14 +163,21 @@ def run(arguments: argparse.Namespace) -> None:
     }
     if arguments.points is not None:
         points = tile_points.read_points(arguments.points, list(classes))
+        of_split = block_areas.points_apart(areas, points)
         plans = [
             block_plan.plan_points(
-                split, [tile for tile, _ in of], points, classes, origin, **options
+                split,
+                [tile for tile, _ in of],
+                of_split[split],
+                classes,
+                origin,
+                **options,
             )
             for split, of in areas.items()
         ]
     else:
         side = arguments.block_size
+        areas = block_areas.apart(areas, side)
         plans = [
             block_plan.plan_blocks(split, of, classes, origin, side=side, **options)
             for split, of in areas.items()

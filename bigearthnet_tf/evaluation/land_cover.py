@@ -152,8 +152,10 @@ def _spatial_folds(
     config = task.config
     if not config.spatial_folds:
         return
+    source = task.find("test")
     rows = probes.spatial_folds(
         embed("test"),
+        list(source.tiles.values()) if source else [],
         config.spatial_folds,
         config.spatial_block_size,
         len(task.classes),

@@ -16,6 +16,7 @@ from sklearn.pipeline import make_pipeline
 from sklearn.preprocessing import StandardScaler
 from threadpoolctl import threadpool_limits
 
+from bigearthnet_tf.archive import ground
 from bigearthnet_tf.evaluation.pixel_features import Labelled
 from bigearthnet_tf.metrics import pixels as metrics
 
@@ -136,14 +137,21 @@ def label_efficiency(
 
 
 def spatial_folds(
-    pixels: Labelled, folds: int, block_size: int, num_classes: int, seed: int
+    pixels: Labelled,
+    tiles: Sequence[ground.Placed],
+    folds: int,
+    block_size: int,
+    num_classes: int,
+    seed: int,
 ) -> list[dict[str, Any]]:
     """Returns a row for each fold of a cross-validation by spatial blocks.
 
-    All pixels of a block are on one side, so that no pixel is told by its neighbour.
+    All pixels of a block are on one side, in whatever tiles they are, so that no pixel
+    is predicted from its neighbours or from itself in another tile.
 
     Args:
         pixels: of a split.
+        tiles: that their places count.
         folds: number of them.
         block_size: pixels a side of a block.
         num_classes: in all.
@@ -155,13 +163,7 @@ def spatial_folds(
     Raises:
         ValueError: fewer blocks than folds.
     """
-    tile, row, column = pixels.places.T
-    _, groups = np.unique(
-        np.stack([tile, row // block_size, column // block_size]),
-        axis=1,
-        return_inverse=True,
-    )
-    groups = groups.ravel()
+    groups = ground.block_numbers(tiles, pixels.places, block_size)
     blocks = int(groups.max()) + 1
     if blocks < folds:
         raise ValueError(

@@ -31,6 +31,7 @@ from sklearn.pipeline import make_pipeline
 from sklearn.preprocessing import StandardScaler
 
 from bigearthnet_tf import files, outputs, pictures, tables
+from bigearthnet_tf.archive import ground
 from bigearthnet_tf.evaluation import regression_plots
 
 EMBEDDING = "embedding_"
@@ -39,8 +40,6 @@ MODELS = ("forest", "ridge")
 _PENALTIES = np.logspace(-3, 5, 17)
 _TREES = 100  # as the older system has
 _LONLAT = (("lon", "longitude"), ("lat", "latitude"))
-# Metres of a degree of a great circle, on a sphere of 6371 km.
-_DEGREE = 111_195.0
 
 
 @dataclass(frozen=True)
@@ -62,13 +61,14 @@ class Sites:
     dropped: int
 
 
-def read(path: Path, target: str, block_km: float) -> Sites:
+def read(path: Path, target: str, block_km: float, crs: str | None = None) -> Sites:
     """Reads what `bigearthnet-tf points` wrote.
 
     Args:
         path: CSV or Parquet.
         target: column of the quantity.
         block_km: side of the blocks of land.
+        crs: of columns `x` and `y`; None for that of the column `crs`.
 
     Raises:
         FileNotFoundError: no such file.
@@ -100,24 +100,30 @@ def read(path: Path, target: str, block_km: float) -> Sites:
         kept,
         embeddings,
         values[known],
-        blocks_of(kept, block_km, str(path)),
+        blocks_of(kept, block_km, str(path), crs),
         int((~known).sum()),
     )
 
 
-def blocks_of(table: pd.DataFrame, side_km: float, where: str) -> NDArray[np.int64]:
+def blocks_of(
+    table: pd.DataFrame, side_km: float, where: str, crs: str | None = None
+) -> NDArray[np.int64]:
     """Returns the number of the block of land that each point lies in.
 
-    Squares of a grid of degrees or metres, whatever the coordinates are; along a
-    parallel of latitude degrees are counted by its length.
+    Squares of ground, the same in all tiles that show it: of metres where all points
+    have one coordinate system, else of degrees; along a parallel of latitude those are
+    counted by its length.
 
     Args:
-        table: with `lon` and `lat`, or `x` and `y` in metres and `tile`.
+        table: with `lon` and `lat`; or `x` and `y`, and `crs` if they are of several
+            tiles.
         side_km: of a block.
         where: names the table in a message.
+        crs: of `x` and `y`, in place of the column `crs`.
 
     Raises:
-        ValueError: no coordinates, or fewer than two blocks.
+        ValueError: no coordinates, no coordinate system for those of several tiles, or
+            fewer than two blocks.
     """
     if not side_km > 0:
         raise ValueError(f"--block-km: expected more than 0, got {side_km}")
@@ -126,21 +132,13 @@ def blocks_of(table: pd.DataFrame, side_km: float, where: str) -> NDArray[np.int
     side = side_km * 1000
     if lon is not None and lat is not None:
         east, north = (_places(table, name, where) for name in (lon, lat))
-        rows = np.floor(north * _DEGREE / side)
-        # By the latitude of the row's middle, so that a block has one width.
-        scale = np.cos(np.radians((rows + 0.5) * side / _DEGREE))
-        columns = np.floor(east * _DEGREE * scale / side)
-        zones = np.zeros(len(table), np.int64)
+        keys = ground.degree_squares(east, north, side)
     elif "x" in folded and "y" in folded:
-        rows = np.floor(_places(table, folded["y"], where) / side)
-        columns = np.floor(_places(table, folded["x"], where) / side)
-        # Metres of different tiles may be of different zones.
-        tiles = table["tile"] if "tile" in table else pd.Series([""] * len(table))
-        zones = pd.factorize(tiles)[0]
+        x, y = (_places(table, folded[name], where) for name in "xy")
+        keys = _squares_of(x, y, _systems(table, crs, where), side)
     else:
         raise ValueError(f"{where}: expected columns lon and lat, or x and y")
-    keys = np.stack([zones, rows.astype(np.int64), columns.astype(np.int64)], axis=1)
-    _, numbers = np.unique(keys, axis=0, return_inverse=True)
+    _, numbers = np.unique(keys, axis=1, return_inverse=True)
     if numbers.max() < 1:
         raise ValueError(
             f"{where}: all points lie in one block of {side_km:g} km, so nothing is "
@@ -159,6 +157,51 @@ def _places(table: pd.DataFrame, column: Any, where: str) -> NDArray[np.float64]
             f"have no {column}: leave them out"
         )
     return found
+
+
+def _systems(table: pd.DataFrame, crs: str | None, where: str) -> NDArray[np.str_]:
+    """Returns the coordinate system of each point; empty for one that all share.
+
+    Raises:
+        ValueError: points of several tiles, whose systems may differ.
+    """
+    if crs is not None:
+        return np.full(len(table), crs)
+    if "crs" in table:
+        known = table["crs"].fillna("").astype(str).str.strip()
+        if not known.all():
+            raise ValueError(
+                f"{where}: {int((known == '').sum())} points have no crs; fill the "
+                "column, or give the coordinate system of all with --crs"
+            )
+        return known.to_numpy(str)
+    tiles = sorted(table["tile"].astype(str).unique()) if "tile" in table else []
+    if len(tiles) > 1:
+        raise ValueError(
+            f"{where}: x and y of {len(tiles)} tiles ({tiles[0]}, {tiles[1]}, ...) and "
+            "no column crs: give the coordinate system with --crs, or lon and lat"
+        )
+    return np.full(len(table), "")
+
+
+def _squares_of(
+    x: NDArray[np.float64],
+    y: NDArray[np.float64],
+    systems: NDArray[np.str_],
+    side: float,
+) -> NDArray[np.int64]:
+    """Returns row and column of the squares that points lie in, (2, points)."""
+    present = sorted(set(systems.tolist()))
+    are_degrees = [ground.is_geographic(crs) for crs in present]
+    if are_degrees == [False]:
+        return np.floor(np.stack([y, x]) / side).astype(np.int64)
+    keys = np.empty((2, len(x)), np.int64)
+    for crs in present:
+        own = systems == crs
+        keys[:, own] = ground.degree_squares(
+            *ground.to_lonlat(crs, x[own], y[own]), side
+        )
+    return keys
 
 
 def build(model: str, seed: int) -> RegressorMixin:

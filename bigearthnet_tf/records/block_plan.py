@@ -8,18 +8,23 @@ random division of pixels would let a model be tested on what it was trained on.
 from __future__ import annotations
 
 import hashlib
+import itertools
 import json
-from collections.abc import Mapping, Sequence
+import logging
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from typing import NamedTuple
 
 import numpy as np
 
+from bigearthnet_tf.archive import ground
 from bigearthnet_tf.archive.tile import Tile, Window, windows
 from bigearthnet_tf.archive.tile_points import Point, locate
 from bigearthnet_tf.records import block_manifest, manifest, series_schema
 from bigearthnet_tf.records.plan import divide
 from bigearthnet_tf.registry import nearest_names
+
+logger = logging.getLogger(__name__)
 
 # An epoch reads every byte of a block, however few of its pixels it draws: of blocks of
 # that size all pixels can be drawn, and 64 of them still be shuffled at once.
@@ -136,6 +141,9 @@ def by_squares(
 ) -> dict[str, list[tuple[Tile, Window]]]:
     """Divides squares of land, drawn at random.
 
+    Tiles that overlap on one grid of pixels have their squares in common, those of
+    other grids not: see `block_areas.apart`.
+
     Args:
         tiles: which to cut.
         square: side of the squares in pixels.
@@ -146,19 +154,27 @@ def by_squares(
         ValueError: so few squares that a split stays empty.
     """
     splits = ("train", "test") if len(ratios) == 2 else ("train", "val", "test")
-    areas = [
-        (tile, window)
-        for tile in tiles
-        for window in windows(tile.height, tile.width, square)
-    ]
+    anchors = ground.anchors(tiles)
+    shared: dict[tuple[int, int, int], list[tuple[Tile, Window]]] = {}
+    for tile, anchor in zip(tiles, anchors, strict=True):
+        for window in _squares(tile, anchor, square):
+            place = (window.row + anchor.row, window.column + anchor.column)
+            key = (anchor.group, place[0] // square, place[1] // square)
+            shared.setdefault(key, []).append((tile, window))
+    common = len(tiles) - len({anchor.group for anchor in anchors})
+    if common:
+        logger.info("squares are numbered on the ground that tiles have in common")
+    areas = list(shared.values())
     order = np.random.default_rng(seed).permutation(len(areas))
-    sizes = np.array([areas[i][1].height * areas[i][1].width for i in order])
+    sizes = np.array(
+        [sum(own.height * own.width for _, own in areas[i]) for i in order]
+    )
     # A square belongs to the split that its middle falls into.
     middles = (np.cumsum(sizes) - sizes / 2) / sizes.sum()
     assigned = np.searchsorted(np.cumsum(ratios)[:-1], middles)
     found: dict[str, list[tuple[Tile, Window]]] = {name: [] for name in splits}
     for index, split in sorted(zip(order, assigned, strict=True)):
-        found[splits[split]].append(areas[index])
+        found[splits[split]] += areas[index]
     for name, of_split in found.items():
         if not of_split:
             raise ValueError(
@@ -166,6 +182,17 @@ def by_squares(
                 f"{name!r} stays empty: choose smaller squares"
             )
     return found
+
+
+def _squares(tile: Tile, anchor: ground.Anchor, side: int) -> Iterator[Window]:
+    """Yields the squares of a tile, row by row, cut where those of the anchor are."""
+    rows, columns = (
+        [0, *range(-first % side or side, length, side), length]
+        for first, length in ((anchor.row, tile.height), (anchor.column, tile.width))
+    )
+    for row, below in itertools.pairwise(rows):
+        for column, right in itertools.pairwise(columns):
+            yield Window(row, column, below - row, right - column)
 
 
 def plan_blocks(

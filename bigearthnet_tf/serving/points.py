@@ -10,6 +10,7 @@ from typing import Any
 import numpy as np
 import pandas as pd
 from numpy.typing import NDArray
+from rasterio import CRS
 from rasterio.errors import RasterioError
 from rasterio.warp import transform as reproject
 from rasterio.windows import Window
@@ -29,6 +30,8 @@ _COORDINATES = (
 # Columns of the result; `embedding_0` and so on come after them.
 OWN = ("tile", "row", "column", "num_dates", "class", "class_name", "probability")
 EMBEDDING = "embedding_"
+# Of `x` and `y`, which in several tiles may be of several systems.
+CRS_COLUMN = "crs"
 OUTSIDE, NOWHERE = "outside of all tiles", "no coordinates"
 
 
@@ -69,7 +72,8 @@ def read(path: Path, crs: str | None = None) -> Points:
             f"{', '.join(map(str, table.columns))}"
         )
     first, second, system = known[0]
-    taken = [name for name in table.columns if _is_own(str(name))]
+    own = (*OWN, *(() if system else (CRS_COLUMN,)))
+    taken = [n for n in table.columns if n in own or str(n).startswith(EMBEDDING)]
     if taken:
         raise ValueError(
             f"{path}: has columns that the result has too: {', '.join(taken)}; rename "
@@ -86,20 +90,17 @@ def read(path: Path, crs: str | None = None) -> Points:
     return Points(table, x, y, system or crs)
 
 
-def _is_own(name: str) -> bool:
-    return name in OWN or name.startswith(EMBEDDING)
-
-
 class _Found:
     """What is known of the points so far."""
 
     def __init__(self, model: PixelModel, points: Points) -> None:
         count = len(points.table)
-        self.model = model
+        self.model, self.points = model, points
         self.is_done = np.zeros(count, bool)
         self.reasons = np.full(count, OUTSIDE, object)
         self.reasons[~np.isfinite(points.x + points.y)] = NOWHERE
         self.tiles = np.full(count, "", object)
+        self.systems = np.full(count, "", object)
         self.places = np.zeros((count, 3), np.int64)
         self.classes = np.zeros(count, np.int64)
         self.probabilities = np.zeros(count, np.float32)
@@ -135,6 +136,8 @@ class _Found:
     def table(self) -> pd.DataFrame:
         """Returns the columns of all points."""
         columns: dict[str, Any] = {"tile": self.tiles}
+        if self.points.crs != LONLAT:
+            columns[CRS_COLUMN] = self.systems
         columns |= dict(zip(("row", "column", "num_dates"), self.places.T, strict=True))
         if self.model.classes:
             each = [self.model.classes[number] for number in self.classes]
@@ -174,7 +177,9 @@ def sample(
         for tile, encoder in tiles:
             rows, columns = locate(tile, points)
             rows[found.is_done] = -1
+            system = CRS.from_user_input(points.crs or tile.georeference()[0])
             for block, within in _blocks(tile, rows, columns):
+                found.systems[within] = system.to_string()
                 places = rows[within] - block.row, columns[within] - block.column
                 found.look(encoder, block, within, *places)
                 bar.update(int(found.is_done.sum()) - bar.n)

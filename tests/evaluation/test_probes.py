@@ -2,15 +2,19 @@
 
 import numpy as np
 import pytest
+import rasterio
 import sklearn.metrics
 from hypothesis import given
 from hypothesis import strategies as st
+from rasterio.warp import transform
 from sklearn.neighbors import KNeighborsClassifier
 
 from bigearthnet_tf import pictures
+from bigearthnet_tf.archive import ground
 from bigearthnet_tf.evaluation import pixel_features, pixel_plots, probes
 from bigearthnet_tf.evaluation.pixel_features import Labelled
 from bigearthnet_tf.metrics import knn
+from bigearthnet_tf.records.block_manifest import TileFacts
 from bigearthnet_tf.tasks import pixel_pictures
 
 
@@ -85,7 +89,8 @@ def test_no_block_is_on_both_sides_of_a_fold(monkeypatch):
         return real(x, y, asked, seed)
 
     monkeypatch.setattr(probes, "linear_probe", probe)
-    rows = probes.spatial_folds(pixels, 3, 32, 4, seed=0)
+    tiles = [tile_at(None), tile_at(None)]
+    rows = probes.spatial_folds(pixels, tiles, 3, 32, 4, seed=0)
     block_of = {
         tuple(x): (tile, row // 32, column // 32)
         for x, (tile, row, column) in zip(pixels.features, pixels.places, strict=True)
@@ -96,7 +101,46 @@ def test_no_block_is_on_both_sides_of_a_fold(monkeypatch):
         one, other = ({block_of[tuple(x)] for x in side} for side in (learnt, asked))
         assert not one & other
     with pytest.raises(ValueError, match=r"lie in 18 blocks of 32 pixels a side"):
-        probes.spatial_folds(pixels, 19, 32, 4, seed=0)
+        probes.spatial_folds(pixels, tiles, 19, 32, 4, seed=0)
+
+
+def tile_at(crs, west=300_000.0, north=5_000_000.0):
+    return TileFacts(
+        crs=crs and rasterio.CRS.from_string(crs).to_wkt(),
+        transform=(10, 0, west, 0, -10, north) if crs else None,
+        height=100,
+        width=100,
+        doys=[1],
+        years=[0],
+    )
+
+
+def test_the_same_ground_in_two_tiles_is_on_one_side_of_a_fold():
+    rows, columns = np.mgrid[0:96:5, 32:96:5]
+    first = np.stack([np.zeros(rows.size, int), rows.ravel(), columns.ravel()], axis=1)
+    # The second tile begins 25 pixels further east, within a block of the first.
+    second = first + np.array([1, 0, -25])
+    tiles = [tile_at("EPSG:32633"), tile_at("EPSG:32633", west=300_250.0)]
+    blocks = ground.block_numbers(tiles, np.concatenate([first, second]), 32)
+    np.testing.assert_array_equal(*np.split(blocks, 2))
+    assert len(np.unique(blocks)) == 3 * 2
+
+
+def test_the_same_ground_in_two_zones_is_in_one_block_of_degrees():
+    x, y = 300_000.0, 5_000_000.0
+    (east,), (north,) = transform("EPSG:32633", "EPSG:32632", [x], [y])
+    tiles = [tile_at("EPSG:32633"), tile_at("EPSG:32632", east, north)]
+    rows, columns = (part.ravel() for part in np.mgrid[10:60:3, 30:80:3])
+    first = np.stack([np.zeros(len(rows), int), rows, columns], axis=1)
+    across, down = ground.to_pixels(tiles[0], columns + 0.5, rows + 0.5, tiles[1])
+    second = np.stack([np.ones(len(rows)), np.floor(down), np.floor(across)], axis=1)
+    blocks = ground.block_numbers(tiles, np.concatenate([first, second]), 32)
+    one, other = np.split(blocks, 2)
+    # Pixels of both zones may be of two blocks where these meet: of 17 rows and 17
+    # columns at most two lie within a pixel of an edge.
+    assert (one != other).mean() <= 4 / 17
+    assert set(one) <= set(blocks)
+    assert 2 <= len(np.unique(blocks)) <= 12
 
 
 @given(st.integers(0, 2**32 - 1))

@@ -5,6 +5,7 @@ import json
 import numpy as np
 import pandas as pd
 import pytest
+from rasterio.warp import transform
 from sklearn.base import BaseEstimator, RegressorMixin
 
 from bigearthnet_tf.evaluation import regression
@@ -65,9 +66,44 @@ def test_blocks_of_degrees_are_as_large_as_of_metres():
     assert 6 * 6 <= len(np.unique(blocks)) <= 7 * 7
 
 
-def test_metres_of_different_tiles_are_apart(table):
-    other = table.assign(tile=np.where(table["cluster"] == 0, "a", "b"), x=0.0, y=0.0)
-    assert len(np.unique(regression.blocks_of(other, 1, "t"))) == 2
+def test_the_same_ground_in_two_tiles_is_one_block(table):
+    both = pd.concat([table, table.assign(tile="u")], ignore_index=True)
+    for given, crs in ((both, "EPSG:32633"), (both.assign(crs="EPSG:32633"), None)):
+        blocks = regression.blocks_of(given, 2.5, "t", crs)
+        np.testing.assert_array_equal(blocks[:160], blocks[160:])
+        assert len(np.unique(blocks)) == 20
+
+
+def test_the_same_ground_in_two_zones_is_one_block(table):
+    first = table.assign(x=table["x"] + 300_000, y=table["y"] + 5_500_000)
+    x, y = transform("EPSG:32633", "EPSG:32632", first["x"], first["y"])
+    second = first.assign(tile="u", x=x, y=y, crs="EPSG:32632")
+    both = pd.concat([first.assign(crs="EPSG:32633"), second], ignore_index=True)
+    blocks = regression.blocks_of(both, 2.5, "t")
+    # Reprojected and back, a point in a million lies beyond the edge of its block.
+    np.testing.assert_array_equal(blocks[:160], blocks[160:])
+    assert len(np.unique(blocks)) >= 20
+
+
+def test_metres_of_several_tiles_need_their_system(table):
+    other = table.assign(tile=np.where(table["cluster"] == 0, "a", "b"))
+    with pytest.raises(ValueError, match=r"x and y of 2 tiles .* with --crs, or lon"):
+        regression.blocks_of(other, 1, "t")
+    crs = np.where(table["cluster"] == 0, "EPSG:32633", "")
+    with pytest.raises(ValueError, match="152 points have no crs"):
+        regression.blocks_of(other.assign(crs=crs), 1, "t")
+    with pytest.raises(ValueError, match="is no coordinate system that PROJ knows"):
+        regression.blocks_of(other, 1, "t", "EPSG:banana")
+
+
+def test_degrees_by_any_name_make_the_same_blocks():
+    rng = np.random.default_rng(0)
+    lat, lon = 60 + rng.random(400) * 0.5, 10 + rng.random(400)
+    named = regression.blocks_of(pd.DataFrame({"lon": lon, "lat": lat}), 10, "t")
+    plain = pd.DataFrame({"x": lon, "y": lat})
+    np.testing.assert_array_equal(
+        regression.blocks_of(plain, 10, "t", "EPSG:4326"), named
+    )
 
 
 @pytest.mark.parametrize("model", ["ridge", "forest"])

@@ -125,7 +125,7 @@ def test_without_classes_there_are_embeddings_alone(folder, tmp_path):
     model = stand_ins.model(classes=(), takes_all=True)
     found, _ = sample(tmp_path, table, [folder], model=model)
     assert [n for n in found.columns if not n.startswith("embedding_")] == [
-        *("x", "y", "tile", "row", "column", "num_dates"),
+        *("x", "y", "tile", "crs", "row", "column", "num_dates"),
     ]
 
 
