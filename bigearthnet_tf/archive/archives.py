@@ -13,8 +13,7 @@ import numpy as np
 import pandas as pd
 from numpy.typing import NDArray
 
-from bigearthnet_tf import files
-from bigearthnet_tf.archive import geotiff, labels, names, pairs, placement
+from bigearthnet_tf.archive import geotiff, labels, names, pairs, placement, roots
 from bigearthnet_tf.archive.bands import BANDS, Sensor, resolve_bands
 from bigearthnet_tf.archive.catalogue import Catalogue
 from bigearthnet_tf.archive.metadata import PatchMetadata, read_v1_json
@@ -52,43 +51,22 @@ def open_archive(
     given = [Path(root) for root in (root_s2, root_s1, maps_root) if root is not None]
     if root_s2 is None and root_s1 is None:
         raise ValueError("expected the root of Sentinel-2 or Sentinel-1, got neither")
-    versions = {root: _detect_version(root) for root in given}
-    version = versions[given[0]]
-    if len(set(versions.values())) > 1:
-        listed = ", ".join(f"{root} is {found}" for root, found in versions.items())
+    found = {root: roots.look(root) for root in given}
+    version = found[given[0]].version
+    if len({root.version for root in found.values()}) > 1:
+        listed = ", ".join(f"{path} is {root.version}" for path, root in found.items())
         raise ValueError(f"expected roots of one archive version, but {listed}")
+    asked: tuple[tuple[Path | str | None, Sensor], ...]
+    asked = ((root_s2, "S2"), (root_s1, "S1"), (maps_root, "S2"))
+    for path, sensor in asked:
+        if path is not None:
+            roots.check_sensor(Path(path), found[Path(path)], sensor)
     if version == "v1" and metadata is not None:
         raise ValueError(
             f"{given[0]} is a v1 archive, which has its labels in JSON files: leave "
             "the metadata of v2 out"
         )
     return Archive(version, root_s2, root_s1, metadata, maps_root)
-
-
-def _detect_version(root: Path) -> names.Version:
-    """Returns the version that the first telling folder under a root has."""
-    try:
-        with os.scandir(root) as children:
-            for child in children:
-                version = names.folder_version(child.name)
-                if version:
-                    return version
-    except FileNotFoundError:
-        raise FileNotFoundError(f"{root}: no such folder of an archive") from None
-    except NotADirectoryError:
-        got = "a packed file: unpack it" if files.is_packed(root) else "a file"
-        raise ValueError(f"{root}: expected a folder, got {got}") from None
-    nested = [
-        folder
-        for folder in sorted(root.iterdir())
-        if folder.is_dir()
-        and any(names.folder_version(p.name) for p in folder.iterdir())
-    ]
-    hint = f"; did you mean {nested[0]}?" if nested else ""
-    raise ValueError(
-        f"{root}: expected folders named like BigEarthNet patches (v1) or tiles and "
-        f"scenes (v2), found none{hint}"
-    )
 
 
 class Archive:

@@ -43,21 +43,20 @@ def open_lmdb(
         metadata: table of `metadata.read_metadata`. Not needed for entries that come
             from that table.
         sensors: `"S1"`, `"S2"` or both; None for those that are there.
-        reference_maps: whether each patch comes with its reference map; None if the
-            first one has one.
+        reference_maps: whether each patch comes with its reference map; None if all
+            have one.
 
     Raises:
         FileNotFoundError: no such folder, or no LMDB in it.
         OSError: no permission to read it, or another process writes to it.
         ValueError: damaged, cut short, without patches, of v1, or without a sensor
-            that is asked for.
+            that is asked for; or some patches have a reference map and others none.
     """
     source = _Snapshot(Path(path))
     with source.transaction() as transaction:
         bands = _find_bands(transaction, sensors, source.path)
         if reference_maps is None:
-            first = next(_names(transaction, "S2"), "")
-            reference_maps = transaction.get(map_key(first).encode()) is not None
+            reference_maps = _all_have_maps(transaction, source.path)
     return LmdbArchive(source, bands, reference_maps, metadata)
 
 
@@ -169,6 +168,8 @@ class LmdbArchive:
         codes = None
         with self._source.transaction() as transaction:
             values = {s: self._load(transaction, entry, keys[s]) for s in sensors}
+            if bands is None:
+                self._check_alike(values.values())
             if self.reference_maps:
                 codes = self._load(transaction, entry, map_key(entry.name)).codes()
         own_labels, label_type = self._catalogue.labels_of(entry)
@@ -180,6 +181,17 @@ class LmdbArchive:
             label_type=label_type,
             reference_map=codes,
         )
+
+    def _check_alike(self, values: Iterable[Value]) -> None:
+        """Refuses values with more bands than the first, which stands for all."""
+        for value in values:
+            excess = [name for name in value.arrays if name not in self.bands]
+            if excess:
+                raise ValueError(
+                    f"{value.where}: has {' '.join(excess)} too, the first patch of "
+                    f"the LMDB {' '.join(self.bands)} alone: encode all alike, or "
+                    "leave this one out of the list"
+                )
 
     def _load(
         self, transaction: lmdb.Transaction, entry: PatchEntry, key: str
@@ -345,6 +357,25 @@ def _find_bands(
             f"patches, but {got}"
         )
     return bands
+
+
+def _all_have_maps(transaction: lmdb.Transaction, path: Path) -> bool:
+    """Tells whether all patches have reference maps, or none.
+
+    Goes through the keys only: seconds for the whole archive.
+    """
+    patches = maps = 0
+    for key in transaction.cursor().iternext(values=False):
+        name = bytes(key)
+        if name.startswith(b"S2"):
+            is_map = name.endswith(MAP_SUFFIX.encode())
+            patches, maps = patches + (not is_map), maps + is_map
+    if 0 < maps < patches:
+        raise ValueError(
+            f"{path}: {maps} of {patches} patches have a reference map: say whether to "
+            "read them (reference_maps), and if so, leave out the others"
+        )
+    return bool(maps)
 
 
 def _check_version(name: str, path: Path) -> None:

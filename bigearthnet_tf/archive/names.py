@@ -46,11 +46,11 @@ _FORMS: tuple[tuple[re.Pattern[str], Sensor, Version | None], ...] = (
     (re.compile(S1_PATTERN, re.ASCII), "S1", None),
 )
 # The folders that stand directly under the root of an archive.
-_FOLDERS: tuple[tuple[str, Version], ...] = (
-    (S2_V1_PATTERN, "v1"),
-    (S1_PATTERN, "v1"),
-    (_S2_V2_TILE, "v2"),
-    (_S1_SCENE, "v2"),
+_FOLDERS: tuple[tuple[re.Pattern[str], Version, Sensor], ...] = (
+    (re.compile(S2_V1_PATTERN, re.ASCII), "v1", "S2"),
+    (re.compile(S1_PATTERN, re.ASCII), "v1", "S1"),
+    (re.compile(_S2_V2_TILE, re.ASCII), "v2", "S2"),
+    (re.compile(_S1_SCENE, re.ASCII), "v2", "S1"),
 )
 
 
@@ -163,13 +163,19 @@ def tile_folder(name: str) -> str:
     return name.rsplit("_", 3 if parsed.sensor == "S1" else 2)[0]
 
 
-def folder_version(folder: str) -> Version | None:
-    """Returns the archive version that has a folder of this name under its root.
+def folder_kind(folder: str) -> tuple[Version, Sensor] | None:
+    """Returns the version and sensor of a folder of this name under a root.
 
     v1 has one folder a patch there, v2 one a Sentinel-2 tile or Sentinel-1 scene.
     None for any other name.
     """
-    for pattern, version in _FOLDERS:
-        if re.fullmatch(pattern, folder, re.ASCII):
-            return version
+    for pattern, version, sensor in _FOLDERS:
+        if pattern.fullmatch(folder):
+            return version, sensor
     return None
+
+
+def folder_version(folder: str) -> Version | None:
+    """Returns the archive version of a folder; see `folder_kind`."""
+    kind = folder_kind(folder)
+    return None if kind is None else kind[0]

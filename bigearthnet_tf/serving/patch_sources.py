@@ -20,7 +20,7 @@ import pandas as pd
 import tensorflow as tf
 from numpy.typing import NDArray
 
-from bigearthnet_tf.archive import archives, lmdb_store, metadata, names, splits
+from bigearthnet_tf.archive import archives, lmdb_store, metadata, names, roots, splits
 from bigearthnet_tf.archive import bands as band_facts
 from bigearthnet_tf.archive import labels as label_facts
 from bigearthnet_tf.archive.bands import BANDS, Sensor
@@ -249,8 +249,13 @@ def _of_archive(
 
 
 def _is_of_s1(root: Path) -> bool:
-    first = next((child.name for child in root.iterdir() if child.is_dir()), "")
-    return first.startswith("S1")
+    sensors = roots.look(root).sensors
+    if len(sensors) > 1:
+        raise ValueError(
+            f"{root}: holds patches of Sentinel-1 and of Sentinel-2: name it again "
+            "with --s1, or give folders of one sensor"
+        )
+    return "S1" in sensors
 
 
 def _all_of(archive: archives.Archive) -> list[PatchEntry]:

@@ -86,7 +86,7 @@ def geotiffs(generated):
 
 
 def test_published_patches_have_the_pixels_of_the_geotiffs(shared, published, tables):
-    source = lmdb_store.open_lmdb(published, tables)
+    source = lmdb_store.open_lmdb(published, tables, reference_maps=False)
     data = shared / "data/v2"
     tiffs = archives.open_archive(
         data / "BigEarthNet-S2", data / "BigEarthNet-S1", metadata=tables
@@ -104,13 +104,13 @@ def test_published_patches_have_the_pixels_of_the_geotiffs(shared, published, ta
 
 
 def test_entries_are_those_of_the_metadata(published, tables):
-    source = lmdb_store.open_lmdb(published, tables)
+    source = lmdb_store.open_lmdb(published, tables, reference_maps=False)
     expected = metadata.entries_from_metadata(tables)
     assert source.entries() == sorted(expected, key=lambda entry: entry.name)
     assert tuple(entry.name for entry in source.entries()) == PUBLISHED
     without = tables[tables["patch_id"] != NAME]
     with pytest.raises(ValueError, match=f"1 of 7 patches are not in the .*{NAME}"):
-        lmdb_store.open_lmdb(published, without).entries()
+        lmdb_store.open_lmdb(published, without, reference_maps=False).entries()
 
 
 def test_sentinel_1_alone_finds_its_patches_by_the_metadata(tmp_path, generated):
@@ -132,14 +132,16 @@ def test_sentinel_1_alone_finds_its_patches_by_the_metadata(tmp_path, generated)
 
 def test_the_patch_without_partner_is_read_without_sentinel_1(published, tables):
     entry = PatchEntry(WITHOUT_PARTNER)
-    source = lmdb_store.open_lmdb(published, tables)
+    source = lmdb_store.open_lmdb(published, tables, reference_maps=False)
     with pytest.raises(
         ValueError,
         match=f"Encoded-BigEarthNet: patch {WITHOUT_PARTNER}, key S1A_.*75_43: no such "
         "key: encode that Sentinel-1 patch, do without",
     ):
         source.read(entry)
-    optical = lmdb_store.open_lmdb(published, tables, sensors=["S2"])
+    optical = lmdb_store.open_lmdb(
+        published, tables, sensors=["S2"], reference_maps=False
+    )
     assert optical.bands == bands.BAND_SETS["s2_full"]
     assert list(optical.read(entry).bands) == list(optical.bands)
 
@@ -164,8 +166,12 @@ def test_published_values_come_back_byte_for_byte(tmp_path, published, tables):
     shutil.copyfile(published / "data.mdb", tmp_path / "data.mdb")
     original = read_raw(tmp_path)
     assert len(original) == 14
-    optical = lmdb_store.open_lmdb(published, tables, sensors=["S2"])
-    radar = lmdb_store.open_lmdb(published, tables, sensors=["S1"])
+    optical = lmdb_store.open_lmdb(
+        published, tables, sensors=["S2"], reference_maps=False
+    )
+    radar = lmdb_store.open_lmdb(
+        published, tables, sensors=["S1"], reference_maps=False
+    )
     out = tmp_path / "again"
     with lmdb_writer.LmdbWriter(out, "all") as writer:
         for entry in optical.entries():
