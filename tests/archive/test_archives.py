@@ -263,7 +263,7 @@ def test_missing_files_and_folders_are_told_apart(tmp_path):
     archive = archives.open_archive(s2, s1)
     absent = S2_V1.replace("87_48", "1_1")
     with pytest.raises(FileNotFoundError, match=f"{absent}: the folder of this patch"):
-        archive.read(PatchEntry(absent, S1))
+        archive.read(PatchEntry(absent), ["B02"])
     (s2 / S2_V1 / f"{S2_V1}_B05.tif").unlink()
     with pytest.raises(
         FileNotFoundError, match=rf"the patch is there, but its file {S2_V1}_B05\.tif"

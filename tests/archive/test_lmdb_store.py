@@ -117,7 +117,9 @@ def test_sentinel_1_alone_finds_its_patches_by_the_metadata(tmp_path, generated)
     _, table = generated
     rows = table.iloc[:3]
     patches = [
-        dataclasses.replace(make_patch(i, names_of=("S1",)), name_s1=name_s1)
+        dataclasses.replace(
+            make_patch(i, names_of=("S1",)), name_s2=None, name_s1=name_s1
+        )
         for i, name_s1 in enumerate(rows["s1_name"])
     ]
     source = lmdb_store.open_lmdb(write_lmdb(tmp_path / "s1", patches), table)
@@ -158,7 +160,9 @@ def test_a_published_map_is_read_and_a_missing_one_named(shared, published, tabl
 
 def read_raw_of(path, key):
     """One value, through the reader's own environment: a process has one a file."""
-    with lmdb_store.open_lmdb(path)._source.transaction() as transaction:
+    with lmdb_store.open_lmdb(
+        path, reference_maps=False
+    )._source.transaction() as transaction:
         return transaction.get(key.encode())
 
 
@@ -184,7 +188,12 @@ def test_published_values_come_back_byte_for_byte(tmp_path, published, tables):
     assert set(original) - set(copy) == map_alone
     assert all(copy[key] == original[key] for key in copy)
     codes = lmdb_values.Value.decode(original[map_alone.pop()], "here").codes()
-    patch = dataclasses.replace(make_patch(), name_s2=MAP_ALONE, reference_map=codes)
+    patch = dataclasses.replace(
+        make_patch(names_of=("S2",)),
+        name_s2=MAP_ALONE,
+        name_s1=None,
+        reference_map=codes,
+    )
     key = lmdb_values.map_key(MAP_ALONE)
     assert lmdb_values.encode(patch)[key] == original[key]
 
@@ -299,7 +308,7 @@ def test_what_another_process_changes_is_not_read(tmp_path):
             reader.read(entry)
     again = lmdb_store.open_lmdb(path)
     assert_equal(again.read(entry), first)
-    other = dataclasses.replace(entry, name=second.name_s2)
+    other = dataclasses.replace(entry, name=second.name_s2, name_s1=second.name_s1)
     assert again.read(other, ["B02"]).bands["B02"].sum() == second.bands["B02"].sum()
 
 

@@ -19,7 +19,7 @@ from bigearthnet_tf.archive import lmdb_store, lmdb_values, lmdb_writer, metadat
 @pytest.mark.parametrize(
     ("changes", "message"),
     [
-        ({"name_s2": "S2A_MSIL2A_20170613T101031_87_48"}, "is a name of v1"),
+        ({"name_s2": "S2A_MSIL2A_20170613T101031_0_0"}, "is a name of v1"),
         ({"name_s2": None}, "has bands of S2 but no S2 name"),
         ({"name_s1": None}, "has bands of S1 but no S1 name"),
         ({"bands": {}}, "expected bands to write"),
@@ -105,7 +105,9 @@ def test_an_exception_leaves_no_lmdb(tmp_path):
 def test_a_patch_twice_is_compared(tmp_path):
     patch = make_patch()
     write_lmdb(tmp_path / "same", [patch, patch])
-    other = dataclasses.replace(make_patch(1), name_s2=patch.name_s2)
+    other = dataclasses.replace(
+        make_patch(1), name_s2=patch.name_s2, name_s1=patch.name_s1
+    )
     with pytest.raises(ValueError, match=f"{patch.name_s2} was written before with ot"):
         write_lmdb(tmp_path / "other", [patch, other])
 
