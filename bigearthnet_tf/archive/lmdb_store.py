@@ -360,10 +360,7 @@ def _find_bands(
 
 
 def _all_have_maps(transaction: lmdb.Transaction, path: Path) -> bool:
-    """Tells whether all patches have reference maps, or none.
-
-    Goes through the keys only: seconds for the whole archive.
-    """
+    """Tells by all keys, in seconds, whether all patches have maps, or none."""
     patches = maps = 0
     for key in transaction.cursor().iternext(values=False):
         name = bytes(key)
