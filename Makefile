@@ -8,7 +8,7 @@ PATCHES ?= 3000
 QUICK = quickstart
 ARCHIVE = $(QUICK)/archive
 
-.PHONY: quickstart test test-fast clean
+.PHONY: quickstart test test-fast test-long clean
 
 # The whole path on a generated archive; ends with a report.
 quickstart: $(VENV)/.run-ready $(ARCHIVE)/README.txt
@@ -23,16 +23,21 @@ quickstart: $(VENV)/.run-ready $(ARCHIVE)/README.txt
 $(ARCHIVE)/README.txt: | $(VENV)/.run-ready
 	$(BIN)/bigearthnet-tf sample --patches $(PATCHES) --out $(ARCHIVE)
 
-# Style, types, and every test. Takes some minutes.
+# Style, types, and every test but the long ones. Takes some minutes.
 test: $(VENV)/.test-ready
 	$(BIN)/ruff check .
 	$(BIN)/ruff format --check .
 	$(BIN)/mypy
-	$(BIN)/python -m pytest -q -n auto --dist worksteal
+	$(BIN)/python -m pytest -q -n auto --dist worksteal -m "not long"
 
 # The tests that take seconds rather than minutes.
 test-fast: $(VENV)/.test-ready
-	$(BIN)/python -m pytest -q -n auto --dist worksteal -m "not slow"
+	$(BIN)/python -m pytest -q -n auto --dist worksteal -m "not slow and not long"
+
+# What is exhaustive rather than needed at each landing: every shipped config, every
+# architecture of Keras, many kills in place of a few. Takes as long again.
+test-long: $(VENV)/.test-ready
+	$(BIN)/python -m pytest -q -n auto --dist worksteal -m long
 
 $(VENV)/.run-ready: setup.cfg constraints.txt
 	$(PYTHON) -m venv $(VENV)

@@ -1,6 +1,8 @@
 """Architectures of keras.applications, for any number of bands."""
 
+import closeness
 import keras
+import long_tests
 import numpy as np
 import pytest
 import tensorflow as tf
@@ -33,7 +35,9 @@ def count(variables) -> int:
 
 
 @pytest.mark.slow
-@pytest.mark.parametrize("name", models.list_models("keras/*"))
+@pytest.mark.parametrize(
+    "name", long_tests.beyond(SMALL, models.list_models("keras/*"))
+)
 def test_it_is_the_network_of_keras_with_other_bands(name):
     application = borrowed.APPLICATIONS[name.removeprefix("keras/")]
     constructor = getattr(keras.applications, application.constructor)
@@ -70,7 +74,7 @@ def test_features_equal_those_of_keras(name):
     features = keras.Model(ours.input, ours.get_layer("features").output)
     images = batch()
     expected = theirs(images["all"].transpose(0, 2, 3, 1), training=False)
-    np.testing.assert_allclose(features(images), expected, rtol=1e-4, atol=1e-5)
+    closeness.assert_close(features(images), expected, closeness.NETWORK)
 
 
 @pytest.mark.parametrize("name", SMALL)

@@ -1,6 +1,7 @@
 """Multiply-adds against hand formulas and published figures."""
 
 import keras
+import long_tests
 import pytest
 
 from bigearthnet_tf import models
@@ -48,13 +49,16 @@ def test_patches_as_batches_count():
     ("name", "published"),
     # He et al., arXiv 1512.03385 for the first form; timm's results table; for
     # MobileNetV2 arXiv 1801.04381, for DenseNet torchvision's table.
-    [
-        ("resnet50", 4.11e9),
-        ("resnet18", 1.82e9),
-        ("convnextv2_base", 15.4e9),
-        ("keras/mobilenet_v2", 0.30e9),
-        ("keras/densenet121", 2.83e9),
-    ],
+    long_tests.beyond(
+        [("resnet50", 4.11e9), ("keras/mobilenet_v2", 0.30e9)],
+        [
+            ("resnet50", 4.11e9),
+            ("resnet18", 1.82e9),
+            ("convnextv2_base", 15.4e9),
+            ("keras/mobilenet_v2", 0.30e9),
+            ("keras/densenet121", 2.83e9),
+        ],
+    ),
 )
 def test_published_figures_at_224_pixels(name, published):
     cost = complexity.cost_of(build(name, bands=3, pixels=224, labels=1000))

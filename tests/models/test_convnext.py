@@ -2,6 +2,7 @@
 
 import math
 
+import closeness
 import keras
 import mixed_precision
 import numpy as np
@@ -39,7 +40,7 @@ def test_response_normalisation_equals_numpy():
     norm = np.linalg.norm(x, axis=(1, 2), keepdims=True)
     share = norm / (norm.mean(axis=-1, keepdims=True) + 1e-6)
     expected = gamma * (x * share) + beta + x
-    np.testing.assert_allclose(layer(x.astype("float32")), expected, rtol=1e-4)
+    closeness.assert_close(layer(x.astype("float32")), expected, closeness.FORMULA)
 
 
 def test_response_normalisation_does_not_overflow():
@@ -113,7 +114,7 @@ def test_features_equal_numpys():
     x = normalized(x, weights["stage2_downsample_norm"])
     x = block(patches(x, 2, "stage2_downsample_conv"), "stage2_block1")
     expected = normalized(x.mean(axis=(1, 2)), weights["head_norm"])
-    np.testing.assert_allclose(model(images(16)), expected, rtol=1e-3, atol=1e-5)
+    closeness.assert_close(model(images(16)), expected)
 
 
 def test_pixels_beyond_the_last_patch_change_nothing():
@@ -121,7 +122,7 @@ def test_pixels_beyond_the_last_patch_change_nothing():
     model, larger = network(20), network(23)
     larger.set_weights(model.get_weights())
     x = images(23)
-    np.testing.assert_allclose(larger(x), model(x[:, :20, :20]), rtol=1e-4, atol=1e-6)
+    closeness.assert_close(larger(x), model(x[:, :20, :20]))
 
 
 def test_maps_are_quartered_then_halved():
@@ -179,7 +180,7 @@ def test_convolutions_of_one_pixel_are_linear_layers():
     for ours, theirs in zip(convolutional.weights, linear.weights, strict=True):
         ours.assign(keras.ops.reshape(theirs, ours.shape))
     x = images(32)
-    np.testing.assert_allclose(convolutional(x), linear(x), rtol=1e-4, atol=1e-5)
+    closeness.assert_close(convolutional(x), linear(x))
 
 
 @pytest.mark.parametrize("policy", mixed_precision.POLICIES)

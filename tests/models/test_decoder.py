@@ -2,6 +2,7 @@
 
 import dataclasses
 
+import closeness
 import keras
 import networks
 import numpy as np
@@ -73,7 +74,7 @@ def test_centres_are_where_ramps_say(side):
         places = level.grid.first + level.grid.step * np.arange(level.grid.side)
         inside = slice(2, -2)  # padding mixes zeros into the edges
         middle = np.asarray(values)[0, :, values.shape[2] // 2, 0]
-        np.testing.assert_allclose(middle[inside], places[inside], rtol=1e-5)
+        closeness.assert_close(middle[inside], places[inside])
         tested += 1
     assert tested >= 2
 
@@ -98,7 +99,7 @@ def test_regrid_interpolates_as_numpy_does(source, target):
         )
 
     expected = along(along(image.astype(np.float64), 1), 2)
-    np.testing.assert_allclose(found, expected, atol=1e-5)
+    closeness.assert_close(found, expected, closeness.FORMULA)
 
 
 @pytest.mark.parametrize("form", ["unet", "fpn"])

@@ -2,6 +2,7 @@
 
 import importlib.util
 
+import closeness
 import keras
 import numpy as np
 import pytest
@@ -126,7 +127,7 @@ def test_logits_equal_torchvisions_blocks_under_its_names(pixels):
     x = x.mean(dim=(2, 3))
     expected = x @ weights.pop("fc.weight").T + weights.pop("fc.bias")
     assert not weights
-    np.testing.assert_allclose(model({"all": images}), expected, rtol=1e-4)
+    closeness.assert_close(model({"all": images}), expected, closeness.NETWORK)
 
 
 def test_names_are_torchvisions(full):

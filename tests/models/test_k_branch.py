@@ -1,5 +1,6 @@
 """K-BranchCNN against the layers of its description, and how it starts."""
 
+import closeness
 import keras
 import numpy as np
 import pytest
@@ -85,7 +86,7 @@ def test_logits_equal_the_published_layers_under_their_published_names():
     fused = activated(linear(np.concatenate(ends, axis=1), scope), scope)
     expected = linear(fused, "classification")
     assert not weights
-    np.testing.assert_allclose(model(images(BANDS)), expected, rtol=1e-4)
+    closeness.assert_close(model(images(BANDS)), expected)
 
 
 @pytest.mark.parametrize("bands", [{120: 6}, {60: 1}, {20: 2, 120: 1}, {121: 1, 7: 2}])

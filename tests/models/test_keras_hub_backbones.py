@@ -129,7 +129,7 @@ def test_weights_of_nested_layers_have_names_of_their_own(small):
 
 # Parameters that keras-hub states for its published weights, of 3 bands.
 @needs_hub
-@pytest.mark.slow
+@pytest.mark.long
 @pytest.mark.parametrize(
     ("name", "pixels", "expected"),
     [

@@ -2,6 +2,7 @@
 
 import json
 
+import closeness
 import keras
 import numpy as np
 import pytest
@@ -86,9 +87,7 @@ def test_frozen_layers_keep_their_statistics():
     ours, theirs = normalized_pair()
     before = ours.get_weights()
     ours.trainable = theirs.trainable = False
-    np.testing.assert_allclose(
-        ours(BATCH, training=True), theirs(BATCH, training=True), atol=1e-5
-    )
+    closeness.assert_close(ours(BATCH, training=True), theirs(BATCH, training=True))
     for old, new in zip(before, ours.get_weights(), strict=True):
         np.testing.assert_array_equal(old, new)
 
@@ -186,7 +185,7 @@ def test_replicated_normalisation_equals_the_parent(replicated, synchronized):
         replicated[f"theirs {synchronized}"],
     )
     for a, b in zip(ours, theirs, strict=True):
-        np.testing.assert_allclose(a, b, atol=1e-5)
+        closeness.assert_close(a, b)
 
 
 def test_replicas_drop_different_units(replicated):
@@ -249,7 +248,7 @@ def test_convolutions_pad_symmetrically(pixels, stride, kernel):
     windows = np.lib.stride_tricks.sliding_window_view(padded, (kernel, kernel), (1, 2))
     expected = windows[:, ::stride, ::stride].sum(axis=(3, 4, 5))[..., None]
     model = keras.Model(inputs, output)
-    np.testing.assert_allclose(model(x), expected, atol=1e-4)
+    closeness.assert_close(model(x), expected)
 
 
 def test_no_convolution_of_one_pixel_has_a_stride():
@@ -268,4 +267,4 @@ def test_no_convolution_of_one_pixel_has_a_stride():
         loss = tf.reduce_sum(model(x) * pull)
     (gradient,) = tape.gradient(loss, [model.get_layer("c").kernel.value])
     expected = np.einsum("nhwc,nhwd->cd", x[:, ::2, ::2], pull)
-    np.testing.assert_allclose(gradient[0, 0], expected, rtol=1e-4, atol=1e-4)
+    closeness.assert_close(gradient[0, 0], expected)

@@ -1,5 +1,6 @@
 """MobileViT: what attends to what, maps of odd size, how it starts."""
 
+import closeness
 import keras
 import mixed_precision
 import numpy as np
@@ -74,7 +75,7 @@ def test_pixels_attend_to_the_same_place_of_all_patches(sides):
             sequence = place.reshape(len(x), -1, channels)
             expected[:, row::2, column::2] = np.reshape(encode(sequence), place.shape)
     expected = stretched_map(expected, height, width)
-    np.testing.assert_allclose(found, expected, atol=1e-5)
+    closeness.assert_close(found, expected)
 
 
 def test_what_came_in_is_fused_before_what_was_attended():
@@ -100,14 +101,14 @@ def test_convolutions_are_padded_symmetrically():
     x[0, 0, 0, 1] = 1
     out = keras.Model(model.input, stem.output)(x)
     assert out.shape == (1, 4, 4, 4)
-    np.testing.assert_allclose(out[0, 0, 0], stem.kernel[1, 1, 1])
+    closeness.assert_close(out[0, 0, 0], stem.kernel[1, 1, 1], closeness.FORMULA)
     layer = model.get_layer("stage2_block1_depthwise_conv")
     before = model.get_layer("stage2_block1_depthwise_conv_pad")
     x = np.zeros((1, 4, 4, 8), "float32")
     x[0, 0, 0, 3] = 1
     out = layer(before(x))
     assert out.shape == (1, 2, 2, 8)
-    np.testing.assert_allclose(out[0, 0, 0, 3], layer.kernel[1, 1, 3, 0])
+    closeness.assert_close(out[0, 0, 0, 3], layer.kernel[1, 1, 3, 0], closeness.FORMULA)
 
 
 def test_weights_start_as_timms():

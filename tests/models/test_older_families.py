@@ -1,5 +1,6 @@
 """InceptionV3 against timm's; what makes K-Branch and VGG those of the TF project."""
 
+import closeness
 import keras
 import numpy as np
 import pytest
@@ -38,11 +39,10 @@ def test_inception_v3_gives_timms_logits():
     with torch.no_grad():
         expected = theirs(torch.from_numpy(images)).numpy()
     logits = model({"all": images}, training=False).numpy()
-    scale = np.abs(expected).max()
-    np.testing.assert_allclose(logits, expected, rtol=1e-3, atol=1e-4 * scale)
+    closeness.assert_close(logits, expected, closeness.NETWORK)
 
 
-@pytest.mark.slow
+@pytest.mark.long
 def test_vgg_16_gives_the_logits_of_a_plain_reading_of_it():
     """The network as its description reads, in Keras operations, on tiny images."""
     model = build("vgg16", pixels=32)
@@ -63,7 +63,7 @@ def test_vgg_16_gives_the_logits_of_a_plain_reading_of_it():
     head = model.get_layer("head")
     expected = keras.ops.mean(x, axis=(1, 2)) @ head.kernel + head.bias
     logits = model({"all": images}, training=False)
-    np.testing.assert_allclose(logits, expected, rtol=1e-4, atol=1e-6)
+    closeness.assert_close(logits, expected, closeness.NETWORK)
 
 
 def test_k_branch_keeps_every_resolution_and_its_dropout():

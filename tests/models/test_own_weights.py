@@ -1,5 +1,6 @@
 """Weights of our own runs have names that do not depend on what was built before."""
 
+import long_tests
 import networks
 import numpy as np
 import pytest
@@ -33,7 +34,7 @@ def test_every_family_of_keras_has_a_row():
 
 @pytest.mark.parametrize(
     "name",
-    [*OWN, *QUICK, *(pytest.param(name, marks=pytest.mark.slow) for name in SLOW)],
+    long_tests.beyond([*OWN, *QUICK], [*OWN, *QUICK, *SLOW]),
 )
 def test_they_go_into_the_model_that_is_built_next(name):
     application = borrowed.APPLICATIONS.get(name.removeprefix("keras/"))

@@ -1,5 +1,6 @@
 """The front layers against TensorFlow's resize kernels, torch's formula and algebra."""
 
+import closeness
 import keras
 import numpy as np
 import pytest
@@ -38,7 +39,7 @@ def test_kernels_equal_tensorflow(kernel, pixels, size):
     x = images(pixels)
     ours = preprocessing.Resample(size, kernel)(x)
     theirs = as_tensorflow(lambda nhwc: ORACLES[kernel](nhwc, size), x)
-    np.testing.assert_allclose(ours, theirs, rtol=0, atol=1e-5)
+    closeness.assert_close(ours, theirs, closeness.LAYER)
 
 
 @pytest.mark.parametrize(("pixels", "size"), SIZES)
@@ -82,10 +83,8 @@ def test_standardising_commutes_with_resampling(kernel):
     x = np.random.default_rng(1).integers(0, 10000, (1, 2, 20, 20)).astype("uint16")
     standardize = preprocessing.Standardize([500, 2000], [300, 900])
     resample = preprocessing.Resample(48, kernel)
-    np.testing.assert_allclose(
-        resample(standardize(x)),
-        standardize(resample(x.astype("float32"))),
-        atol=1e-4,
+    closeness.assert_close(
+        resample(standardize(x)), standardize(resample(x.astype("float32")))
     )
 
 
@@ -102,7 +101,7 @@ def test_resampling_compiles_with_xla_and_has_a_gradient():
     # The gradient of a sum is the column sums of the two matrices.
     columns = resampling.bicubic_weights(5, 10).sum(axis=0)
     expected = np.broadcast_to(np.outer(columns, columns), (2, 3, 5, 5))
-    np.testing.assert_allclose(gradient(), expected, atol=1e-5)
+    closeness.assert_close(gradient(), expected)
 
 
 def test_each_polarisation_is_standardised_by_its_own_statistics():

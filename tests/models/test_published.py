@@ -4,7 +4,9 @@ import json
 from dataclasses import dataclass, replace
 from typing import Any
 
+import closeness
 import keras
+import long_tests
 import numpy as np
 import pytest
 import tensorflow as tf
@@ -120,7 +122,7 @@ def test_logits_equal_timms(shared, name):
     published.load(model, weights, TINY[name].naming, torch=True, where=str(path))
     io = np.load(folder / f"{name}.tiny.io.npz")
     logits = model(io["x"].transpose(0, 2, 3, 1))
-    np.testing.assert_allclose(logits, io["logits"], rtol=1e-4, atol=1e-5)
+    closeness.assert_close(logits, io["logits"], closeness.NETWORK)
     written = published.dump(model, TINY[name].naming, torch=True)
     assert written.keys() == weights.keys()
     for key, value in weights.items():
@@ -151,13 +153,7 @@ def few_numbers(shapes) -> dict[str, np.ndarray]:
 # Those with more than 30 million parameters take seconds and half a gigabyte.
 @pytest.mark.parametrize(
     "name",
-    [
-        pytest.param(
-            name,
-            marks=[pytest.mark.slow] * (name not in ("resnet50", "mobilevit_s")),
-        )
-        for name in PUBLISHED
-    ],
+    long_tests.beyond(["resnet50", "mobilevit_s"], PUBLISHED),
 )
 def test_full_sizes_load_what_timm_has(shared, name):
     path = shared / "reference" / "timm" / "full_size_shapes.json"
@@ -217,7 +213,7 @@ def test_logits_equal_tf_slims(shared):
     published.load(model, tensors, resnet.slim_name, torch=False, where="checkpoint")
     io = np.load(folder / "resnet_tiny_io.npz")
     expected = io["logits"].reshape(2, 19)
-    np.testing.assert_allclose(model(io["x"]), expected, rtol=1e-4, atol=1e-5)
+    closeness.assert_close(model(io["x"]), expected, closeness.NETWORK)
 
 
 @pytest.fixture(scope="module")

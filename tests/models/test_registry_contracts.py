@@ -1,6 +1,8 @@
 """What may be relied on with every architecture, chosen from the registry by a rule."""
 
+import closeness
 import keras
+import long_tests
 import networks
 import numpy as np
 import pytest
@@ -79,10 +81,7 @@ def test_a_sample_does_not_depend_on_its_batch(name):
         model({key: image[i : i + 1] for key, image in images.items()}, training=False)
         for i in range(3)
     ]
-    scale = np.abs(together).max()
-    np.testing.assert_allclose(
-        np.concatenate(alone), together, rtol=1e-4, atol=1e-5 * scale
-    )
+    closeness.assert_close(np.concatenate(alone), together, closeness.NETWORK)
 
 
 @pytest.mark.parametrize("name", SMALL)
@@ -101,7 +100,7 @@ def test_a_deep_head_fits_all(name):
     assert model(networks.batch_for(model, 2), training=True).shape == (2, 3)
 
 
-@pytest.mark.parametrize("bands", [2, 3, 12])
+@pytest.mark.parametrize("bands", long_tests.beyond([12], [2, 3, 12]))
 @pytest.mark.parametrize("name", OWN)
 def test_gradients_reach_every_variable(name, bands):
     model = networks.build(name, bands, 19)
@@ -153,7 +152,7 @@ def test_bfloat16_keeps_float32_weights(name):
     assert np.abs(model(batch).numpy() - expected).max() < 0.1 * scale
 
 
-@pytest.mark.parametrize("bands", [1, 14])
+@pytest.mark.parametrize("bands", long_tests.beyond([1], [1, 14]))
 @pytest.mark.parametrize("name", [n for n in OWN if "k_branch" not in n])
 def test_any_number_of_bands(name, bands):
     model = networks.build(name, bands, 5)

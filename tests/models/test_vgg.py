@@ -1,5 +1,6 @@
 """VGG against TensorFlow's operations under TF-Slim's names, and how it starts."""
 
+import closeness
 import keras
 import numpy as np
 import pytest
@@ -46,7 +47,7 @@ def test_logits_equal_slims_layers_under_slims_names(pixels):
     x = np.maximum(convolved(x, "fc7"), 0).mean(axis=(1, 2), keepdims=True)
     expected = convolved(x, "fc8")[:, 0, 0]
     assert not weights
-    np.testing.assert_allclose(model({"all": images}), expected, rtol=1e-4, atol=1e-5)
+    closeness.assert_close(model({"all": images}), expected)
 
 
 def test_images_below_the_smallest_are_refused():

@@ -2,6 +2,7 @@
 
 import math
 
+import closeness
 import keras
 import mixed_precision
 import numpy as np
@@ -76,7 +77,7 @@ def test_features_equal_sums_over_tokens():
             x = x + linear(attention(branch), f"{block}_proj")
             branch = gelu(linear(normalized(x, f"{block}_norm2"), f"{block}_fc1"))
             x = x + linear(branch, f"{block}_fc2")
-        np.testing.assert_allclose(features, normalized(x, "norm")[0], rtol=1e-4)
+        closeness.assert_close(features, normalized(x, "norm")[0])
 
 
 def test_only_positions_tell_patches_apart():
@@ -86,7 +87,7 @@ def test_only_positions_tell_patches_apart():
     assert not np.allclose(model(swapped), model(images()), atol=1e-4)
     positions = model.get_layer("tokens").pos_embed
     positions.assign(np.zeros(positions.shape))
-    np.testing.assert_allclose(model(swapped), model(images()), atol=1e-5)
+    closeness.assert_close(model(swapped), model(images()))
 
 
 def test_a_class_token_and_a_position_for_every_patch():

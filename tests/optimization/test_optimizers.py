@@ -1,5 +1,6 @@
 """Optimisers against their closed forms."""
 
+import closeness
 import keras
 import numpy as np
 import pytest
@@ -48,13 +49,13 @@ def test_steps_equal_the_closed_form(name, decay, expected_decay, count):
     optimizer = optimization.build_optimizer(name, 0.1, decay)
     ours = take_steps(optimizer, count)
     for a, b in zip(ours, closed_form(count, 0.1, expected_decay), strict=True):
-        np.testing.assert_allclose(a, b, rtol=2e-5, atol=1e-6)
+        closeness.assert_close(a, b)
 
 
 def test_adamw_decays_by_torchs_default():
     default = take_steps(optimization.build_optimizer("adamw", 0.1), 1)
     for a, b in zip(default, closed_form(1, 0.1, 0.01), strict=True):
-        np.testing.assert_allclose(a, b, rtol=2e-5, atol=1e-6)
+        closeness.assert_close(a, b)
 
 
 def test_the_learning_rate_is_constant_and_can_be_set():
@@ -116,7 +117,7 @@ def test_sgd_in_float64(momentum):
         for step in gradients:
             velocity = momentum * velocity - 0.1 * step[index]
             value = value + velocity
-        np.testing.assert_allclose(ours[index], value, rtol=1e-5)
+        closeness.assert_close(ours[index], value)
 
 
 @pytest.mark.parametrize("momentum", [0.0, 0.9])
@@ -131,7 +132,7 @@ def test_sgd_equals_torch_at_a_constant_rate(momentum):
         theirs.step()
     optimizer = optimization.build_optimizer("sgd", 0.1, momentum=momentum)
     for ours, weight in zip(follow(optimizer, gradients), weights, strict=True):
-        np.testing.assert_allclose(ours, weight.numpy(), rtol=1e-5)
+        closeness.assert_close(ours, weight.numpy())
 
 
 def test_lamb_in_float64():
@@ -147,7 +148,7 @@ def test_lamb_in_float64():
             update = first / (1 - 0.9**t) / scale
             ratio = np.linalg.norm(value) / np.linalg.norm(update)
             value = value - 0.1 * ratio * update
-        np.testing.assert_allclose(ours[index], value, rtol=2e-5)
+        closeness.assert_close(ours[index], value)
 
 
 def test_lamb_takes_plain_steps_from_zero():

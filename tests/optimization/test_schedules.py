@@ -3,6 +3,7 @@
 import math
 import warnings
 
+import closeness
 import numpy as np
 import pytest
 
@@ -74,7 +75,7 @@ def test_polynomial(power, total):
     schedule = optimization.build_schedule("polynomial", BASE, total, decay_power=power)
     steps = range(total + 4)
     expected = [BASE * max(0, 1 - t / total) ** power for t in steps]
-    np.testing.assert_allclose(rates(schedule, steps), expected, rtol=1e-5, atol=1e-7)
+    closeness.assert_close(rates(schedule, steps), expected, closeness.FORMULA)
     assert float(schedule(total)) == 0
 
 
@@ -90,7 +91,7 @@ def test_one_cycle(total):
     schedule = optimization.build_schedule("one_cycle", BASE, total)
     steps = range(total + 5)
     expected = [closed_form_of_one_cycle(t, total) for t in steps]
-    np.testing.assert_allclose(rates(schedule, steps), expected, rtol=1e-5, atol=1e-7)
+    closeness.assert_close(rates(schedule, steps), expected, closeness.FORMULA)
     assert float(schedule(total - 1)) == pytest.approx(BASE / 250_000, rel=1e-5)
 
 
@@ -109,7 +110,7 @@ def test_one_cycle_equals_torch(total):
             theirs.step()
     schedule = optimization.build_schedule("one_cycle", BASE, total)
     ours = rates(schedule, range(total))
-    np.testing.assert_allclose(ours, expected, rtol=1e-5, atol=1e-7)
+    closeness.assert_close(ours, expected, closeness.FORMULA)
 
 
 @pytest.mark.parametrize(
@@ -140,7 +141,7 @@ def test_warmup_decay(warmup, decay, total):
         for s in steps
     ]
     found = rates(schedule, steps)
-    np.testing.assert_allclose(found, expected, rtol=1e-5, atol=1e-7)
+    closeness.assert_close(found, expected, closeness.FORMULA)
     assert max(found) <= BASE * (1 + 1e-6)
     assert found[steps.index(total)] == 0
     # What the older system never reached in runs shorter than its decay.

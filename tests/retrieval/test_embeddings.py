@@ -9,6 +9,7 @@ import subprocess
 import sys
 from pathlib import Path
 
+import closeness
 import numpy as np
 import pytest
 import toy
@@ -79,13 +80,14 @@ def test_features_are_those_of_the_model(opened, model, tmp_path):
     assert found.facts.iteration == 7
     assert set(found.layers) == {"h_s1", "h_s2", "p_s1", "p_s2"}
     first = 0
+    scales = {name: np.abs(values).max() for name, values in found.layers.items()}
     for groups, labels, weights in opened.task.scoring_data("test"):
         # Each patch on its own, which has no part in the batch it came in.
         for row in np.flatnonzero(weights.numpy()):
             alone = {name: group[row : row + 1] for name, group in groups.items()}
             for name, value in model(alone, training=False).items():
-                np.testing.assert_allclose(
-                    found.layers[name][first], value[0], rtol=1e-5, atol=1e-5
+                closeness.assert_close(
+                    found.layers[name][first], value[0], scale=scales[name]
                 )
             np.testing.assert_array_equal(found.labels[first], labels[row])
             first += 1
@@ -103,7 +105,7 @@ def test_the_batch_size_does_not_matter_and_the_same_one_gives_the_same_bits(
     one, same, five = map(stored.load, (folder, again, third))
     for name, values in one.layers.items():
         np.testing.assert_array_equal(values, same.layers[name])
-        np.testing.assert_allclose(values, five.layers[name], rtol=1e-5, atol=1e-5)
+        closeness.assert_close(values, five.layers[name])
 
 
 def test_what_is_there_is_taken_unless_model_or_records_differ(
@@ -136,7 +138,7 @@ def test_both_sensors_as_one(opened, model, tmp_path):
             "sum": one + two,
         }.items():
             fused = found.features("fused", "p", fusion, metric)
-            np.testing.assert_allclose(fused, expected, rtol=1e-5, atol=1e-7)
+            closeness.assert_close(fused, expected, closeness.FORMULA)
     np.testing.assert_array_equal(found.features("s1", "h"), found.layers["h_s1"])
     with pytest.raises(ValueError, match="expected a sensor"):
         found.features("s3")
@@ -150,9 +152,7 @@ def test_layers_are_chosen(opened, model, tmp_path):
     assert is_new
     found = stored.load(folder)
     assert set(found.layers) == {"h_s1", "h_s2", "p_fused"}
-    np.testing.assert_allclose(
-        found.features("fused"), whole.features("fused"), rtol=1e-4, atol=1e-5
-    )
+    closeness.assert_close(found.features("fused"), whole.features("fused"))
     with pytest.raises(ValueError, match="is of fusion concat for cosine"):
         found.features("fused", "p", "max")
     with pytest.raises(ValueError, match="no features 'p_s1'"):

@@ -9,6 +9,7 @@ import sys
 import time
 
 import feature_folders
+import long_tests
 import numpy as np
 import pytest
 
@@ -346,12 +347,13 @@ while True:
 
 
 @pytest.mark.slow
-def test_killed_at_any_moment_it_is_as_before_or_as_after(source, tmp_path):
+@pytest.mark.parametrize("kills", long_tests.beyond([3], [3, 8]))
+def test_killed_at_any_moment_it_is_as_before_or_as_after(source, tmp_path, kills):
     folder = tmp_path / "i"
     index_folder.build(folder, [source], "s2")
     more = feature_folders.write(tmp_path / "val-1", 50, first=300)
     rng = np.random.default_rng(0)
-    for _ in range(8):
+    for _ in range(kills):
         process = subprocess.Popen(
             [sys.executable, "-c", CHANGES, folder, tmp_path / "val-1"],
             stdout=subprocess.PIPE,

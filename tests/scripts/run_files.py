@@ -23,12 +23,13 @@ def newest(run: Path) -> int:
     return max((int(path.name.split("-")[1]) for path in found), default=0)
 
 
-def tensors(run: Path) -> dict[str, np.ndarray]:
-    """All tensors of the newest checkpoint, by group and number.
+def tensors(run: Path, iteration: int | None = None) -> dict[str, np.ndarray]:
+    """All tensors of a checkpoint, by itself the newest, by group and number.
 
     The rest of a name counts how many optimisers a process has made.
     """
-    path = run / "checkpoints" / f"iteration-{newest(run)}" / "state"
+    number = newest(run) if iteration is None else iteration
+    path = run / "checkpoints" / f"iteration-{number}" / "state"
     saved = tf.train.load_checkpoint(str(path))
     return {
         "/".join(name.split("/")[:2]): saved.get_tensor(name)

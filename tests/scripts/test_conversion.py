@@ -9,6 +9,7 @@ import sys
 import time
 from pathlib import Path
 
+import long_tests
 import pytest
 import rasterio
 
@@ -17,7 +18,6 @@ from bigearthnet_tf.records import reader
 from bigearthnet_tf.records.unfinished import exclusive
 
 ROOT = Path(__file__).parents[2]
-KILLS = 20
 
 # The script with as many workers as asked for, for however few patches.
 PROGRAM = f"""
@@ -69,21 +69,22 @@ def finished_shards(out) -> dict[str, int]:
 
 
 @pytest.mark.slow
+@pytest.mark.parametrize("kills", long_tests.beyond([4], [4, 20]))
 def test_killed_at_any_moment_it_finishes_with_the_same_bytes(
-    tmp_path, arguments, undisturbed
+    tmp_path, arguments, undisturbed, kills
 ):
     random.seed(0)
-    kills, attempt, written = 0, 0, {}
-    while kills < KILLS:
+    killed, attempt, written = 0, 0, {}
+    while killed < kills:
         out = tmp_path / str(attempt)
-        workers = 1 + kills % 2
+        workers = 1 + killed % 2
         process = start(arguments, out, workers)
         while not (out / ".lock").exists() and process.poll() is None:
             time.sleep(0.005)
         time.sleep(random.uniform(0, 0.6 if workers == 1 else 4))
         process.send_signal(signal.SIGKILL)
         if process.wait() == -signal.SIGKILL:
-            kills += 1
+            killed += 1
             written |= finished_shards(out)
         else:
             compare(out, undisturbed, written)
@@ -187,8 +188,9 @@ def test_wrong_calls(call, tmp_path, arguments, message):
 
 
 @pytest.mark.slow
+@pytest.mark.parametrize("kills", long_tests.beyond([2], [2, 6]))
 def test_overwriting_after_kills_has_the_patches_of_today(
-    tmp_path, arguments, undisturbed
+    tmp_path, arguments, undisturbed, kills
 ):
     """Killed while they overwrite records, calls never mix an archive with an older."""
     random.seed(1)
@@ -198,7 +200,7 @@ def test_overwriting_after_kills_has_the_patches_of_today(
     moved = [
         archive / word.name if isinstance(word, Path) else word for word in arguments
     ]
-    for kill in range(6):
+    for kill in range(kills):
         process = start([*moved, "--overwrite"], out, 1)
         begun = time.monotonic()
         while not finished_shards(out) and process.poll() is None:

@@ -8,19 +8,18 @@ import subprocess
 import sys
 import time
 
+import closeness
+import double_precision
+import long_tests
 import numpy as np
 import pytest
 import series_records
+import tensorflow as tf
 from run_files import ROOT, newest, tensors
 
-from bigearthnet_tf.training import logs
+from bigearthnet_tf import config as configs
+from bigearthnet_tf.training import logs, session
 
-# Weights of one device and of two replicas differ by the order in which float32 numbers
-# are added up: over 20 iterations of SGD by 2e-6 times their size at most.
-ROUNDING = 2e-6
-# The contrastive loss is steep at the start: with steps as large and as many, the
-# rounding of the first grows a thousandfold; with four small ones to 1e-5.
-CONTRASTIVE_ROUNDING = 5e-5
 SGD = {"optimizer": "sgd", "learning_rate": 0.05, "image_size": 32, "nb_epoch": 10}
 
 
@@ -64,7 +63,7 @@ def finish(*processes) -> list[str]:
     """Waits for all of them; returns what they said."""
     said = []
     for process in processes:
-        out, err = process.communicate(timeout=300)
+        out, err = process.communicate(timeout=800)
         assert process.returncode == 0, out + err
         said.append(out)
     return said
@@ -81,7 +80,8 @@ CONTRASTIVE = {
     "augmentation": ["flips"],
     "intra_modal_weight": 0.5,
     "learning_rate": 0.005,
-    "nb_epoch": 2,
+    "batch_size": 8,
+    "nb_epoch": 4,
 }
 
 TWINS = {
@@ -102,22 +102,25 @@ TWINS = {
 @pytest.mark.slow
 @pytest.mark.parametrize(
     ("model", "keys"),
-    [("short_cnn", {}), ("resnet_test", {}), ("resnet_test", CONTRASTIVE)],
-    ids=["short_cnn", "resnet", "contrastive"],
+    [
+        pytest.param("short_cnn", {}, marks=pytest.mark.long, id="short_cnn"),
+        pytest.param("resnet_test", {}, id="resnet"),
+        pytest.param("resnet_test", CONTRASTIVE, id="contrastive"),
+    ],
 )
 def test_one_device_two_replicas_and_two_processes_give_the_same_weights(
     records, write_config, tmp_path, model, keys
 ):
     """The global batch is the same, and BatchNorm and loss see all of it."""
-    loss, rounding, iterations = "sigmoid_cross_entropy_loss", ROUNDING, 20
+    loss, iterations = "sigmoid_cross_entropy_loss", 20
     if keys is CONTRASTIVE:
-        loss, rounding, iterations = "nt_xent_loss", CONTRASTIVE_ROUNDING, 4
+        loss, iterations = "nt_xent_loss", 4
 
     def config(name, **others):
         content = {**SGD, "model_name": model, "out_dir": str(tmp_path / name)}
         return write_config(records, **content | keys | others)
 
-    assert_the_same_however_it_is_divided(config, tmp_path, loss, rounding, iterations)
+    assert_the_same_however_it_is_divided(config, tmp_path, loss, iterations)
 
 
 @pytest.mark.slow
@@ -129,35 +132,61 @@ def test_barlow_twins_correlate_over_the_whole_batch(write_config, tmp_path):
         del content["image_size"]
         return write_config(series, **content | others)
 
-    assert_the_same_however_it_is_divided(
-        config, tmp_path, "barlow_twins_loss", ROUNDING, 20
-    )
+    assert_the_same_however_it_is_divided(config, tmp_path, "barlow_twins_loss", 20)
 
 
-def assert_the_same_however_it_is_divided(
-    config, tmp_path, loss, rounding, iterations
-) -> None:
-    """Trains on one device, two replicas and two processes, and compares."""
-    (said,) = finish(start(config("one")))
+def assert_the_same_however_it_is_divided(config, tmp_path, loss, iterations) -> None:
+    """Trains on one device, two replicas and two processes, and compares.
+
+    The gradients of the first step, which its velocities are, with those in float64;
+    replicas with processes to the last bit; and one device with them all the way.
+    """
+    often = {"save_checkpoint_per_iteration": 1}
+    (said,) = finish(start(config("one", **often)))
     assert "over 1 replica(s)" in said
-    (said,) = finish(start(config("two", devices="cpu:2")))
+    (said,) = finish(start(config("two", devices="cpu:2", **often)))
     assert "over 2 replica(s)" in said
-    chief, other = finish(*start_together(config("processes")))
+    chief, other = finish(*start_together(config("processes", **often)))
     assert "over 2 replica(s)" in chief
     assert other == ""
 
-    runs = {name: tensors(tmp_path / name) for name in ("one", "two", "processes")}
+    names = ("one", "two", "processes")
+    exact, rate = first_gradients(config("exact"))
+    for name in names[:2]:
+        first = tensors(tmp_path / name, 1)
+        optimizer = [first[key] for key in sorted(first) if key.startswith("optimizer")]
+        velocities = optimizer[-len(exact) :]
+        closeness.assert_all_close([v / -rate for v in velocities], exact)
+
     assert newest(tmp_path / "one") == iterations
-    for name, value in runs["one"].items():
-        size = np.abs(value.astype(np.float64)).max(initial=1e-3)
-        difference = np.abs(runs["two"][name].astype(np.float64) - value).max(initial=0)
-        assert difference <= rounding * size, (name, difference / size)
-        np.testing.assert_array_equal(runs["two"][name], runs["processes"][name])
+    runs = {name: tensors(tmp_path / name) for name in names}
+    for name, value in runs["two"].items():
+        np.testing.assert_array_equal(value, runs["processes"][name], err_msg=name)
+    one, two, begun = (
+        [found[key] for key in sorted(found) if key.startswith("model/")]
+        for found in (runs["one"], runs["two"], tensors(tmp_path / "one", 1))
+    )
+    closeness.assert_same_course(one, two, begun)
     curves = {name: curve(tmp_path / name, loss) for name in runs}
     assert curves["two"] == curves["processes"]
     for alone, together in zip(curves["one"], curves["two"], strict=True):
         assert alone[:2] == together[:2]
-        assert alone[2] == pytest.approx(together[2], rel=1e-6)
+        assert alone[2] == pytest.approx(together[2], rel=1e-3)
+
+
+def first_gradients(path) -> tuple[list[np.ndarray], float]:
+    """Gradients of the first step of a run in float64, and its learning rate."""
+    opened = session.open_session(configs.load(path, []), alone=True)
+    model, _ = session.build(opened)
+    with double_precision.everywhere():
+        wide = opened.task.build_model()
+        wide.set_weights(model.get_weights())
+        batch = next(iter(opened.task.training_data(0)))
+        with tf.GradientTape() as tape:
+            loss = tf.reduce_mean(opened.task.losses(wide, batch, training=True))
+        found = tape.gradient(loss, [v.value for v in wide.trainable_variables])
+    assert {gradient.dtype for gradient in found} == {tf.float64}
+    return [gradient.numpy() for gradient in found], opened.config.learning_rate
 
 
 @pytest.mark.slow
@@ -207,11 +236,12 @@ def test_metrics_are_the_same_on_any_number_of_replicas(
             # Some are means of float32 numbers; everything else counts and ranks.
             close = any(word in name for word in ("loss", "brier", "calibration"))
             exact = found["cpu"][name]
-            assert value == (pytest.approx(exact, rel=1e-6) if close else exact), name
+            bound = closeness.bound(exact) if close else 0
+            assert abs(value - exact) <= bound, name
 
 
 @pytest.mark.slow
-@pytest.mark.parametrize("lost", [0, 1])
+@pytest.mark.parametrize("lost", long_tests.beyond([0], [0, 1]))
 def test_a_lost_process_ends_the_others_and_the_run_goes_on(
     records, write_config, tmp_path, lost
 ):

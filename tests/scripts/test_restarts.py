@@ -8,6 +8,7 @@ import sys
 import time
 from pathlib import Path
 
+import long_tests
 import numpy as np
 import pytest
 import toy
@@ -31,7 +32,6 @@ EVERYTHING_RANDOM = {
     "validate_per_iteration": 40,
     "deterministic": True,
 }
-KILLS = 20
 
 
 def assert_equal_runs(a: Path, b: Path) -> None:
@@ -52,8 +52,9 @@ def points(run: Path) -> list[dict]:
 
 
 @pytest.mark.slow
-def test_killed_twenty_times_a_run_ends_bit_for_bit_the_same(
-    records, write_config, tmp_path
+@pytest.mark.parametrize("kills", long_tests.beyond([4], [4, 20]))
+def test_killed_again_and_again_a_run_ends_bit_for_bit_the_same(
+    records, write_config, tmp_path, kills
 ):
     whole = write_config(records, **EVERYTHING_RANDOM, out_dir=str(tmp_path / "whole"))
     command = [sys.executable, ROOT / "train.py"]
@@ -63,7 +64,7 @@ def test_killed_twenty_times_a_run_ends_bit_for_bit_the_same(
     )
     killer = Path(__file__).with_name("killer.py")
     done = subprocess.run(
-        [sys.executable, killer, config, str(KILLS)],
+        [sys.executable, killer, config, str(kills)],
         cwd=ROOT,
         capture_output=True,
         text=True,
@@ -71,9 +72,9 @@ def test_killed_twenty_times_a_run_ends_bit_for_bit_the_same(
     )
     told = json.loads(done.stdout.splitlines()[-1])
     assert told["status"] == 0, done.stdout + done.stderr
-    assert told["random"] + told["writing"] == KILLS
-    assert told["writing"] >= KILLS // 3
-    assert done.stdout.count("continuing from") >= KILLS // 2
+    assert told["random"] + told["writing"] == kills
+    assert told["writing"] >= kills // 3
+    assert done.stdout.count("continuing from") >= kills // 2
     assert_equal_runs(tmp_path / "whole", tmp_path / "killed")
 
 

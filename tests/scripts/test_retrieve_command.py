@@ -4,6 +4,7 @@ import json
 import subprocess
 import sys
 
+import closeness
 import numpy as np
 import pytest
 
@@ -65,7 +66,7 @@ def test_the_model_comes_back_by_itself(run, folder, call):
     groups, _ = next(iter(data))
     found = model({name: groups[name] for name in model.input}, training=False)
     for name, values in features.layers.items():
-        np.testing.assert_allclose(found[name], values[:2], rtol=1e-4, atol=1e-5)
+        closeness.assert_close(found[name], values[:2], closeness.NETWORK)
     alone = ("--set", "encoders=single", "--set", "task=classification")
     other = ("--set", f"weights={run[0]}", "--set", f"out_dir={run[0].parent / 'one'}")
     result = call("train", run[1], *alone, *other)
@@ -183,7 +184,7 @@ def test_tensorboard_projects_both_views_of_a_patch(run, folder):
     points = np.loadtxt(log / embedding.tensor_path, delimiter="\t")
     features = stored.load(folder)
     both = np.concatenate([features.layers["p_s1"], features.layers["p_s2"]])
-    np.testing.assert_allclose(points, both, rtol=1e-5, atol=1e-6)
+    closeness.assert_close(points, both)
     rows = (log / embedding.metadata_path).read_text().splitlines()
     assert len(rows) == 1 + len(points)
     assert rows[1].endswith(f"s1\t{features.names_s1[0]}")

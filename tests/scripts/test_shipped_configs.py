@@ -3,6 +3,7 @@
 import json
 from pathlib import Path
 
+import long_tests
 import map_records
 import pytest
 import series_records
@@ -36,6 +37,19 @@ SMALL = {
 # One size of a family that is run as it is, for its first config; the others differ in
 # bands and labels.
 REAL = {"configs-resnet50", "tf_project-resnet50_43", "reben-resnet50"}
+# One of each folder, task and kind of input.
+REPRESENTATIVES = {
+    "balanced-short_cnn_rgb",
+    "configs-quickstart",
+    "configs-resnet50",
+    "contrastive-resnet50_joint",
+    "reben-vit_base_patch8_224",
+    "segmentation-resnet_small_generated",
+    "tf_project-k_branch_cnn_43",
+    "tf_project-resnet50_19_mm",
+    "time_series-generated",
+    "time_series-land_cover_fine_tuning",
+}
 
 
 def model_of(path: Path) -> str:
@@ -89,8 +103,16 @@ def smaller(path: Path) -> list[str]:
     return settings
 
 
+def test_the_representatives_are_there():
+    assert {label_of(path) for path in SHIPPED} >= REPRESENTATIVES | REAL
+
+
 @pytest.mark.slow
-@pytest.mark.parametrize("path", SHIPPED, ids=label_of)
+@pytest.mark.parametrize(
+    "path",
+    long_tests.beyond([p for p in SHIPPED if label_of(p) in REPRESENTATIVES], SHIPPED),
+    ids=label_of,
+)
 def test_every_shipped_config_runs_in_miniature(
     call, tmp_path, path, records_v1, series, with_maps, monkeypatch
 ):

@@ -1,5 +1,6 @@
 """Maps of scenes by a segmentation: each pixel as the model has it, in its place."""
 
+import closeness
 import numpy as np
 import pytest
 import rasterio
@@ -45,7 +46,7 @@ def test_real_patches_side_by_side_are_mapped_as_each_alone(shared, run, tmp_pat
     }
     alone = model.score(groups)
     assert alone.shape == (6, 120, 120, 19)
-    np.testing.assert_allclose(alone.sum(axis=-1), 1, atol=1e-5)
+    closeness.assert_close(alone.sum(axis=-1), 1)
     none = np.zeros((240, 360), bool)
     none[:30, :50] = True
     none[120:130, 340:] = True
@@ -63,14 +64,12 @@ def test_real_patches_side_by_side_are_mapped_as_each_alone(shared, run, tmp_pat
             with rasterio.open(tmp_path / "scores.tif") as scores:
                 assert scores.xy(120 * row + y, 120 * column + x) == place
                 sampled = next(scores.sample([place]))
-            np.testing.assert_allclose(sampled, alone[number, y, x], atol=1e-6)
+            closeness.assert_close(sampled, alone[number, y, x], scale=1)
         there = (
             slice(120 * row, 120 * row + 120),
             slice(120 * column, 120 * column + 120),
         )
-        np.testing.assert_allclose(
-            np.moveaxis(found[:, *there], 0, -1), alone[number], atol=1e-6
-        )
+        closeness.assert_close(np.moveaxis(found[:, *there], 0, -1), alone[number])
     best, dataset, tags, _ = write_map(
         run, scene, tmp_path / "best.tif", stride=1200, picture=tmp_path / "best.png"
     )
@@ -91,7 +90,7 @@ def test_any_block_size_gives_the_same_map(run, tmp_path):
         run, scene, tmp_path / "2.tif", output="scores", block_size=60, batch_size=3
     )
     # Sums of a convolution depend on how many windows it sees.
-    np.testing.assert_allclose(parts, whole, atol=2e-6)
+    closeness.assert_close(parts, whole)
 
 
 def test_what_a_segmentation_does_not_do(run, tmp_path):

@@ -5,6 +5,7 @@ import json
 import shutil
 import sys
 
+import closeness
 import filelock
 import numpy as np
 import pandas as pd
@@ -69,7 +70,7 @@ def test_an_archive_of_version_1_and_its_patches(shared, runs, predict, tmp_path
     patches = scene_files.real_patches(shared, "s2")
     scores = expected(runs["s2"], patches)
     assert table["name"].tolist() == [folder.name for folder in folders]
-    np.testing.assert_allclose(table[list(LABELS)], scores, atol=1e-6)
+    closeness.assert_close(table[list(LABELS)], scores, closeness.NETWORK)
     for given, row in zip(table["labels"], scores, strict=True):
         assert list(given) == [
             name for name, score in zip(LABELS, row, strict=True) if score >= 0.5
@@ -81,7 +82,7 @@ def test_an_archive_of_version_1_and_its_patches(shared, runs, predict, tmp_path
     # Single patches, in the order that they are given in.
     pair = predict(runs["s2"], folders[3], folders[1], out=tmp_path / "b.csv")
     assert pair["name"].tolist() == [folders[3].name, folders[1].name]
-    np.testing.assert_allclose(pair[list(LABELS)], scores[[3, 1]], atol=1e-6)
+    closeness.assert_close(pair[list(LABELS)], scores[[3, 1]], closeness.NETWORK)
     # With the partners that only the JSON files know.
     s1 = shared / "data/v1/BigEarthNet-S1-v1.0"
     both = predict(runs["both"], root, "--s1", s1, out=tmp_path / "c.parquet")
@@ -123,7 +124,8 @@ def test_version_2_from_folders_lmdb_and_records(shared, runs, predict, tmp_path
     common = optical.merge(plain, on="name")
     assert len(common) == len(plain)
     for name in LABELS:
-        np.testing.assert_allclose(common[f"{name}_x"], common[f"{name}_y"], atol=1e-6)
+        one, other = common[f"{name}_x"], common[f"{name}_y"]
+        closeness.assert_close(one, other, closeness.NETWORK)
 
 
 def test_records_and_thresholds_of_the_run(runs, predict, tmp_path):
@@ -145,8 +147,8 @@ def test_records_and_thresholds_of_the_run(runs, predict, tmp_path):
         np.testing.assert_array_equal(
             found[list(LABELS)].to_numpy(np.float32)[order].shape, scores.shape
         )
-        np.testing.assert_allclose(
-            found[list(LABELS)].to_numpy()[order], scores[theirs], atol=1e-6
+        closeness.assert_close(
+            found[list(LABELS)].to_numpy()[order], scores[theirs], closeness.NETWORK
         )
     with out.open(newline="") as file:
         for row in csv.DictReader(file):

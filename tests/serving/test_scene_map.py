@@ -3,6 +3,7 @@
 import dataclasses
 import logging
 
+import closeness
 import numpy as np
 import pytest
 import rasterio
@@ -97,9 +98,8 @@ def test_a_scene_of_real_patches_is_mapped_exactly(shared, run, tmp_path):
                 scene_files.TOP - 600 - 1200 * row,
             )
             assert dataset.xy(row, column) == centre
-            np.testing.assert_allclose(
-                next(dataset.sample([centre])), expected[number], atol=1e-6
-            )
+            sampled = next(dataset.sample([centre]))
+            closeness.assert_close(sampled, expected[number], closeness.NETWORK)
     assert found.shape == (19, 2, 3)
     # The best label is that of the same scores, with the colours of CORINE.
     maps.make_map(run, scene, tmp_path / "best.tif", stride=1200)
@@ -181,9 +181,9 @@ def test_scores_of_pixels_are_those_of_each_pixel(scene, tmp_path):
     model = model_of(pixels, per_pixel=True)
     found, profile, _ = map_scene(scene[0], tmp_path / "m.tif", model, output="scores")
     assert found.shape == (3, 312, 423) and profile["transform"].a == 10
-    np.testing.assert_allclose(found[1], scene[1]["B02"] / 4000, atol=1e-6)
+    closeness.assert_close(found[1], scene[1]["B02"] / 4000)
     coarse = scene[1]["B05"].repeat(2, 0).repeat(2, 1)[:312, :423] / 4000
-    np.testing.assert_allclose(found[2], coarse, atol=1e-6)
+    closeness.assert_close(found[2], coarse)
 
 
 def test_pixels_without_data_have_none_and_change_nothing_else(scene, tmp_path):
@@ -203,7 +203,7 @@ def test_pixels_without_data_have_none_and_change_nothing_else(scene, tmp_path):
         scene[0], tmp_path / "full.tif", output="scores", pixel=60, stride=300
     )
     far = (slice(None), slice(240 // 6, None), slice(320 // 6, None))
-    np.testing.assert_allclose(found[far], full[far], atol=1e-6)
+    closeness.assert_close(found[far], full[far])
     best, *_ = map_scene(holed, tmp_path / "b.tif", pixel=60, stride=300)
     np.testing.assert_array_equal(best[0] == 255, none)
     bytes_, profile, _ = map_scene(
@@ -235,7 +235,7 @@ def test_one_file_of_described_bands_is_the_same_scene(scene, tmp_path):
     )
     one, *_ = map_scene(path, tmp_path / "one.tif", output="scores")
     several, *_ = map_scene(scene[0], tmp_path / "several.tif", output="scores")
-    np.testing.assert_allclose(one, several, atol=1e-6)
+    closeness.assert_close(one, several)
 
 
 @pytest.mark.parametrize(
@@ -257,7 +257,7 @@ def test_products_of_esa_lose_the_offset_of_their_baseline(tmp_path, facts, adde
     found, *_ = map_scene(product, tmp_path / "safe.tif", **options)
     if added:
         expected, *_ = map_scene(plain, tmp_path / "plain.tif", **options)
-        np.testing.assert_allclose(found, expected, atol=1e-6)
+        closeness.assert_close(found, expected)
     # Without an offset 0 stands for no data, of a part of the windows.
     assert np.isfinite(found).all()
 
@@ -276,7 +276,7 @@ def test_sentinel_1_is_put_onto_the_grid(tmp_path):
     for row, column in np.ndindex(2, 2):
         rows, columns = (slice(120 * n, 120 * n + 120) for n in (row, column))
         mean = np.mean([radar[name][rows, columns] for name in radar]) / -40
-        np.testing.assert_allclose(expected[0, row, column], mean, atol=1e-5)
+        closeness.assert_close(expected[0, row, column], mean)
     # From a grid that is shifted and larger, with no data in the east.
     wide = {n: np.pad(v, ((0, 0), (3, 0)), mode="edge") for n, v in radar.items()}
     for values in wide.values():
@@ -286,7 +286,7 @@ def test_sentinel_1_is_put_onto_the_grid(tmp_path):
         tmp_path / "other", wide, transform=place, nodata=-9999
     )
     shifted, *_ = map_scene(optical, tmp_path / "b.tif", model, s1=other, **options)
-    np.testing.assert_allclose(shifted[:, :, 0], expected[:, :, 0], atol=1e-5)
+    closeness.assert_close(shifted[:, :, 0], expected[:, :, 0])
     assert np.isfinite(shifted[:, :, 1]).all()  # Filled by what is there.
     with pytest.raises(ValueError, match="lacks VV, VH; give those of Sentinel-1"):
         map_scene(optical, tmp_path / "c.tif", model, **options)

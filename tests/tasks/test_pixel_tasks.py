@@ -3,6 +3,7 @@
 import json
 import re
 
+import closeness
 import keras
 import numpy as np
 import programs
@@ -264,7 +265,7 @@ def test_a_new_process_gives_the_same_embeddings(records, tmp_path):
     out = tmp_path / "embeddings.npy"
     programs.run_program(EMBED, tmp_path, tmp_path / "view.npz", out)
     expected = model(view, training=False)["h_s2"]
-    np.testing.assert_allclose(np.load(out), expected, atol=1e-6)
+    closeness.assert_close(np.load(out), expected)
 
 
 def test_the_encoder_of_a_run_comes_whole(records, tmp_path):

@@ -2,6 +2,7 @@
 
 import time
 
+import closeness
 import keras
 import numpy as np
 import pytest
@@ -116,7 +117,7 @@ def test_steps_equal_those_by_hand(keys, way):
     model, _, found = take(6, **keys, **way)
     values, losses, norms = by_hand(6, **keys)
     for ours, expected in zip(weights(model), values, strict=True):
-        np.testing.assert_allclose(ours, expected, rtol=1e-5, atol=1e-6)
+        closeness.assert_close(ours, expected)
     np.testing.assert_allclose(found["loss"], losses, rtol=1e-5)
     np.testing.assert_allclose(found["gradient_norm"], norms, rtol=1e-5)
 
@@ -138,7 +139,7 @@ def test_xla_keeps_batch_statistics():
     for a, b, before in zip(
         plain.variables, compiled.variables, begun.variables, strict=True
     ):
-        np.testing.assert_allclose(a, b, rtol=2e-5, atol=1e-6)
+        closeness.assert_close(a, b)
         assert not np.array_equal(a, before), a.path
 
 
@@ -160,7 +161,7 @@ def test_accumulation_gives_each_part_to_batch_norm():
     for first in (0, 4, 8):
         hidden = np.asarray(begun.layers[0](ROWS[first : first + 4]))
         expected = 0.99 * expected + 0.01 * hidden.mean(0)
-    np.testing.assert_allclose(model.layers[1].moving_mean, expected, rtol=1e-4)
+    closeness.assert_close(model.layers[1].moving_mean, expected)
 
 
 def test_float16_scales_the_loss_and_stays_near_float32():
