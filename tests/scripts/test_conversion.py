@@ -35,7 +35,7 @@ def contents(folder) -> dict:
 @pytest.fixture(scope="module")
 def arguments(tmp_path_factory):
     out = tmp_path_factory.mktemp("many") / "archive"
-    sample.write_archive(out, 300, version="v2", seed=2, workers=2)
+    sample.write_archive(out, 150, version="v2", seed=2, workers=2)
     return [
         *("-r", out / "BigEarthNet-S2", "-s", out / "BigEarthNet-S1"),
         *("--metadata", out / "metadata.parquet", "--shard-size-mb", "2"),
