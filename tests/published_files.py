@@ -65,6 +65,40 @@ def as_hub_has_it(model, folder, bands, labels=S19, **config):
     return folder
 
 
+def reben_config(model_name, channels) -> dict:
+    """What reBEN's class writes into config.json for a model of timm.
+
+    The fields of ConfigILM's configuration; `class_names` are numbers where nobody
+    named them, as in all published folders.
+    """
+    return {
+        "_fusion_activation": "nn.Tanh()",
+        "_fusion_method": "torch.mul",
+        "channels": channels,
+        "class_names": [str(number) for number in range(19)],
+        "classes": 19,
+        "custom_fusion_activation": None,
+        "custom_fusion_method": None,
+        "drop_path_rate": 0.15,
+        "drop_rate": 0.15,
+        "fusion_dropout_rate": 0.25,
+        "fusion_hidden": 256,
+        "fusion_in": 512,
+        "fusion_out": 512,
+        "hf_model_name": None,
+        "image_size": 120,
+        "load_pretrained_hf_if_available": True,
+        "load_pretrained_timm_if_available": False,
+        "max_sequence_length": 32,
+        "network_type": 0,
+        "t_dropout_rate": 0.25,
+        "timm_model_name": model_name,
+        "use_pooler_output": True,
+        "v_dropout_rate": 0.25,
+        "visual_features_out": 512,
+    }
+
+
 def save_tf1(path, tensors) -> str:
     """Writes a checkpoint of names, as TensorFlow 1 did."""
     tf.raw_ops.SaveV2(

@@ -147,6 +147,7 @@ def _predictions(
     weights: str,
 ) -> Predictions:
     source = task.source(split)
+    scoring.check_finite(outputs, lambda: reader.read_names(source), split)
     return Predictions(
         names=reader.read_names(source),
         label_order=tuple(task.labels),

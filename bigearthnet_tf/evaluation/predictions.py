@@ -72,10 +72,14 @@ class Predictions:
                 )
         if not ((self.labels == 0) | (self.labels == 1)).all():
             raise ValueError(f"{self.where}: expected labels of 0 and 1, got others")
-        if not ((self.scores >= 0) & (self.scores <= 1)).all():  # NaN compares false
+        wrong = ~((self.scores >= 0) & (self.scores <= 1))  # NaN compares false
+        if wrong.any():
+            row, label = np.argwhere(wrong)[0]
             raise ValueError(
-                f"{self.where}: expected scores in [0, 1], got others or NaN; logits "
-                "need a sigmoid first"
+                f"{self.where}: expected scores in [0, 1], got "
+                f"{self.scores[row, label]} for {self.names[row]} (others or NaN for "
+                f"{int(wrong.any(axis=1).sum())} patches); logits need a sigmoid "
+                "first, patches without a score can't be evaluated"
             )
 
     def __len__(self) -> int:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import functools
 import sys
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
@@ -90,11 +91,14 @@ def evaluate(
         Lines for the user.
 
     Raises:
-        ValueError: damaged records, or maps without a label.
+        ValueError: damaged records, a patch with pixels that are NaN or infinite, or
+            maps without a label.
     """
     task, config = cast(Segmentation, session.task), session.config
     scorer = scoring.Scorer(task, model, session.strategy)
     outputs = scorer.score("test", config.batch_size)
+    names = functools.partial(reader.read_names, task.source("test"))
+    scoring.check_finite(outputs, names, "test")
     confusions = outputs["confusion"]
     if not confusions.any():
         raise ValueError(

@@ -12,7 +12,7 @@ from typing import Any
 import keras
 
 from bigearthnet_tf.models import augmentation as augmentations
-from bigearthnet_tf.models import layers, preprocessing, published, zoo
+from bigearthnet_tf.models import finite, layers, preprocessing, published, zoo
 
 
 @dataclass(frozen=True)
@@ -54,7 +54,8 @@ def assemble(
 
     Inputs: a dictionary from a group's name to planar (batch, bands, pixels, pixels)
     in the group's dtype. Output: float32 logits (batch, num_labels), whatever the
-    mixed-precision policy. The layers of the front are called `preprocessing_*` and
+    mixed-precision policy; NaN, as the features are, for a patch with a pixel that is
+    NaN or infinite. The layers of the front are called `preprocessing_*` and
     `augmentation_*`, the one with the features (batch, f) `features`, the last `head`.
 
     Args:
@@ -103,7 +104,8 @@ def assemble(
             augmentation_options=augmentation_options,
         )
         x = build_features(entry, x, options)
-        logits = add_head(entry, x, num_labels, head_dims, drop_rate)
+        marks = finite.marks(inputs)
+        logits = add_head(entry, x, num_labels, head_dims, drop_rate, marks)
         return keras.Model(inputs, logits, name=entry.keras_name)
 
 
@@ -113,6 +115,7 @@ def add_head(
     num_labels: int,
     head_dims: Sequence[int],
     drop_rate: float,
+    marks: Any = None,
 ) -> Any:
     """Maps features to logits (batch, num_labels), float32.
 
@@ -122,8 +125,9 @@ def add_head(
         num_labels: number of logits.
         head_dims: as for `assemble`.
         drop_rate: likewise.
+        marks: of the patches, see `finite`.
     """
-    x = keras.layers.Identity(name="features")(x)
+    x = finite.marked(x, marks, name="features")
     x = _hidden_layers(x, head_dims, drop_rate)
     if drop_rate:
         x = layers.Dropout(drop_rate, name=f"{published.HEAD}_dropout")(x)

@@ -9,7 +9,7 @@ from typing import Any
 import keras
 from keras import ops
 
-from bigearthnet_tf.models import preprocessing
+from bigearthnet_tf.models import finite, preprocessing
 
 OUTPUT = "scores"
 
@@ -63,9 +63,14 @@ class LabelScores(keras.layers.Layer):
 def with_scores(model: keras.Model, description: Mapping[str, Any]) -> keras.Model:
     """Returns a model from band groups to `{"scores": (batch, labels)}`.
 
+    Scores of a patch with a pixel that is NaN or infinite are NaN.
+
     Args:
         model: of `build.assemble`, whose weights it shares.
         description: as for `LabelScores`.
     """
     scores = LabelScores(description)(model.output)
+    # Once more behind the sigmoid, which some runtimes clamp to between 0 and 1.
+    for number, marks in enumerate(finite.marks_of(model)):
+        scores = finite.marked(scores, marks, name=f"{OUTPUT}_marked{number}")
     return keras.Model(model.input, {OUTPUT: scores}, name=model.name)

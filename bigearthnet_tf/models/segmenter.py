@@ -8,7 +8,15 @@ from typing import Any
 
 import keras
 
-from bigearthnet_tf.models import build, decoder, layers, published, pyramid, zoo
+from bigearthnet_tf.models import (
+    build,
+    decoder,
+    finite,
+    layers,
+    published,
+    pyramid,
+    zoo,
+)
 from bigearthnet_tf.models.pyramid import Grid
 
 # What the images look like that the labels of the pixels belong to.
@@ -93,13 +101,15 @@ def assemble(
         )
         features = build.build_features(entry, x, options)
         levels = _levels(entry, keras.Model(inputs, features), x, patch)
-        levels[-1] = _named(levels[-1])
+        marks = finite.marks(inputs)
+        levels[-1] = _named(levels[-1], marks)
         found, grid = decoder.DECODERS[form](levels, width, patch)
         found = decoder.regrid(
             found, grid, Grid.of_patch(patch, patch), f"{published.DECODER}_pixels"
         )
         if drop_rate:
             found = layers.Dropout(drop_rate, name=f"{published.HEAD}_dropout")(found)
+        found = finite.marked(found, marks, name=f"{published.HEAD}_input")
         head = keras.layers.Dense(num_labels, dtype="float32", name=published.HEAD)
         return keras.Model(inputs, head(found), name=entry.keras_name)
 
@@ -118,8 +128,8 @@ def _levels(
     return [pyramid.Level(grid, (finest, *same)), *coarser]
 
 
-def _named(level: pyramid.Level) -> pyramid.Level:
-    """Gives the first map of a level the name `features`."""
+def _named(level: pyramid.Level, marks: Any) -> pyramid.Level:
+    """Gives the first map of a level the name `features`, and the patches' marks."""
     first, *others = level.maps
-    first = keras.layers.Identity(name="features")(first)
+    first = finite.marked(first, marks, name="features")
     return pyramid.Level(level.grid, (first, *others))

@@ -17,7 +17,7 @@ import keras
 from keras import ops
 
 from bigearthnet_tf import vectors
-from bigearthnet_tf.models import build, layers, zoo
+from bigearthnet_tf.models import build, finite, layers, zoo
 from bigearthnet_tf.models.build import BandGroup
 
 SENSORS = ("s1", "s2")
@@ -99,7 +99,7 @@ def build_two_branch(
             as for `build.assemble`.
     """
     with build.seeded(seed):
-        inputs, outputs = _branches(name, groups, band_order, mean, std, **options)
+        inputs, outputs, _ = _branches(name, groups, band_order, mean, std, **options)
         if temperature is not None:
             carrier = Temperature(temperature, name="temperature")
             outputs["p_s1"] = carrier(outputs["p_s1"])
@@ -141,10 +141,10 @@ def build_two_branch_classifier(
         ValueError: as for `build_two_branch`.
     """
     with build.seeded(seed):
-        inputs, found = _branches(name, groups, band_order, mean, std, **options)
+        inputs, found, marks = _branches(name, groups, band_order, mean, std, **options)
         fused = vectors.fuse(found["p_s1"], found["p_s2"], fusion, ops)
         logits = build.add_head(
-            zoo.get_model(name), fused, num_labels, head_dims, drop_rate
+            zoo.get_model(name), fused, num_labels, head_dims, drop_rate, marks["s1"]
         )
         return keras.Model(inputs, logits, name=_keras_name(name))
 
@@ -168,8 +168,8 @@ def _branches(
     augmentation_options: Mapping[str, Mapping[str, Any]] = MappingProxyType({}),
     drop_path_rate: float = 0.0,
     **options: Any,
-) -> tuple[dict[str, Any], dict[str, Any]]:
-    """Builds everything up to the projections; returns inputs and outputs.
+) -> tuple[dict[str, Any], dict[str, Any], dict[str, Any]]:
+    """Builds everything up to the projections.
 
     Args:
         name: architecture.
@@ -189,6 +189,9 @@ def _branches(
         augmentation_options: of their layers.
         drop_path_rate: stochastic depth.
         **options: keyword options of the architecture's builder.
+
+    Returns:
+        Inputs, outputs, and the marks of the patches of each sensor, see `finite`.
     """
     entry = zoo.get_model(name)
     if drop_path_rate:
@@ -227,21 +230,28 @@ def _branches(
         raise ValueError(f"expected encoders separate or joint, got {encoders!r}")
     features = encode(entry, images, options, out_channels)
 
+    marks = {
+        sensor: finite.marks({g.name: inputs[g.name] for g in own}, f"_{sensor}")
+        for sensor, own in by_sensor.items()
+    }
     outputs: dict[str, Any] = {}
     for sensor, x in zip(SENSORS, features, strict=True):
-        x = keras.layers.Identity(dtype="float32", name=f"h_{sensor}")(x)
+        x = finite.marked(x, marks[sensor], dtype="float32", name=f"h_{sensor}")
         outputs[f"h_{sensor}"] = x
         for number, units in enumerate(projection_hidden_dims, start=1):
             x = keras.layers.Dense(
                 units, activation="relu", name=f"projection_{sensor}_hidden{number}"
             )(x)
-        outputs[f"p_{sensor}"] = keras.layers.Dense(
+        x = keras.layers.Dense(
             projection_dim,
             activation=projection_activation,
             dtype="float32",
             name=f"projection_{sensor}",
         )(x)
-    return inputs, outputs
+        outputs[f"p_{sensor}"] = finite.marked(
+            x, marks[sensor], dtype="float32", name=f"p_{sensor}"
+        )
+    return inputs, outputs, marks
 
 
 def _by_sensor(groups: Sequence[BandGroup]) -> dict[str, list[BandGroup]]:

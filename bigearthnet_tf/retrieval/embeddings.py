@@ -6,6 +6,7 @@ never taken for all. What is in it, `stored` says.
 
 from __future__ import annotations
 
+import functools
 import hashlib
 import json
 import shutil
@@ -238,18 +239,15 @@ def _write(
         folder / "labels.npy", (count, len(facts.labels)), np.uint8
     )
     first = 0
+    names_s2 = functools.partial(reader.read_names, source)
     for batch in _batches(session, embedder, facts.split):
+        scoring.check_finite(batch, names_s2, facts.split, first)
         last = first + len(batch["labels"])
         for name, array in arrays.items():
-            if not np.isfinite(batch[name]).all():
-                raise ValueError(
-                    f"{facts.run}: features {name} of records {first} to {last} are "
-                    "not finite; look for broken patches, or take another checkpoint"
-                )
             array[first:last] = batch[name]
         first = last
     for array in arrays.values():
         array.flush()
-    names = {"s2": reader.read_names(source), "s1": reader.read_partner_names(source)}
+    names = {"s2": names_s2(), "s1": reader.read_partner_names(source)}
     files.write_json(folder / "names.json", names)
     files.write_json(folder / "embeddings.json", facts.model_dump())

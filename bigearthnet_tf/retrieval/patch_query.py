@@ -37,7 +37,8 @@ def embed_folders(
 
     Raises:
         FileNotFoundError: the run, the folder or a band is gone.
-        ValueError: the run has other weights by now, or the model needs both sensors.
+        ValueError: the run has other weights by now, the model needs both sensors, or
+            the patch has pixels that are NaN or infinite.
     """
     opened = session.open_session(configs.from_dict(dict(config)), alone=True)
     task = opened.task
@@ -50,6 +51,11 @@ def embed_folders(
         for name, value in embedder(groups, training=False).items()
         if name.partition("_")[2] in (*folders, *(("fused",) * (len(folders) == 2)))
     }
+    if not all(np.isfinite(value).all() for value in found.values()):
+        raise ValueError(
+            f"{' and '.join(map(str, folders.values()))}: the features of this patch "
+            "are NaN or infinite; expected finite pixels: search with another patch"
+        )
     if not found:
         raise ValueError(
             f"the model of {run} has {', '.join(embedder.output)}; give the folders of "

@@ -3,7 +3,8 @@
 A row a patch, in the order of the source: `name`, `name_s1` (of models that take
 Sentinel-1), `labels` (those whose score reaches their threshold, in the order of the
 nomenclature; in CSV with ` | ` between them), and the score of each label, float32,
-under its name. Parquet says in the metadata of its schema, under `bigearthnet_tf`, what
+under its name. A patch with a pixel that is NaN or infinite has scores of NaN, and no
+value under `labels` (null in Parquet, empty in CSV). Parquet says in the metadata of its schema, under `bigearthnet_tf`, what
 the scores are of.
 """
 
@@ -12,6 +13,7 @@ from __future__ import annotations
 import csv
 import glob
 import json
+import logging
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
@@ -35,6 +37,10 @@ SEPARATOR = " | "
 KEY = b"bigearthnet_tf"
 # Rows of a group of Parquet: 43 scores and names of these are about 2 MB.
 ROWS = 8192
+# Patches without scores that a warning names.
+_NAMED = 5
+
+logger = logging.getLogger(__name__)
 
 Columns = dict[str, list[Any] | NDArray[Any]]
 
@@ -63,8 +69,8 @@ def write(
 
     Raises:
         FileNotFoundError: a patch or a band is missing.
-        ValueError: another ending, batches beyond memory, a damaged patch, or one whose
-            scores are no numbers.
+        ValueError: another ending, batches beyond memory, a damaged patch, or a model
+            that gives no scores of a patch with finite pixels.
         OSError: the table can't be written, or another process writes it.
     """
     points.check_name(out)
@@ -79,9 +85,23 @@ def write(
         files.write_atomically(out) as temporary,
         open_table(temporary, model, thresholds) as add,
     ):
+        broken: list[str] = []
         for batch in source.batches(batch_size):
-            add(_columns(model, batch, thresholds))
+            scores = model.score(batch.groups)
+            broken += _broken(batch, scores)
+            add(_columns(model, batch, scores, thresholds))
             bar.update(len(batch.names))
+    if broken:
+        more = f" and {len(broken) - _NAMED} more" if len(broken) > _NAMED else ""
+        logger.warning(
+            "%s: %d of %d patches have pixels that are NaN or infinite, their scores "
+            "are NaN: %s%s",
+            out,
+            len(broken),
+            source.num_patches,
+            ", ".join(broken[:_NAMED]),
+            more,
+        )
     return source.num_patches
 
 
@@ -108,23 +128,39 @@ def _alone(out: Path) -> Iterator[None]:
             held.release()
 
 
-def _columns(
-    model: Trained, batch: PatchBatch, thresholds: NDArray[np.float64]
-) -> Columns:
-    scores = model.score(batch.groups)
-    broken = ~np.isfinite(scores).all(axis=1)
-    if broken.any():
+def _broken(batch: PatchBatch, scores: NDArray[np.float32]) -> list[str]:
+    """Returns the names of the patches whose pixels are not all finite.
+
+    Raises:
+        ValueError: a patch has no scores though its pixels are.
+    """
+    finite = [np.isfinite(group).all(axis=(1, 2, 3)) for group in batch.groups.values()]
+    sound = np.all(finite, axis=0)
+    wrong = sound & ~np.isfinite(scores).all(axis=1)
+    if wrong.any():
         raise ValueError(
-            f"{batch.names[int(broken.argmax())]}: the scores of this patch are no "
-            "numbers: look at its pixels, or leave it out by a list"
+            f"{batch.names[int(wrong.argmax())]}: the scores of this patch are NaN, "
+            "though its pixels are finite; take another checkpoint"
         )
+    return [name for name, has in zip(batch.names, sound, strict=True) if not has]
+
+
+def _columns(
+    model: Trained,
+    batch: PatchBatch,
+    scores: NDArray[np.float32],
+    thresholds: NDArray[np.float64],
+) -> Columns:
     columns: Columns = {"name": batch.names}
     if _takes_s1(model):
         columns["name_s1"] = batch.names_s1
     given = scores >= thresholds
+    known = ~np.isnan(scores).any(axis=1)
     columns["labels"] = [
         [name for name, has in zip(model.labels, row, strict=True) if has]
-        for row in given
+        if is_known
+        else None
+        for row, is_known in zip(given, known, strict=True)
     ]
     return columns | dict(zip(model.labels, scores.T, strict=True))
 
@@ -186,7 +222,7 @@ def _csv(
         def add(columns: Columns) -> None:
             texts = {
                 **columns,
-                "labels": [SEPARATOR.join(own) for own in columns["labels"]],
+                "labels": [SEPARATOR.join(own or ()) for own in columns["labels"]],
             }
             for name in model.labels:
                 texts[name] = [f"{score:.9g}" for score in columns[name]]

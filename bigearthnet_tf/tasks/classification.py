@@ -174,8 +174,7 @@ class Classification(patches.PatchTask):
         `h_s1`, `h_s2` and their projections `p_s1`, `p_s2`.
         """
         if self.config.encoders != "single":
-            names = {f"h_{s}": f"h_{s}" for s in ("s1", "s2")}
-            names |= {f"p_{s}": f"projection_{s}" for s in ("s1", "s2")}
+            names = {n: n for s in ("s1", "s2") for n in (f"h_{s}", f"p_{s}")}
         else:
             sensors = {name[:2] for name in model.input}
             kind = "fused" if len(sensors) > 1 else next(iter(sensors))

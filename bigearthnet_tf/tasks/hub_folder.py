@@ -7,6 +7,8 @@ statistics and resampling of the input, and what `bigearthnet-tf publish` knows.
 
 from __future__ import annotations
 
+import difflib
+import logging
 import os
 import re
 from pathlib import Path
@@ -22,6 +24,8 @@ from bigearthnet_tf.archive import statistics as band_statistics
 from bigearthnet_tf.registry import nearest_names
 from bigearthnet_tf.resampling import KERNELS
 
+logger = logging.getLogger(__name__)
+
 # reBEN's band orders by number of channels: ConfigILM's BENv1 reader for the weights
 # of v0.1.1, its BENv2 reader from v0.2.0 on.
 _BANDS = {
@@ -31,6 +35,33 @@ _BANDS = {
 # Beside them in a folder that we publish: the config of the run, and thresholds.
 TRAINING, THRESHOLDS = "training.json", "thresholds.json"
 _VERSION = re.compile(r"v(\d+\.\d+\.\d+)")
+# Keys that change no number of a trained image classifier: ConfigILM's of dropout, text
+# encoder and fusion, those of reBEN's training, and what the hub's library, timm and
+# `publish` note.
+_WITHOUT_EFFECT = frozenset(
+    """
+    _fusion_activation _fusion_method custom_fusion_activation custom_fusion_method
+    drop_path_rate drop_rate fusion_activation fusion_dropout_rate fusion_hidden
+    fusion_in fusion_method fusion_out hf_model_name load_hf_if_available
+    load_pretrained_hf_if_available load_pretrained_timm_if_available
+    load_timm_if_available max_sequence_length t_dropout_rate use_pooler_output
+    v_dropout_rate visual_features_out
+    head_dropout linear_probe lr warmup
+    architectures library_name license made_by model_type pipeline_tag repo_url tags
+    torch_dtype transformers_version
+    """.split()
+)
+# Keys of reBEN's forks with which the tensors or the input mean something else, and the
+# values that change nothing.
+_LIMITED: dict[str, tuple[Any, ...]] = {
+    "dinov3_model_name": (None,),
+    "head_type": (None, "linear"),
+    "mlp_hidden_dims": (None, []),
+    "mean": (None,),
+    "std": (None,),
+}
+# Of ConfigILM's enumeration; 1 classifies an image and a question.
+_IMAGE_CLASSIFICATION = (None, 0, "0", "IMAGE_CLASSIFICATION", "VISION_CLASSIFICATION")
 
 
 class HubConfig(pydantic.BaseModel):
@@ -42,7 +73,8 @@ class HubConfig(pydantic.BaseModel):
         classes: number of labels.
         image_size: pixels a side.
         bands: in the network's order; None in reBEN's own folders.
-        class_names: labels in the order of the outputs; likewise.
+        class_names: labels in the order of the outputs; None, or numbers from "0" on
+            as ConfigILM fills them in, name nothing.
         statistics: that the input is standardised with, by name or value.
         interpolation: kernel of the resampling.
         names: of the tensors: `timm`'s, or our `own`.
@@ -70,7 +102,41 @@ class HubConfig(pydantic.BaseModel):
     @classmethod
     def _unwrap(cls, content: Any) -> Any:
         # The hub's library stores the arguments of the model, of which one is this.
-        return content.get("config", content) if isinstance(content, dict) else content
+        if not isinstance(content, dict) or "config" not in content:
+            return content
+        inner = content["config"]
+        if not isinstance(inner, dict):
+            return inner
+        return {k: v for k, v in content.items() if k != "config"} | inner
+
+    @pydantic.model_validator(mode="before")
+    @classmethod
+    def _check_others(cls, content: Any) -> Any:
+        if not isinstance(content, dict):
+            return content
+        others = {k: v for k, v in content.items() if k not in cls.model_fields}
+        kind = others.pop("network_type", None)
+        if str(kind).removeprefix("ILMType.").split(" ")[0] not in map(
+            str, _IMAGE_CLASSIFICATION
+        ):
+            raise ValueError(
+                f"network_type is {kind!r}, expected 0, an image classifier; other "
+                "networks can't be read"
+            )
+        for key, value in others.items():
+            if key in _LIMITED and value not in _LIMITED[key]:
+                raise ValueError(
+                    f"{key} is {value!r}, with which the weights are of another network "
+                    f"or input; expected {_LIMITED[key][-1]!r}"
+                )
+        unknown = sorted(set(others) - _WITHOUT_EFFECT - set(_LIMITED))
+        for key in unknown:
+            near = difflib.get_close_matches(key, cls.model_fields, 1, cutoff=0.8)
+            if near:
+                raise ValueError(f"unknown key {key!r} (did you mean {near[0]!r}?)")
+        if unknown:
+            logger.warning("config.json: passed over: %s", ", ".join(unknown))
+        return content
 
     @pydantic.field_validator("bands")
     @classmethod
@@ -81,7 +147,9 @@ class HubConfig(pydantic.BaseModel):
     @classmethod
     def _check_labels(cls, names: list[str] | None) -> list[str] | None:
         known = [set(order) for order in label_facts.ORDERS.values()]
-        if names is None or (set(names) in known and len(set(names)) == len(names)):
+        if names is None or _is_numbering(names):
+            return names
+        if set(names) in known and len(set(names)) == len(names):
             return names
         every = {label for labels in known for label in labels}
         for name in names:
@@ -115,7 +183,7 @@ class HubConfig(pydantic.BaseModel):
     @property
     def labels(self) -> tuple[str, ...] | None:
         """Labels in the order of the outputs; None where that is not known."""
-        if self.class_names is not None:
+        if self.class_names is not None and not _is_numbering(self.class_names):
             return tuple(self.class_names)
         return label_facts.ORDERS["S19"] if self.classes == 19 else None
 
@@ -146,6 +214,10 @@ class HubConfig(pydantic.BaseModel):
                 f"{self.channels}"
             )
         return band_facts.resolve_bands(orders[self.channels])
+
+
+def _is_numbering(names: list[str]) -> bool:
+    return names == [str(number) for number in range(len(names))]
 
 
 def read(path: Path) -> HubConfig:

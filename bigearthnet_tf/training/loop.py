@@ -226,7 +226,8 @@ class Trainer:
             except validation.NotFinite as error:
                 raise ValueError(
                     f"{error}; no checkpoint was made of it ({self._last_good()}); "
-                    "lower learning_rate or look for broken patches"
+                    "lower learning_rate, or look for patches with NaN pixels: "
+                    "bigearthnet-tf inspect RECORDS --verify names them"
                 ) from error
             finally:
                 self.profile.close()

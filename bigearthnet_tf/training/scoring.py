@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Mapping, Sequence
 
 import keras
 import numpy as np
@@ -18,6 +18,35 @@ from bigearthnet_tf.training.interruption import Interruption
 
 class Stopped(Exception):
     """Scoring was given up because a signal came."""
+
+
+def check_finite(
+    outputs: Mapping[str, np.ndarray],
+    names: Callable[[], Sequence[str]],
+    split: str,
+    first: int = 0,
+) -> None:
+    """Raises ValueError where an output of a patch is NaN or infinite.
+
+    Args:
+        outputs: arrays with patches as their first axis, by name.
+        names: returns those of all patches of the split; called to name a broken one.
+        split: `train`, `val` or `test`.
+        first: number in the split of the first patch of the outputs.
+    """
+    broken = np.zeros(len(next(iter(outputs.values()))), bool)
+    for values in outputs.values():
+        broken |= ~np.isfinite(values).all(axis=tuple(range(1, values.ndim)))
+    if not broken.any():
+        return
+    row = first + int(broken.argmax())
+    others = f" and of {broken.sum() - 1} more" if broken.sum() > 1 else ""
+    raise ValueError(
+        f"{names()[row]} (record {row} of {split}): the outputs for this patch{others} "
+        "are NaN or infinite; expected finite pixels: convert the records again "
+        "(--on-error skip leaves such patches out), or take another checkpoint if the "
+        "pixels are sound"
+    )
 
 
 class Scorer:
