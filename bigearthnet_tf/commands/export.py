@@ -1,10 +1,13 @@
 r"""Writes a trained model for other tools.
 
   bigearthnet-tf export runs/resnet50 -o resnet50-s2-v0.2.0
-  bigearthnet-tf export runs/resnet50 --format onnx -o resnet50.onnx
-  bigearthnet-tf export runs/resnet50 --format litert -o resnet50.tflite
-  bigearthnet-tf export runs/resnet50 --format keras -o resnet50.keras
+  bigearthnet-tf export runs/resnet50 -o resnet50.onnx
+  bigearthnet-tf export runs/resnet50 -o resnet50.tflite
+  bigearthnet-tf export runs/resnet50 -o resnet50.keras
   bigearthnet-tf export runs/resnet50 --format savedmodel -o serving/resnet50/1
+
+Without --format the ending of OUT decides. A folder gets the format timm, or a
+SavedModel where timm has no such model.
 
 Format timm: config.json and model.safetensors as on reBEN's hub, with timm's names, the
 band order of the reBEN tools and their order of labels. All names begin as those tools
@@ -14,16 +17,21 @@ expect; with --prefix "" timm itself reads the file:
   timm.create_model("resnet50", in_chans=10, num_classes=19,
                     checkpoint_path="for-timm/model.safetensors")
 
-The other formats take digital numbers by the names of the band groups, and give scores.
+The other formats take digital numbers by the names of the band groups, and give scores;
+NaN for a patch with a pixel that is NaN or infinite, which the format timm can't check.
 Bands, labels, statistics and thresholds are inside. Each is opened in its own runtime
-and must give the scores of the original to 1e-5 before it appears.
+and must give the scores of the original but for float32's rounding before it appears.
 """
 
 from __future__ import annotations
 
 import argparse
+import logging
+from pathlib import Path
 
 from bigearthnet_tf import console
+
+logger = logging.getLogger(__name__)
 
 FORMATS = ("timm", "keras", "savedmodel", "onnx", "litert")
 
@@ -36,7 +44,12 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument(
         "-o", "--out", type=console.path, required=True, help="file or folder to write"
     )
-    parser.add_argument("--format", choices=FORMATS, default="timm")
+    parser.add_argument(
+        "--format",
+        choices=FORMATS,
+        help="(by the ending of OUT: .keras, .onnx, .tflite; else timm where timm has "
+        "the model, and savedmodel where not)",
+    )
     parser.add_argument(
         "--prefix",
         type=str,
@@ -49,14 +62,25 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     )
 
 
+def _by_ending(out: Path) -> str | None:
+    """Returns the format that a file is of by its name; None for a folder."""
+    return {".keras": "keras", ".onnx": "onnx", ".tflite": "litert"}.get(out.suffix)
+
+
 def run(arguments: argparse.Namespace) -> None:
     """Runs the command."""
-    if arguments.prefix is not None and arguments.format != "timm":
-        raise ValueError(f"--prefix is for --format timm, not {arguments.format}")
+    form = arguments.format or _by_ending(arguments.out)
+    if arguments.prefix is not None:
+        form = form or "timm"
+        if form != "timm":
+            raise ValueError(f"--prefix is for --format timm, not {form}")
     console.load_tensorflow()
     from bigearthnet_tf.serving import export, hub
 
-    if arguments.format == "timm":
+    if form is None:
+        form = "timm" if hub.has_timm_form(arguments.weights) else "savedmodel"
+        logger.info("%s: written as %s", arguments.out, form)
+    if form == "timm":
         prefix = hub.HUB_PREFIX if arguments.prefix is None else arguments.prefix
         print(hub.export_timm(arguments.weights, arguments.out, prefix))
     else:
@@ -64,7 +88,7 @@ def run(arguments: argparse.Namespace) -> None:
             export.export(
                 arguments.weights,
                 arguments.out,
-                arguments.format,
+                form,
                 overwrite=arguments.overwrite,
             )
         )

@@ -181,21 +181,7 @@ def export_timm(
     outputs.check_folder(out_dir, [name])
     _check_free(out_dir)
     weights = _open(str(name), None)
-    naming = models.get_model(weights.model_name).timm
-    if naming is None:
-        raise ValueError(
-            f"{weights.path}: {weights.model_name!r} is no model of timm; its weights "
-            "have no names there"
-        )
-    if weights.config is not None and weights.config.encoders != "single":
-        raise ValueError(
-            f"{weights.path}: has two encoders, for which timm has no names; choose "
-            "another format"
-        )
-    if any(name.startswith(published.HEAD_HIDDEN) for name in weights.tensors):
-        raise ValueError(
-            f"{weights.path}: has hidden layers before the last one, which timm has not"
-        )
+    naming = _timm_naming(weights)
     bands = next(
         (
             band_facts.resolve_bands(known)
@@ -233,6 +219,43 @@ def export_timm(
     }
     files.write_together(contents)
     return out_dir
+
+
+def has_timm_form(name: str | Path) -> bool:
+    """Tells whether weights have names in timm, as `export_timm` needs them.
+
+    Args:
+        name: as for `from_pretrained`.
+
+    Raises:
+        FileNotFoundError: nothing there by that name.
+        OSError: the hub can't be reached.
+        ValueError: damaged weights.
+    """
+    weights = _open(str(name), None)
+    try:
+        _timm_naming(weights)
+    except ValueError:
+        return False
+    return True
+
+
+def _timm_naming(weights: Published) -> published.Naming:
+    """Returns the names of weights in timm, or raises ValueError."""
+    naming = models.get_model(weights.model_name).timm
+    reason = None
+    if naming is None:
+        reason = f"{weights.model_name!r} is no model of timm"
+    elif weights.config is not None and weights.config.encoders != "single":
+        reason = "has two encoders, for which timm has no names"
+    elif any(name.startswith(published.HEAD_HIDDEN) for name in weights.tensors):
+        reason = "has hidden layers before the last one, which timm has not"
+    if naming is None or reason is not None:
+        raise ValueError(
+            f"{weights.path}: {reason}; choose --format keras, savedmodel, onnx or "
+            "litert"
+        )
+    return naming
 
 
 def _check_free(folder: Path) -> None:

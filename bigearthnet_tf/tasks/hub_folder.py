@@ -39,17 +39,44 @@ _VERSION = re.compile(r"v(\d+\.\d+\.\d+)")
 # encoder and fusion, those of reBEN's training, and what the hub's library, timm and
 # `publish` note.
 _WITHOUT_EFFECT = frozenset(
-    """
-    _fusion_activation _fusion_method custom_fusion_activation custom_fusion_method
-    drop_path_rate drop_rate fusion_activation fusion_dropout_rate fusion_hidden
-    fusion_in fusion_method fusion_out hf_model_name load_hf_if_available
-    load_pretrained_hf_if_available load_pretrained_timm_if_available
-    load_timm_if_available max_sequence_length t_dropout_rate use_pooler_output
-    v_dropout_rate visual_features_out
-    head_dropout linear_probe lr warmup
-    architectures library_name license made_by model_type pipeline_tag repo_url tags
-    torch_dtype transformers_version
-    """.split()
+    {
+        "_fusion_activation",
+        "_fusion_method",
+        "custom_fusion_activation",
+        "custom_fusion_method",
+        "drop_path_rate",
+        "drop_rate",
+        "fusion_activation",
+        "fusion_dropout_rate",
+        "fusion_hidden",
+        "fusion_in",
+        "fusion_method",
+        "fusion_out",
+        "hf_model_name",
+        "load_hf_if_available",
+        "load_pretrained_hf_if_available",
+        "load_pretrained_timm_if_available",
+        "load_timm_if_available",
+        "max_sequence_length",
+        "t_dropout_rate",
+        "use_pooler_output",
+        "v_dropout_rate",
+        "visual_features_out",
+        "head_dropout",
+        "linear_probe",
+        "lr",
+        "warmup",
+        "architectures",
+        "library_name",
+        "license",
+        "made_by",
+        "model_type",
+        "pipeline_tag",
+        "repo_url",
+        "tags",
+        "torch_dtype",
+        "transformers_version",
+    }
 )
 # Keys of reBEN's forks with which the tensors or the input mean something else, and the
 # values that change nothing.
@@ -126,8 +153,8 @@ class HubConfig(pydantic.BaseModel):
         for key, value in others.items():
             if key in _LIMITED and value not in _LIMITED[key]:
                 raise ValueError(
-                    f"{key} is {value!r}, with which the weights are of another network "
-                    f"or input; expected {_LIMITED[key][-1]!r}"
+                    f"{key} is {value!r}, for weights of another network or input; "
+                    f"expected {_LIMITED[key][-1]!r}"
                 )
         unknown = sorted(set(others) - _WITHOUT_EFFECT - set(_LIMITED))
         for key in unknown:
