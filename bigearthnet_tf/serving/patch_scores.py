@@ -4,8 +4,8 @@ A row a patch, in the order of the source: `name`, `name_s1` (of models that tak
 Sentinel-1), `labels` (those whose score reaches their threshold, in the order of the
 nomenclature; in CSV with ` | ` between them), and the score of each label, float32,
 under its name. A patch with a pixel that is NaN or infinite has scores of NaN, and no
-value under `labels` (null in Parquet, empty in CSV). Parquet says in the metadata of its schema, under `bigearthnet_tf`, what
-the scores are of.
+value under `labels` (null in Parquet, empty in CSV). Parquet says in the metadata of
+its schema, under `bigearthnet_tf`, what the scores are of.
 """
 
 from __future__ import annotations

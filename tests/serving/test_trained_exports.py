@@ -162,5 +162,5 @@ def test_a_wrong_export_of_a_trained_model_is_caught(tmp_path, run, change):
     facts = description.describe(right)
     path = tmp_path / "model.keras"
     FORMATS.get("keras").write(scores.with_scores(wrong.model, facts), path)
-    with pytest.raises(ValueError, match="where rounding explains .*; nothing was wri"):
+    with pytest.raises(ValueError, match=r"where rounding explains .*; nothing"):
         export.verify(scores.with_scores(right.model, facts), path, "keras")
