@@ -138,8 +138,12 @@ def check_vectors(vectors: Any, dimensions: int | None = None) -> Vectors:
         raise ValueError(
             f"expected vectors of shape (items, {expected}), got {array.shape}"
         )
-    if not np.isfinite(array).all():
-        raise ValueError("expected finite vectors, got NaN or infinity; embed again")
+    finite = np.isfinite(array).all(axis=1)
+    if not finite.all():
+        raise ValueError(
+            f"expected finite vectors, got NaN or infinity in {int((~finite).sum())}, "
+            f"the first is number {int(finite.argmin())}; embed again"
+        )
     return array
 
 

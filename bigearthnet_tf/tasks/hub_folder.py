@@ -88,7 +88,7 @@ _LIMITED: dict[str, tuple[Any, ...]] = {
     "std": (None,),
 }
 # Of ConfigILM's enumeration; 1 classifies an image and a question.
-_IMAGE_CLASSIFICATION = (None, 0, "0", "IMAGE_CLASSIFICATION", "VISION_CLASSIFICATION")
+_IMAGE_CLASSIFICATION = ("None", "0", "IMAGE_CLASSIFICATION", "VISION_CLASSIFICATION")
 
 
 class HubConfig(pydantic.BaseModel):
@@ -129,41 +129,19 @@ class HubConfig(pydantic.BaseModel):
     @classmethod
     def _unwrap(cls, content: Any) -> Any:
         # The hub's library stores the arguments of the model, of which one is this.
-        if not isinstance(content, dict) or "config" not in content:
-            return content
-        inner = content["config"]
-        if not isinstance(inner, dict):
-            return inner
-        return {k: v for k, v in content.items() if k != "config"} | inner
-
-    @pydantic.model_validator(mode="before")
-    @classmethod
-    def _check_others(cls, content: Any) -> Any:
-        if not isinstance(content, dict):
-            return content
-        others = {k: v for k, v in content.items() if k not in cls.model_fields}
-        kind = others.pop("network_type", None)
-        if str(kind).removeprefix("ILMType.").split(" ")[0] not in map(
-            str, _IMAGE_CLASSIFICATION
-        ):
-            raise ValueError(
-                f"network_type is {kind!r}, expected 0, an image classifier; other "
-                "networks can't be read"
-            )
-        for key, value in others.items():
-            if key in _LIMITED and value not in _LIMITED[key]:
-                raise ValueError(
-                    f"{key} is {value!r}, for weights of another network or input; "
-                    f"expected {_LIMITED[key][-1]!r}"
-                )
-        unknown = sorted(set(others) - _WITHOUT_EFFECT - set(_LIMITED))
-        for key in unknown:
-            near = difflib.get_close_matches(key, cls.model_fields, 1, cutoff=0.8)
-            if near:
-                raise ValueError(f"unknown key {key!r} (did you mean {near[0]!r}?)")
-        if unknown:
-            logger.warning("config.json: passed over: %s", ", ".join(unknown))
+        if isinstance(content, dict) and "config" in content:
+            inner = content["config"]
+            if not isinstance(inner, dict):
+                return inner
+            content = {k: v for k, v in content.items() if k != "config"} | inner
+        if isinstance(content, dict):
+            _check_others({k: v for k, v in content.items() if k not in cls.known()})
         return content
+
+    @classmethod
+    def known(cls) -> frozenset[str]:
+        """Returns the keys that are read."""
+        return frozenset(cls.model_fields)
 
     @pydantic.field_validator("bands")
     @classmethod
@@ -241,6 +219,29 @@ class HubConfig(pydantic.BaseModel):
                 f"{self.channels}"
             )
         return band_facts.resolve_bands(orders[self.channels])
+
+
+def _check_others(others: dict[str, Any]) -> None:
+    """Raises ValueError for keys that are not read but would change the numbers."""
+    kind = others.pop("network_type", None)
+    if str(kind).removeprefix("ILMType.").split(" ")[0] not in _IMAGE_CLASSIFICATION:
+        raise ValueError(
+            f"network_type is {kind!r}, expected 0, an image classifier; other "
+            "networks can't be read"
+        )
+    for key, value in others.items():
+        if key in _LIMITED and value not in _LIMITED[key]:
+            raise ValueError(
+                f"{key} is {value!r:.60}, for weights of another network or input; "
+                f"expected {_LIMITED[key][-1]!r}"
+            )
+    unknown = sorted(set(others) - _WITHOUT_EFFECT - set(_LIMITED))
+    for key in unknown:
+        near = difflib.get_close_matches(key, HubConfig.known(), 1, cutoff=0.8)
+        if near:
+            raise ValueError(f"unknown key {key!r} (did you mean {near[0]!r}?)")
+    if unknown:
+        logger.warning("config.json: passed over: %s", ", ".join(unknown))
 
 
 def _is_numbering(names: list[str]) -> bool:

@@ -59,8 +59,8 @@ def refuses(**changes):
     return lambda kit, here: [reben(here, **changes), "-o", "out"]
 
 
-def legal(name, **changes):
-    return Case(KEYS, name, "python", opens(**changes))
+def legal(title, **changes):
+    return Case(KEYS, title, "python", opens(**changes))
 
 
 def wrong(name, says, **changes):

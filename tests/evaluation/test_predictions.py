@@ -76,7 +76,7 @@ def stored(**arrays):
         (stored(scores=None), "scores is missing"),
         (stored(scores=np.zeros((60, 3))), r"scores of shape.*\(60, 4\).*\(60, 3\)"),
         (stored(scores=np.full((60, 4), 2.0)), "in .0, 1.*logits need a sigmoid"),
-        (stored(scores=np.full((60, 4), np.nan)), "got others or NaN"),
+        (stored(scores=np.full((60, 4), np.nan)), r"got nan for .*NaN for 60 patches"),
         (stored(labels=np.full((60, 4), 2)), "labels of 0 and 1"),
     ],
 )

@@ -208,7 +208,7 @@ def test_an_export_that_gives_other_scores_is_not_left(
 
     other = type(FORMATS.get(form))(SUFFIX[form], write_another, FORMATS.get(form).open)
     monkeypatch.setitem(FORMATS._entries, form, other)
-    with pytest.raises(ValueError, match=r"scores of the .* export differ by .*1e-05"):
+    with pytest.raises(ValueError, match=r"differ by .* where rounding"):
         export.export(run, tmp_path / f"model{SUFFIX[form]}", form)
     assert not list(tmp_path.iterdir())
 

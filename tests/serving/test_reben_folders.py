@@ -127,9 +127,10 @@ def folder(tmp_path_factory):
     return as_hub_has_it(randomised(), out, "s2")
 
 
-def write(folder, **changes):
+def write(folder, wrapped=False, **changes):
     content = reben_config("resnet_test", 10) | {"image_size": 32} | changes
     content = {k: v for k, v in content.items() if v is not ...}
+    content = {"config": content, "lr": 0.001} if wrapped else content
     (folder / "config.json").write_text(json.dumps(content, indent=2))
 
 
@@ -168,8 +169,9 @@ def test_numbers_for_names_leave_the_alphabetical_order(folder, caplog):
         {"bands": None},
     ],
 )
-def test_keys_that_change_no_number(folder, changes, caplog):
-    write(folder, **changes)
+@pytest.mark.parametrize("wrapped", [False, True])
+def test_keys_that_change_no_number(folder, changes, wrapped, caplog):
+    write(folder, wrapped, **changes)
     opened = weight_files.open_published(str(folder))
     assert (opened.model_name, opened.labels) == ("resnet_test", S19)
     assert opened.bands == band_facts.resolve_bands("s2")
@@ -195,8 +197,9 @@ def test_keys_that_change_no_number(folder, changes, caplog):
         ({"timm_model_name": "rdnet_base"}, "rdnet_base"),
     ],
 )
-def test_what_would_change_the_numbers_is_refused(folder, changes, message):
-    write(folder, **changes)
+@pytest.mark.parametrize("wrapped", [False, True])
+def test_what_would_change_the_numbers_is_refused(folder, changes, wrapped, message):
+    write(folder, wrapped, **changes)
     with pytest.raises(ValueError, match=message) as caught:
         hub.from_pretrained(folder)
     assert "unknown model" in str(caught.value) or str(folder) in str(caught.value)
