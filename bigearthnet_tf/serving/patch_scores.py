@@ -155,7 +155,7 @@ def _columns(
     if _takes_s1(model):
         columns["name_s1"] = batch.names_s1
     given = scores >= thresholds
-    known = ~np.isnan(scores).any(axis=1)
+    known = np.asarray(~np.isnan(scores).any(axis=1))
     columns["labels"] = [
         [name for name, has in zip(model.labels, row, strict=True) if has]
         if is_known

@@ -21,7 +21,6 @@ from bigearthnet_tf import files
 from bigearthnet_tf.archive import bands as band_facts
 from bigearthnet_tf.archive import labels as label_facts
 from bigearthnet_tf.archive import statistics as band_statistics
-from bigearthnet_tf.registry import nearest_names
 from bigearthnet_tf.resampling import KERNELS
 
 logger = logging.getLogger(__name__)
@@ -159,8 +158,11 @@ class HubConfig(pydantic.BaseModel):
         every = {label for labels in known for label in labels}
         for name in names:
             if name not in every:
+                near = difflib.get_close_matches(name, every, 1)
+                hint = f" (did you mean {near[0]!r}?)" if near else ""
                 raise ValueError(
-                    f"unknown label {name!r:.100} ({nearest_names(name, every)})"
+                    f"unknown label {name!r:.80}{hint}; expected names of BigEarthNet's "
+                    "labels, or the numbers from '0' on in their order"
                 )
         raise ValueError("expected all 19 or all 43 labels, each once")
 
