@@ -33,6 +33,8 @@ from bigearthnet_tf import console
 
 logger = logging.getLogger(__name__)
 
+# Of files that are none of these formats; a folder may end in a version, as `v0.2.0`.
+_OTHER_ENDINGS = (".h5", ".pb", ".pt", ".pth", ".safetensors", ".zip")
 FORMATS = ("timm", "keras", "savedmodel", "onnx", "litert")
 
 
@@ -70,6 +72,11 @@ def _by_ending(out: Path) -> str | None:
 def run(arguments: argparse.Namespace) -> None:
     """Runs the command."""
     form = arguments.format or _by_ending(arguments.out)
+    if form is None and arguments.out.suffix in _OTHER_ENDINGS:
+        raise ValueError(
+            f"{arguments.out}: expected a folder, or a file .keras, .onnx or .tflite, "
+            f"got {arguments.out.suffix}; no format has it"
+        )
     if arguments.prefix is not None:
         form = form or "timm"
         if form != "timm":

@@ -237,6 +237,8 @@ CASES = [
         kit.run, "-o", "out"], check=functools.partial(is_there, "out/config.json")),
     Case(EXPORTS, "an ending of another format", "export", lambda kit, here: [
         kit.run, "-o", "model.onnx", "--format", "keras"], says=[r"\.keras for keras"]),
+    Case(EXPORTS, "an ending that no format has", "export", lambda kit, here: [
+        kit.run, "-o", "model.h5"], says=[r"got \.h5"]),
     Case(EXPORTS, "a prefix for another format", "export", lambda kit, here: [
         kit.run, "-o", "model.onnx", "--prefix", ""], says=["--prefix is for"]),
     Case(EXPORTS, "a run of land cover", "export", lambda kit, here: [
