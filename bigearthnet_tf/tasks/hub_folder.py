@@ -161,8 +161,8 @@ class HubConfig(pydantic.BaseModel):
                 near = difflib.get_close_matches(name, every, 1)
                 hint = f" (did you mean {near[0]!r}?)" if near else ""
                 raise ValueError(
-                    f"unknown label {name!r:.80}{hint}; expected names of BigEarthNet's "
-                    "labels, or the numbers from '0' on in their order"
+                    f"unknown label {name!r:.80}{hint}; expected names of labels of "
+                    "BigEarthNet, or the numbers from '0' on in their order"
                 )
         raise ValueError("expected all 19 or all 43 labels, each once")
 

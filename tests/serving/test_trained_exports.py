@@ -20,7 +20,7 @@ USUAL = ["resnet_test", "vit_test"]
 FAMILIES = [
     *USUAL,
     *(
-        pytest.param(name, marks=pytest.mark.slow)
+        pytest.param(name, marks=pytest.mark.long)
         for name in (
             "convmixer_test",
             "convnext_test",
