@@ -47,7 +47,8 @@ def main() -> None:
     from bigearthnet_tf import evaluation
     from bigearthnet_tf.training import session
 
-    run = session.open_session(config, alone=True)
+    weights = [] if arguments.scores else [out_dir, arguments.checkpoint]
+    run = session.open_session(config, alone=True, weights=weights)
     if arguments.scores:
         lines = evaluation.evaluate_scores(run, arguments.scores, out_dir)
     else:

@@ -153,6 +153,7 @@ class Archive:
         pixels, codes = _read_files(files, self._map_folder(entry))
         name_s1 = places["S1"].name if "S1" in places else entry.name_s1
         own_labels, label_type = self._labels(entry, name_s1)
+        firsts = {BANDS[name].sensor: name for name in reversed(wanted)}
         return Patch(
             name_s2=entry.name,
             name_s1=name_s1,
@@ -160,6 +161,10 @@ class Archive:
             labels=own_labels,
             label_type=label_type,
             reference_map=codes,
+            generated=any(
+                _read_first(geotiff.is_generated, places[sensor], name)
+                for sensor, name in firsts.items()
+            ),
         )
 
     def georeference(self, entry: PatchEntry) -> GeoReference:

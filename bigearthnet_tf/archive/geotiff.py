@@ -29,6 +29,8 @@ from bigearthnet_tf.archive.placement import Place
 
 _gdal_logger = logging.getLogger("rasterio._env")
 
+# Tag Software of generated files.
+GENERATED_SOFTWARE = "bigearthnet_tf sample (generated data)"
 # Of the tags of a TIFF: width, height, samples of a pixel; and the type of 16 bits.
 _SAMPLES = 277
 _SIZES, _SHORT = (256, 257, _SAMPLES), 3
@@ -101,6 +103,17 @@ def read_georeference(path: Path | str) -> patch.GeoReference:
             "from the original archive"
         )
     return patch.GeoReference(crs.to_string(), tuple(bounds))
+
+
+def is_generated(path: Path | str) -> bool:
+    """Tells whether a file comes from `bigearthnet-tf sample`, by its tag Software.
+
+    It survives when patches are copied or re-encoded by GDAL.
+
+    Raises:
+        FileNotFoundError: no such file.
+    """
+    return GENERATED_SOFTWARE.encode() in Path(path).read_bytes()
 
 
 def _decode(path: Path | str) -> tuple[NDArray[Any], Place | None]:

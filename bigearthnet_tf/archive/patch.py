@@ -59,6 +59,7 @@ class Patch:
         label_type: `"original"` or `"BigEarthNet-19"`.
         reference_map: CLC codes, uint16 (120, 120); v2 only.
         geo: where the patch lies.
+        generated: whether `bigearthnet-tf sample` drew it.
     """
 
     name_s2: str | None
@@ -68,6 +69,7 @@ class Patch:
     label_type: str
     reference_map: NDArray[np.uint16] | None = None
     geo: GeoReference | None = None
+    generated: bool = False
 
 
 class PatchSource(Protocol):

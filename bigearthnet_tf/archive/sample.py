@@ -29,6 +29,7 @@ from threadpoolctl import threadpool_limits
 from bigearthnet_tf import files, signals
 from bigearthnet_tf.archive import (
     bands,
+    geotiff,
     labels,
     landscape,
     names,
@@ -249,7 +250,7 @@ def _tags(
         "byteorder": "<",
         "photometric": "minisblack",
         "metadata": None,
-        "software": False,
+        "software": geotiff.GENERATED_SOFTWARE,
         "rowsperstrip": min(pixels, STRIP_BYTES // (pixels * itemsize)),
         "extratags": [
             (33550, 12, 3, (metres, metres, 0.0), True),

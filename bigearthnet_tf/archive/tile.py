@@ -5,7 +5,7 @@ from __future__ import annotations
 import calendar
 from abc import ABC, abstractmethod
 from collections.abc import Iterator, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Any, NamedTuple
 
 import numpy as np
@@ -90,6 +90,7 @@ class Tile(ABC):
         has_labels: whether there is a map of classes.
         grain: side in pixels of the squares that its files are stored in: to read a
             part of one takes as long as to read all of it. 1 for mapped arrays.
+        generated: whether `bigearthnet-tf sample` drew it.
     """
 
     name: str
@@ -102,6 +103,7 @@ class Tile(ABC):
     transform: Affine | None
     has_labels: bool
     grain: int
+    generated: bool = field(default=False, kw_only=True)
 
     @property
     def affine(self) -> Affine | None:

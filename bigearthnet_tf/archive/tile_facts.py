@@ -72,6 +72,7 @@ class TileFacts(pydantic.BaseModel):
         usable_scene_classes: classes of the scene classification that count as
             usable observations.
         classes: class codes of the labels with their names.
+        generated: whether `bigearthnet-tf sample` drew the tile.
     """
 
     model_config = pydantic.ConfigDict(frozen=True, extra="forbid")
@@ -84,6 +85,7 @@ class TileFacts(pydantic.BaseModel):
     dn_scale: float | None = None
     usable_scene_classes: tuple[int, ...] = USABLE_SCENE_CLASSES
     classes: dict[int, str] = {each.code: each.name for each in WORLD_COVER}
+    generated: bool = False
 
     @pydantic.field_validator("classes")
     @classmethod

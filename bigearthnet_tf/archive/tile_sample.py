@@ -144,6 +144,7 @@ def _write_tile(
             "transform": [METRES, 0, west, 0, -METRES, NORTH],
             "years": year_of.tolist(),
             "bands": "tiles_11",
+            "generated": True,
             "dn_offset": 0,
         },
     )

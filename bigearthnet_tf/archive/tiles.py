@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from dataclasses import replace
 from pathlib import Path
 
 from bigearthnet_tf.archive import safe, tile_geotiff, tile_layers, tile_npy
@@ -49,9 +50,11 @@ def open_tile(
     told |= {key: value for key, value in given.items() if value is not None}
     whole = read_facts(folder, TileFacts.model_validate(told))
     if tile_npy.is_tile(folder):
-        return tile_npy.open_folder(folder, whole)
+        found: Tile = tile_npy.open_folder(folder, whole)
+        return replace(found, generated=whole.generated)
     if tile_layers.is_tile(folder):
-        return tile_geotiff.open_folder(folder, whole)
+        found = tile_geotiff.open_folder(folder, whole)
+        return replace(found, generated=whole.generated)
     raise ValueError(
         f"{folder}: no tile: expected {tile_npy.BANDS}, {tile_npy.MASKS} and "
         f"{tile_npy.DOYS}, or GeoTIFFs with dates in their names"

@@ -49,7 +49,8 @@ def run(arguments: argparse.Namespace) -> None:
     from bigearthnet_tf.retrieval import embeddings, stored
     from bigearthnet_tf.training import session
 
-    opened = session.open_session(config, alone=True)
+    weights = [out_dir, arguments.checkpoint]
+    opened = session.open_session(config, alone=True, weights=weights)
     model, iteration = session.load_trained(opened, out_dir, arguments.checkpoint)
     for split in arguments.split:
         folder, is_new = embeddings.embed(

@@ -40,6 +40,11 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         help="of the weights, such as mit or cdla-permissive-1.0 (unknown)",
     )
     parser.add_argument(
+        "--allow-generated",
+        action="store_true",
+        help="publish a run on generated data, with a banner that says so",
+    )
+    parser.add_argument(
         "--overwrite", action="store_true", help="replace an earlier publication"
     )
 
@@ -62,6 +67,7 @@ def run(arguments: argparse.Namespace) -> None:
             licence=arguments.licence,
             repo_id=arguments.repo_id,
             overwrite=arguments.overwrite,
+            allow_generated=arguments.allow_generated,
         )
         if arguments.out is not None:
             print(folder)

@@ -143,6 +143,13 @@ class RunKeys(pydantic.BaseModel):
         "`task` segmentation the commonest label and one on single pixels",
     )
 
+    generated: bool = Field(
+        False,
+        description="marks the run as one of generated data, in reports, exports and "
+        "model cards; set by itself where a manifest of the records, or the weights "
+        "that it begins with, say so",
+    )
+
     # Evaluation of a classification.
     thresholds: PathName = Field(
         "none",

@@ -14,6 +14,7 @@ from bigearthnet_tf.archive import labels as label_facts
 from bigearthnet_tf.evaluation import (
     confusions,
     extremes,
+    generated,
     outcome_plots,
     page,
     plots,
@@ -172,7 +173,8 @@ def write(
         intervals=result.bounds(),
         notes=notes,
     )
-    text = _markdown(title, run, result, by_group, known, notes)
+    banner = generated.as_markdown(task.config.generated)
+    text = _markdown(title, banner, run, result, by_group, known, notes)
     files.write_text(out_dir / "report.md", text)
 
 
@@ -318,6 +320,7 @@ def _exact(value: float | None) -> str:
 
 def _markdown(
     title: str,
+    banner: str,
     run: Mapping[str, str],
     result: Measured,
     by_group: Rows,
@@ -336,6 +339,7 @@ def _markdown(
         headlines.append(row)
     parts = [
         f"# {markdown.text(title)}",
+        *([banner] if banner else []),
         "\n".join(f"- {name}: {markdown.text(of)}" for name, of in run.items()),
         "## Results",
         markdown.table(headlines),

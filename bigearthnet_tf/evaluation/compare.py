@@ -248,6 +248,7 @@ def to_json(found: Comparison) -> dict[str, Any]:
                 "model": run.config.get("model_name"),
                 "iteration": run.predictions.iteration,
                 "split": run.predictions.split,
+                "generated": bool(run.config.get("generated")),
                 "thresholds": run.thresholds.tolist(),
             }
             for run in found.runs

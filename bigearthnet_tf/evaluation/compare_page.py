@@ -13,7 +13,7 @@ from matplotlib.figure import Figure
 
 from bigearthnet_tf import files, markdown, outputs
 from bigearthnet_tf import runs as run_folders
-from bigearthnet_tf.evaluation import compare, page, plots, report
+from bigearthnet_tf.evaluation import compare, generated, page, plots, report
 from bigearthnet_tf.evaluation.compare import Comparison, Difference
 from bigearthnet_tf.pictures import GREY, INK, LIGHT, OKABE_ITO
 from bigearthnet_tf.training import stopping
@@ -83,6 +83,10 @@ def _note(found: Comparison) -> str:
     )
 
 
+def _is_generated(found: Comparison) -> bool:
+    return generated.is_marked(run.config for run in found.runs)
+
+
 def _titles(found: Comparison) -> dict[str, str]:
     return {key: report.HEADLINES.get(key, key) for key in compare.MEASURES}
 
@@ -101,6 +105,7 @@ def _page(found: Comparison) -> str:
         for run in found.runs
     }
     sections = [
+        generated.as_html(_is_generated(found)),
         page.definitions(facts),
         page.section(
             "Results",
@@ -218,7 +223,9 @@ def forest(found: Comparison) -> Figure:
 def _markdown(found: Comparison) -> str:
     names = [run.name for run in found.runs]
     head = markdown.text(" against ".join(names))
-    parts = [f"# {head}", markdown.text(_note(found)), "## Results"]
+    parts = [f"# {head}"]
+    parts += [generated.as_markdown(True)] if _is_generated(found) else []
+    parts += [markdown.text(_note(found)), "## Results"]
     parts.append(markdown.table(_markdown_rows(found, _titles(found))))
     for title, stem in zip(
         ("Average precision", "F1"), compare.PER_LABEL.values(), strict=True

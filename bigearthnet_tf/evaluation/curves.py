@@ -20,6 +20,7 @@ from numpy.typing import NDArray
 
 from bigearthnet_tf import files, pictures, registry
 from bigearthnet_tf import runs as run_folders
+from bigearthnet_tf.evaluation import generated
 from bigearthnet_tf.training import logs, stopping
 
 Axis = Literal["iteration", "epoch"]
@@ -295,6 +296,7 @@ def draw(
         frameon=False,
         handlelength=3.2,
     )
+    generated.mark(figure, generated.is_marked(run.config for run in runs))
     return figure
 
 

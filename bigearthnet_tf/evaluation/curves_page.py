@@ -17,7 +17,7 @@ import numpy as np
 from matplotlib.figure import Figure
 
 from bigearthnet_tf import files, pictures
-from bigearthnet_tf.evaluation import curves, page
+from bigearthnet_tf.evaluation import curves, generated, page
 from bigearthnet_tf.evaluation.curves import Axis, Panel, Run
 
 # Iteration and value.
@@ -78,6 +78,7 @@ def write(
     """
     title = runs[0].name if len(runs) == 1 else f"{len(runs)} runs"
     sections = [
+        generated.as_html(generated.is_marked(run.config for run in runs)),
         _key(runs),
         page.section("Results", _results(runs, metrics)),
         *(

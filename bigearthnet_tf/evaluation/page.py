@@ -75,6 +75,8 @@ td small.below { display: block; font-size: .78rem; font-weight: 400;
 .labels td:nth-child(2) { font-weight: 400; }
 h3 { font-size: 1rem; margin: 1.4rem 0 .5rem; }
 .note { color: var(--soft); font-size: .9rem; max-width: 46rem; }
+.generated { border-left: .4rem solid #9c1c1c; background: var(--head);
+  padding: .6rem .9rem; margin: 0 0 1.2rem; }
 figure { margin: 0 0 2rem; }
 img { display: block; max-width: 100%; height: auto; background: #fff; padding: .5rem;
   border: 1px solid var(--line); border-radius: 6px; }

@@ -19,7 +19,7 @@ from typing import Any
 import numpy as np
 
 from bigearthnet_tf import files
-from bigearthnet_tf.evaluation import page, plots
+from bigearthnet_tf.evaluation import generated, page, plots
 
 Rows = Sequence[Mapping[str, Any]]
 """One mapping per label, all with the same keys: column name to text or number."""
@@ -119,6 +119,7 @@ def write_report(
     shown = {key: text for key, text in headlines.items() if key in metrics}
     every = {key: key for column in columns.values() for key in column}
     sections = [
+        generated.as_html(generated.is_marked([config])),
         page.definitions(run),
         page.section(
             "Results", comparison(shown, columns, ".4f", intervals or {}) + said

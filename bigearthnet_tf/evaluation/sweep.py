@@ -12,10 +12,10 @@ import keras
 from bigearthnet_tf import config as configs
 from bigearthnet_tf import evaluation, files, outputs, runs, vectors
 from bigearthnet_tf.config import Config
-from bigearthnet_tf.evaluation import directions, report, retrieval
+from bigearthnet_tf.evaluation import directions, generated, report, retrieval
 from bigearthnet_tf.metrics import retrieval as metrics
 from bigearthnet_tf.retrieval import embeddings, stored
-from bigearthnet_tf.training import session
+from bigearthnet_tf.training import origin, session
 
 logger = logging.getLogger(__name__)
 
@@ -65,8 +65,10 @@ def sweep(
     rows: list[Row] = []
     for kind in encoders:
         rows += run(config, kind, fusions, root, say)
+    banner = generated.as_markdown(origin.marked(config).generated)
+    lines = [*([banner, ""] if banner else []), *table(rows)]
     texts = {
-        "md": "\n".join(table(rows)) + "\n",
+        "md": "\n".join(lines) + "\n",
         "csv": report.per_class_csv(rows),
         # The first to get its name: it says that the others are ours.
         "json": files.to_json(rows),

@@ -86,6 +86,7 @@ class TileFacts(pydantic.BaseModel):
         width: columns.
         doys: day of the year of each acquisition.
         years: likewise, 0 where unknown.
+        generated: whether `bigearthnet-tf sample` drew it.
     """
 
     model_config = pydantic.ConfigDict(frozen=True)
@@ -96,6 +97,7 @@ class TileFacts(pydantic.BaseModel):
     width: int
     doys: list[int]
     years: list[int]
+    generated: bool = False
 
     @property
     def affine(self) -> Affine | None:
@@ -129,6 +131,7 @@ class SeriesManifest(pydantic.BaseModel):
         plan: fingerprint of what was asked for.
         source: `provenance.digest` of the files of the tiles; empty where it was not
             kept.
+        generated: whether one of the tiles is.
     """
 
     model_config = pydantic.ConfigDict(frozen=True)
@@ -155,6 +158,7 @@ class SeriesManifest(pydantic.BaseModel):
     plan: str
     shards: list[SeriesShard]
     source: str = ""
+    generated: bool = False
 
     @pydantic.model_validator(mode="after")
     def _fits(self) -> SeriesManifest:

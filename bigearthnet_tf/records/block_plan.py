@@ -372,4 +372,5 @@ def _describe(tile: Tile) -> block_manifest.TileFacts:
         width=tile.width,
         doys=tile.doys.tolist(),
         years=tile.years.tolist(),
+        generated=tile.generated,
     )

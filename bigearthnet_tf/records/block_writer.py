@@ -274,6 +274,7 @@ def _publish(
         plan=plan.fingerprint(),
         shards=shards,
         source=plan.source,
+        generated=any(tile.generated for tile in plan.tiles.values()),
     )
     work.publish(result)
     logger.info(

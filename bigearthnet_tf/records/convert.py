@@ -373,4 +373,5 @@ def _describe(plan: Plan, notes: list[Note], left_out: int) -> manifest.Manifest
         reference_maps=plan.reference_maps,
         left_out=left_out,
         sources=[note.source for note in notes],
+        generated=any(note.generated for note in notes),
     )

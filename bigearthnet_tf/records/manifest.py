@@ -5,7 +5,8 @@ from __future__ import annotations
 import json
 import re
 import zlib
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
+from contextlib import suppress
 from typing import Any, Protocol
 
 import pydantic
@@ -50,6 +51,7 @@ class Manifest(pydantic.BaseModel):
         left_out: number of patches that could not be read and were left out.
         sources: for each shard `provenance.digest` of the files it was made of; empty
             where it was not kept.
+        generated: whether a patch among them comes from `bigearthnet-tf sample`.
     """
 
     model_config = pydantic.ConfigDict(frozen=True, protected_namespaces=())
@@ -68,6 +70,7 @@ class Manifest(pydantic.BaseModel):
     reference_maps: bool = False
     left_out: int = 0
     sources: list[str] = []
+    generated: bool = False
 
 
 SHARD_NAME = re.compile(r"(?P<split>.+)-\d{5}-of-\d{5}\.tfrecord$")
@@ -102,6 +105,31 @@ def find_manifest(shard: storage.StrPath) -> str | None:
         return None
     path = manifest_path(storage.folder_of(shard), split)
     return path if storage.exists(path) else None
+
+
+def any_generated(patterns: Iterable[storage.StrPath]) -> bool:
+    """Tells whether a manifest says that its records are generated.
+
+    Of patches and of time series. Records that are not there, have no manifest, or one
+    that can't be read, count as real: whoever opens them says what is wrong.
+
+    Args:
+        patterns: of shards, wildcards allowed.
+    """
+    described: set[str] = set()
+    for pattern in patterns:
+        with suppress(OSError, ValueError):
+            shards = storage.glob(pattern)
+            described |= {path for each in shards if (path := find_manifest(each))}
+    return any(map(_says_generated, sorted(described)))
+
+
+def _says_generated(path: str) -> bool:
+    try:
+        content = storage.read_json(path)
+    except (OSError, ValueError):
+        return False
+    return isinstance(content, dict) and content.get("generated") is True
 
 
 def load(path: storage.StrPath) -> Manifest:

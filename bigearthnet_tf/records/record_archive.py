@@ -53,6 +53,7 @@ class RecordArchive:
         self.source = source
         self._open: tuple[str, Any] | None = None
         self._stamps: dict[str, str] = {}
+        self._generated: dict[str, bool] = {}
 
     def __getstate__(self) -> dict[str, Any]:
         return {**self.__dict__, "_open": None}
@@ -117,11 +118,17 @@ class RecordArchive:
             serialized = frames.read_at(self._open[1], entry.frame, entry.name)
         patch = schema.decode(serialized, self.source.form, entry.name, whole=True)
         patch_content.check_patch(patch, entry.name)
+        patch = replace(patch, generated=self._is_generated(entry.file))
         if bands is None:
             return patch
         wanted = resolve_bands(bands)
         self.source.form.check_bands(wanted, entry.file)
         return replace(patch, bands={name: patch.bands[name] for name in wanted})
+
+    def _is_generated(self, file: str) -> bool:
+        if file not in self._generated:
+            self._generated[file] = manifest.any_generated([file])
+        return self._generated[file]
 
     def close(self) -> None:
         """Closes the file that was read last."""

@@ -43,11 +43,13 @@ class Note(pydantic.BaseModel):
         shard: its row in the manifest.
         left_out: patches that could not be read.
         source: `provenance.digest` of the files of all its patches; empty: not known.
+        generated: whether one of its patches is.
     """
 
     shard: manifest.Shard
     left_out: list[LeftOut] = []
     source: str = ""
+    generated: bool = False
 
 
 NoteT = TypeVar("NoteT", bound=Note)
@@ -72,13 +74,14 @@ def write_shard(
     """
     left_out: list[LeftOut] = []
     stamps: list[str] = []
-    count = 0
+    count, generated = 0, False
     with storage.write_atomically(job.path) as temporary:
         with tf.io.TFRecordWriter(temporary) as writer:
             for patch in _read(source, job, left_out, stamps):
                 if patch is not None:
                     writer.write(schema.encode(patch, job.record_format))
                     count += 1
+                    generated |= patch.generated
                 on_record()
         written = frames.verify(temporary)
         if written.num_records != count:
@@ -90,6 +93,7 @@ def write_shard(
         shard=manifest.Shard(file=storage.name_of(job.path), **written._asdict()),
         left_out=left_out,
         source=provenance.digest(stamps),
+        generated=generated,
     )
     storage.write_text(note_path(job.path), note.model_dump_json())
     return note

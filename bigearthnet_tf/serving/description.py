@@ -10,6 +10,7 @@ The description is JSON, and the same in every format:
   statistics   mean and standard deviation of each band, which the model applies itself
   interpolation, image_size
   rule         "score >= threshold"
+  generated    whether records or weights that it was trained with are generated
   thresholds   label -> threshold; 0.5 each where none were tuned (`tuned`)
 """
 
@@ -76,6 +77,7 @@ def describe(finished: Finished) -> dict[str, Any]:
         },
         "interpolation": weights.interpolation or "nearest",
         "image_size": weights.image_size or 120,
+        "generated": weights.config is not None and weights.config.generated,
         "rule": "score >= threshold",
         "tuned": tuned is not None,
         "thresholds": tuned or dict.fromkeys(finished.labels, DEFAULT_THRESHOLD),

@@ -212,6 +212,8 @@ def export_timm(
         "statistics": weights.statistics,
         "interpolation": weights.interpolation,
     }
+    if weights.config is not None and weights.config.generated:
+        config["generated"] = True
     contents = {
         out_dir / "config.json": f"{json.dumps(config, indent=2)}\n".encode(),
         # Not by `save_file`, whose files none but their owner can read.

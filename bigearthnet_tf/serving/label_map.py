@@ -62,6 +62,6 @@ def load(path: Path | str) -> WindowModel:
         colours=trained.colours_of(names, meaning.config.label_type),
         score=trained.padded(score),
         key=embeddings.hash_model(model, description),
-        title=f"{meaning.model_name}, iteration {meaning.iteration}",
+        title=meaning.title,
         per_pixel=True,
     )

@@ -15,6 +15,7 @@ import yaml
 from bigearthnet_tf import files, markdown, tables
 from bigearthnet_tf.archive import bands as band_facts
 from bigearthnet_tf.config import Config
+from bigearthnet_tf.evaluation import generated
 from bigearthnet_tf.tasks import hub_folder
 
 # Keys of `eval_result.json`: the hub's name of such a metric, and words.
@@ -54,10 +55,6 @@ _RECIPE = (
     "precision",
     "seed",
 )
-_GENERATED = (
-    "**These records are generated, not real**: land-cover parcels with plausible "
-    "spectra and backscatter. What follows says nothing about the Earth."
-)
 
 
 def render(
@@ -78,6 +75,7 @@ def render(
     sections = [
         _head(facts, short, data, licence, result),
         f"# {markdown.text(short)}\n",
+        _banner(facts, data),
         _summary(facts, data),
         _picture(folder),
         _usage(folder, facts, name, short),
@@ -89,6 +87,11 @@ def render(
 
 def _read(path: Path) -> dict[str, Any]:
     return files.read_json(path) if path.is_file() else {}
+
+
+def _banner(facts: Mapping[str, Any], data: str) -> str:
+    is_generated = facts["generated"] or "generated" in data.lower()
+    return f"{generated.as_markdown(True)}\n" if is_generated else ""
 
 
 def _head(
@@ -130,7 +133,6 @@ def _head(
 
 
 def _summary(facts: Mapping[str, Any], data: str) -> str:
-    generated = f"\n\n{_GENERATED}" if "generated" in data.lower() else ""
     bands = facts["band_order"]
     return (
         f"A `{facts['model_name']}` that gives a patch of 1.2 km x 1.2 km the "
@@ -138,7 +140,7 @@ def _summary(facts: Mapping[str, Any], data: str) -> str:
         f"bands: {' '.join(bands)}. It takes digital numbers: selection, resampling "
         f"({facts['interpolation']}, to {facts['image_size']} pixels) and "
         f"standardisation ({_statistics(facts)}) of the bands are its first layers."
-        f"\n\nData: {markdown.text(data)}{generated}\n"
+        f"\n\nData: {markdown.text(data)}\n"
     )
 
 

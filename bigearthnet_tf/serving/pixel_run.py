@@ -49,7 +49,8 @@ def load(path: Path | str, which: str = "best") -> PixelModel:
         takes_all_dates=_knows_days(run.model),
         classes=_classes(facts),
         key=embeddings.hash_model(run.model, facts),
-        title=f"{name} of {_folder(run.path)}",
+        title=f"{name} of {_folder(run.path)}"
+        f"{', trained on generated data' if run.config.generated else ''}",
     )
 
 

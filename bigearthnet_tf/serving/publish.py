@@ -71,6 +71,7 @@ def publish(
     licence: str = "unknown",
     repo_id: str | None = None,
     overwrite: bool = False,
+    allow_generated: bool = False,
 ) -> Path:
     """Writes a run as a folder that `from_pretrained` and `eval.py` take.
 
@@ -81,13 +82,15 @@ def publish(
         licence: of the weights, by a name of the hub, such as `mit`.
         repo_id: under which it will be on the hub, for the commands of the card.
         overwrite: replace an earlier publication.
+        allow_generated: publish also what was trained on generated data.
 
     Returns:
         The folder.
 
     Raises:
         FileNotFoundError: no such run.
-        ValueError: it is no classification, is damaged, or something is in the way.
+        ValueError: it is no classification, is damaged, was trained on generated data,
+            or something is in the way.
         OSError: it can't be written.
     """
     out = Path(out)
@@ -98,6 +101,12 @@ def publish(
         )
     finished = hub.open_finished(run)
     facts = description.describe(finished)
+    if facts["generated"] and not allow_generated:
+        raise ValueError(
+            f"{run}: its records, or the weights it began with, are generated, so it "
+            "says nothing about the Earth; train on real records, or pass "
+            "--allow-generated, which the model card will say"
+        )
     with files.temporary_beside(out) as folder:
         made = folder / "made"
         made.mkdir()

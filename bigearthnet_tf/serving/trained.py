@@ -93,7 +93,7 @@ def load(path: Path | str, which: str = "best") -> Trained:
         colours=colours_of(names, config.label_type),
         score=padded(lambda groups: _sigmoid(model(groups, training=False))),
         key=embeddings.hash_model(model, description),
-        title=f"{meaning.model_name}, iteration {meaning.iteration}",
+        title=meaning.title,
         fingerprint=thresholds.fingerprint(model),
         example_bytes=memory.bytes_of_example(model, training=False),
     )

@@ -49,6 +49,12 @@ class Meaning(pydantic.BaseModel):
         """The config that the checkpoint was made with."""
         return configs.from_dict(self.progress.config, where="its config")
 
+    @property
+    def title(self) -> str:
+        """What pictures and tags call the model."""
+        marked = ", trained on generated data" if self.config.generated else ""
+        return f"{self.model_name}, iteration {self.iteration}{marked}"
+
 
 def load(config: Config, task: base.Task, model: keras.Model) -> bool:
     """Loads the weights that a config names; tells whether it names any.

@@ -39,6 +39,7 @@ MAY_CHANGE = frozenset(
         "thresholds",
         "bootstrap_rounds",
         "metadata",
+        "generated",
         "query_split",
         "archive_split",
         "retrieval_layer",

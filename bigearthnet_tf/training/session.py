@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import contextlib
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -20,6 +20,7 @@ from bigearthnet_tf.training import (
     initial_weights,
     loop,
     memory,
+    origin,
     strategy,
     trial,
 )
@@ -39,7 +40,10 @@ class Session:
 
 
 def open_session(
-    config: Config, alone: bool = False, test_run: bool = False
+    config: Config,
+    alone: bool = False,
+    test_run: bool = False,
+    weights: Iterable[Path | str] = (),
 ) -> Session:
     """Seeds every generator, opens the devices and the task.
 
@@ -47,11 +51,13 @@ def open_session(
         config: of the run.
         alone: whatever the config says of other processes.
         test_run: with batches and buffers that fit into a laptop's memory.
+        weights: folders of what will be loaded; see `origin.marked`.
 
     Raises:
         OSError: the own port is taken.
         ValueError: the config asks for what is not there.
     """
+    config = origin.marked(config, weights)
     keras.utils.set_random_seed(config.seed)
     if config.deterministic:
         tf.config.experimental.enable_op_determinism()
