@@ -103,7 +103,7 @@ def test_the_card_says_what_was_measured(published, run):
     wanted = result["macro_average_precision"]
     assert measured["average precision, macro"] == wanted
     assert f"| average precision, macro | {wanted:.4f} |" in body
-    assert "generated, not real" in body
+    assert "Generated data, not real" in body
     assert "(example.png)" in body
     assert 'from_pretrained("land-cover")' in body
     assert "--checkpoint land-cover" in body
