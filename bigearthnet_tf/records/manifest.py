@@ -126,10 +126,9 @@ def any_generated(patterns: Iterable[storage.StrPath]) -> bool:
 
 def _says_generated(path: str) -> bool:
     try:
-        content = storage.read_json(path)
+        return storage.read_object(path).get("generated") is True
     except (OSError, ValueError):
         return False
-    return isinstance(content, dict) and content.get("generated") is True
 
 
 def load(path: storage.StrPath) -> Manifest:
