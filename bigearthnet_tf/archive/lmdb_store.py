@@ -26,8 +26,6 @@ from bigearthnet_tf.archive.lmdb_values import MAP_SUFFIX, Value, map_key
 from bigearthnet_tf.archive.patch import Patch, PatchEntry
 
 DATA_FILE = "data.mdb"
-# Lies beside it where patches come from `bigearthnet-tf sample`.
-GENERATED_FILE = "GENERATED.txt"
 _SENSORS: tuple[Sensor, ...] = ("S1", "S2")
 
 
@@ -182,7 +180,7 @@ class LmdbArchive:
             labels=own_labels,
             label_type=label_type,
             reference_map=codes,
-            generated=(self.path / GENERATED_FILE).exists(),
+            generated=(self.path / lmdb_values.GENERATED_FILE).exists(),
         )
 
     def _check_alike(self, values: Iterable[Value]) -> None:

@@ -24,6 +24,8 @@ from numpy.typing import NDArray
 from bigearthnet_tf.archive import bands, labels, names, pairs, patch_content
 from bigearthnet_tf.archive.patch import Patch, check_band, check_raster
 
+# Lies beside `data.mdb` where patches come from `bigearthnet-tf sample`.
+GENERATED_FILE = "GENERATED.txt"
 MAP_SUFFIX = "_reference_map"
 _MAP_ARRAY = "Data"
 _MAP_PIXELS = 120

@@ -18,7 +18,7 @@ import lmdb
 
 from bigearthnet_tf import files
 from bigearthnet_tf.archive import lmdb_values
-from bigearthnet_tf.archive.lmdb_store import DATA_FILE, GENERATED_FILE
+from bigearthnet_tf.archive.lmdb_store import DATA_FILE
 from bigearthnet_tf.archive.patch import Patch
 
 # A commit waits for the disk: some hundred patches each, not one.
@@ -112,7 +112,7 @@ class LmdbWriter:
             ValueError: not a patch of v2, a name is missing, a band has a wrong shape
                 or dtype, or other values are there under the same name.
         """
-        mark = self._folder / GENERATED_FILE
+        mark = self._folder / lmdb_values.GENERATED_FILE
         if patch.generated and not mark.exists():
             files.write_text(mark, _GENERATED)
         for key, value in lmdb_values.encode(patch).items():
@@ -174,7 +174,12 @@ class LmdbWriter:
             return
         folder = self.path.is_dir() and not self.path.is_symlink()
         present = {child.name for child in self.path.iterdir()} if folder else set()
-        if not folder or not present <= {DATA_FILE, GENERATED_FILE, _LOCK_FILE, _NOTE}:
+        if not folder or not present <= {
+            DATA_FILE,
+            lmdb_values.GENERATED_FILE,
+            _LOCK_FILE,
+            _NOTE,
+        }:
             raise FileExistsError(
                 f"{self.path}: there is something else than an LMDB: choose another "
                 "output folder"
