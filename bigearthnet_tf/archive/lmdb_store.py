@@ -19,7 +19,7 @@ import lmdb
 import pandas as pd
 
 from bigearthnet_tf import files
-from bigearthnet_tf.archive import names, pairs
+from bigearthnet_tf.archive import lmdb_values, names, pairs
 from bigearthnet_tf.archive.bands import BANDS, Sensor, resolve_bands
 from bigearthnet_tf.archive.catalogue import Catalogue
 from bigearthnet_tf.archive.lmdb_values import MAP_SUFFIX, Value, map_key

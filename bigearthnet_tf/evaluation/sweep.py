@@ -15,7 +15,8 @@ from bigearthnet_tf.config import Config
 from bigearthnet_tf.evaluation import directions, generated, report, retrieval
 from bigearthnet_tf.metrics import retrieval as metrics
 from bigearthnet_tf.retrieval import embeddings, stored
-from bigearthnet_tf.training import origin, session
+from bigearthnet_tf.tasks import origin
+from bigearthnet_tf.training import session
 
 logger = logging.getLogger(__name__)
 

@@ -13,14 +13,13 @@ import tensorflow as tf
 from bigearthnet_tf import extras, optimization, runs
 from bigearthnet_tf.config import Config
 from bigearthnet_tf.models import freezing
-from bigearthnet_tf.tasks import base
+from bigearthnet_tf.tasks import base, origin
 from bigearthnet_tf.training import (
     checkpoints,
     emissions,
     initial_weights,
     loop,
     memory,
-    origin,
     strategy,
     trial,
 )

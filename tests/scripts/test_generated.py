@@ -13,7 +13,7 @@ from bigearthnet_tf import files
 from bigearthnet_tf.archive import archives, geotiff, metadata, tile_sample, tiles
 from bigearthnet_tf.evaluation import generated
 from bigearthnet_tf.records import manifest
-from bigearthnet_tf.training import origin
+from bigearthnet_tf.tasks import origin
 
 SPLITS = ("train", "val", "test")
 

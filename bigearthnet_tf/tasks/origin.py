@@ -9,10 +9,10 @@ from typing import Any
 from bigearthnet_tf import files
 from bigearthnet_tf.config import Config
 from bigearthnet_tf.records import manifest
-from bigearthnet_tf.training import descriptions
 
 # Of a run or an export; of a publication.
 _CONFIGS = ("config.json", "training.json")
+_DESCRIPTION = "description.json"  # of a checkpoint
 
 
 def marked(config: Config, weights: Iterable[Path | str] = ()) -> Config:
@@ -41,7 +41,7 @@ def marked(config: Config, weights: Iterable[Path | str] = ()) -> Config:
 
 def _is_marked(folder: Path) -> bool:
     said = [_read(folder / name) for name in _CONFIGS]
-    progress = _read(folder / descriptions.FILE).get("progress")
+    progress = _read(folder / _DESCRIPTION).get("progress")
     if isinstance(progress, dict):
         said.append(progress.get("config") or {})
     return any(content.get("generated") is True for content in said)
