@@ -145,3 +145,10 @@ def write_safe(
     )
     (folder / "MTD_MSIL2A.xml").write_text(text)
     return folder
+
+
+def packed(name: str) -> bytes:
+    """The first bytes of a zip, tar or gzip of that name."""
+    if name.endswith(".tar"):
+        return b"\0" * 257 + b"ustar\0" + b"\0" * 249
+    return (b"\x1f\x8b\x08" if name.endswith("gz") else b"PK\3\4") + bytes(100)

@@ -40,7 +40,9 @@ def layer_name(text: str | None) -> str | None:
 
 
 def canonical(name: str) -> str:
-    """Returns the name of a band as this package writes it: `b2` is `B02`."""
+    """Returns the name of a layer as this package writes it: `b2` is `B02`."""
+    if name.upper() == SCENE:
+        return SCENE
     match = _BAND.fullmatch(name.upper())
     return (band_name(name) or name) if match else name
 

@@ -15,7 +15,7 @@ import warnings
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
-from typing import Any
+from typing import Any, NamedTuple
 
 import imagecodecs
 import numpy as np
@@ -24,8 +24,17 @@ from numpy.typing import NDArray
 from rasterio.errors import NotGeoreferencedWarning, RasterioError
 
 from bigearthnet_tf import files
-from bigearthnet_tf.archive import labels, patch, placement
+from bigearthnet_tf.archive import (
+    bands,
+    labels,
+    patch,
+    patch_values,
+    placement,
+    raster_header,
+)
+from bigearthnet_tf.archive.pixel_values import PixelValues
 from bigearthnet_tf.archive.placement import Place
+from bigearthnet_tf.archive.raster_header import Header
 
 _gdal_logger = logging.getLogger("rasterio._env")
 
@@ -37,6 +46,8 @@ _SIZES, _SHORT = (256, 257, _SAMPLES), 3
 # A hundred times what a patch has.
 _MOST_VALUES = 100 * 120 * 120
 _MOST_PAGES = 1000
+# What the metadata of GDAL have where numbers are scaled: such a file is looked at.
+_SCALED = (b'role="scale"', b'role="offset"')
 
 _MISSING = (
     "no such file: extract it from the archive, or leave the patch out of the list"
@@ -44,7 +55,7 @@ _MISSING = (
 
 
 def read_tiff(path: Path | str, band_name: str) -> NDArray[Any]:
-    """Returns the pixels of one band of one patch, as they are.
+    """Returns the pixels of one band of one patch, as the archives have them.
 
     Args:
         path: a GeoTIFF with a single band.
@@ -56,16 +67,25 @@ def read_tiff(path: Path | str, band_name: str) -> NDArray[Any]:
 
     Raises:
         FileNotFoundError: no such file.
-        ValueError: not a TIFF, cut short, of several bands, or of another shape or
-            dtype than the band has; the message names the file.
+        ValueError: not a TIFF, cut short, of several bands, of another shape or dtype
+            than the band has, or Sentinel-1 that is no decibels; the message names the
+            file.
     """
     return read_band(path, band_name)[0]
 
 
 def read_band(path: Path | str, band_name: str) -> tuple[NDArray[Any], Place | None]:
     """Returns the pixels of one band, and where they lie; see `read_tiff`."""
-    array, place = _decode(path)
+    array, place, header = _decode(path)
+    if header is not None:
+        values = patch_values.of_file(header, band_name)
+    elif bands.BANDS[band_name].sensor == "S2":
+        values = patch_values.of_name(Path(path).parent.name)
+    else:
+        values = PixelValues("S1")
+    array = patch_values.to_archive(array, band_name, values, path)
     patch.check_band(band_name, array, path)
+    patch_values.check_decibels(array, band_name, path)
     return array, place
 
 
@@ -81,7 +101,7 @@ def read_reference_map(path: Path | str) -> NDArray[np.uint16]:
 
 def read_map(path: Path | str) -> tuple[NDArray[np.uint16], Place | None]:
     """Returns a reference map, and where it lies; see `read_reference_map`."""
-    array, place = _decode(path)
+    array, place, _ = _decode(path)
     where = f"{path}: reference map"
     patch.check_raster(array, 120, "uint16", where)
     labels.check_codes(array, where)
@@ -116,25 +136,35 @@ def is_generated(path: Path | str) -> bool:
     return GENERATED_SOFTWARE.encode() in Path(path).read_bytes()
 
 
-def _decode(path: Path | str) -> tuple[NDArray[Any], Place | None]:
-    """Returns the image of a TIFF and its place; every fault becomes one error."""
+class _Image(NamedTuple):
+    """Pixels, where they lie, and the header if it may scale them."""
+
+    pixels: NDArray[Any]
+    place: Place | None
+    header: Header | None = None
+
+
+def _decode(path: Path | str) -> _Image:
+    """Returns the image of a TIFF; every fault becomes one error."""
     try:
         # A pipe would be waited for; without a writer it is empty at once.
         with open(path, "rb", opener=_open_at_once) as file:
             data = file.read()
     except FileNotFoundError:
         raise FileNotFoundError(f"{path}: {_MISSING}") from None
+    if any(role in data for role in _SCALED):
+        return _decode_slowly(path, "")
     try:
         pages, values = _declared(data)
         _check_size(values, path)
         # Pages of one shape come stacked and are refused with other wrong shapes.
         image = imagecodecs.tiff_decode(data, index=None if pages > 1 else 0)
-        return image, placement.of_tags(data)
+        return _Image(image, placement.of_tags(data))
     except _Huge:
         raise
     except placement.UnusualError:
         with _open(path) as dataset:
-            return image, placement.of_dataset(dataset)
+            return _Image(image, placement.of_dataset(dataset))
     except (
         struct.error,
         imagecodecs.TiffError,
@@ -142,7 +172,7 @@ def _decode(path: Path | str) -> tuple[NDArray[Any], Place | None]:
         ValueError,
         MemoryError,
     ) as error:
-        return _decode_slowly(path, str(error))
+        return _decode_slowly(path, str(error))._replace(header=None)
 
 
 def _open_at_once(path: str, flags: int) -> int:
@@ -192,8 +222,8 @@ def _declared(data: bytes) -> tuple[int, int]:
     return pages, values
 
 
-def _decode_slowly(path: Path | str, fault: str) -> tuple[NDArray[Any], Place | None]:
-    """Returns image and place by rasterio.
+def _decode_slowly(path: Path | str, fault: str) -> _Image:
+    """Returns an image by rasterio.
 
     Args:
         path: of the file.
@@ -202,7 +232,8 @@ def _decode_slowly(path: Path | str, fault: str) -> tuple[NDArray[Any], Place | 
     with _open(path, fault) as dataset:
         _check_size(dataset.width * dataset.height * dataset.count, path)
         image, place = dataset.read(), placement.of_dataset(dataset)
-    return (image[0] if len(image) == 1 else image), place
+        header = raster_header.read_header(dataset, Path(path))
+    return _Image(image[0] if len(image) == 1 else image, place, header)
 
 
 @contextmanager

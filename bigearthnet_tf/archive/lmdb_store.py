@@ -19,7 +19,7 @@ import lmdb
 import pandas as pd
 
 from bigearthnet_tf import files
-from bigearthnet_tf.archive import lmdb_values, names, pairs
+from bigearthnet_tf.archive import lmdb_values, names, pairs, patch_values
 from bigearthnet_tf.archive.bands import BANDS, Sensor, resolve_bands
 from bigearthnet_tf.archive.catalogue import Catalogue
 from bigearthnet_tf.archive.lmdb_values import MAP_SUFFIX, Value, map_key
@@ -173,10 +173,17 @@ class LmdbArchive:
             if self.reference_maps:
                 codes = self._load(transaction, entry, map_key(entry.name)).codes()
         own_labels, label_type = self._catalogue.labels_of(entry)
+        pixels = {name: values[BANDS[name].sensor].band(name) for name in wanted}
+        if "S2" in sensors:
+            meaning = patch_values.of_name(entry.name)
+            for name in (name for name in wanted if BANDS[name].sensor == "S2"):
+                pixels[name] = patch_values.to_archive(
+                    pixels[name], name, meaning, self.path
+                )
         return Patch(
             name_s2=entry.name,
             name_s1=partner,
-            bands={name: values[BANDS[name].sensor].band(name) for name in wanted},
+            bands=pixels,
             labels=own_labels,
             label_type=label_type,
             reference_map=codes,

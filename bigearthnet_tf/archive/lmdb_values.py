@@ -21,7 +21,14 @@ import safetensors
 import safetensors.numpy
 from numpy.typing import NDArray
 
-from bigearthnet_tf.archive import bands, labels, names, pairs, patch_content
+from bigearthnet_tf.archive import (
+    bands,
+    labels,
+    names,
+    pairs,
+    patch_content,
+    patch_values,
+)
 from bigearthnet_tf.archive.patch import Patch, check_band, check_raster
 
 # Lies beside `data.mdb` where patches come from `bigearthnet-tf sample`.
@@ -67,10 +74,12 @@ class Value:
         """Returns the pixels of a band.
 
         Raises:
-            ValueError: there is no such array, or it has another shape or dtype.
+            ValueError: there is no such array, it has another shape or dtype, or it is
+                Sentinel-1 that is no decibels.
         """
         pixels = self._take(name)
         check_band(name, pixels, self.where)
+        patch_values.check_decibels(pixels, name, self.where)
         return pixels
 
     def codes(self) -> NDArray[np.uint16]:

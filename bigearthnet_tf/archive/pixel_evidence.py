@@ -105,11 +105,19 @@ def find_product(path: Path, band: str, tags: Mapping[str, str]) -> Product | No
         if offset is not None:
             return scale, offset, metadata.name
     for text in names(path):
-        match = _BASELINE.search(text.upper())
-        offset = safe.offset_of_baseline(".".join(match.groups())) if match else None
-        if match and offset is not None:
-            return scale or 1.0, offset * (scale or 1.0), f"{match[0]} in its name"
+        found = offset_in_name(text)
+        if found is not None:
+            return scale or 1.0, found[0] * (scale or 1.0), found[1]
     return None if scale is None else (scale, None, "its metadata")
+
+
+def offset_in_name(text: str) -> tuple[float, str] | None:
+    """Returns the offset of the baseline that a name says, and where it says so."""
+    for match in _BASELINE.finditer(text.upper()):
+        offset = safe.offset_of_baseline(".".join(match.groups()))
+        if offset is not None:
+            return offset, f"{match[0]} in its name"
+    return None
 
 
 def names(path: Path) -> list[str]:

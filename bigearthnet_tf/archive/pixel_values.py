@@ -35,8 +35,9 @@ from bigearthnet_tf.archive.safe import ARCHIVE_QUANTIFICATION
 # From this day on ESA's products are of baseline 04.00 or later.
 NEWER_SINCE = date(2022, 1, 25)
 
-# Evidence that the user has given.
+# Evidence: what the user has given, and GDAL's tags of the band.
 BY_OPTION = "option"
+BY_TAGS = "its scale and offset tags"
 
 # Reflectance of at least -0.5, decibels within 100: fill values such as -9999 lie
 # beyond, also after a scale.
@@ -181,7 +182,7 @@ def of_backscatter(
     """
     _check_type(dtype)
     scale, offset = _checked(tags)
-    evidence = None if tags == (1.0, 0.0) else "its scale and offset tags"
+    evidence = None if tags == (1.0, 0.0) else BY_TAGS
     # Of a file that Sentinel-2 shares an option with: the tag still holds. Exactly 0 is
     # the border of most tools, and no backscatter to speak of.
     values = tuple(dict.fromkeys(_fitting(dtype, given.nodata, nodata, 0.0)))
@@ -217,7 +218,7 @@ def of_reflectance(
         return PixelValues("S2", given.scale, given.offset, chosen, BY_OPTION, day)
     scale, offset, evidence = 1.0, 0.0, None
     if tags != (1.0, 0.0):
-        (scale, offset), evidence = _of_tags(tags), "its scale and offset tags"
+        (scale, offset), evidence = _of_tags(tags), BY_TAGS
     elif product is not None:
         scale = product[0]
         if product[1] is not None:

@@ -15,6 +15,7 @@ from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
 from pathlib import Path
 
+from bigearthnet_tf import files
 from bigearthnet_tf.archive.bands import BANDS
 
 METADATA = "MTD_MSIL2A.xml"
@@ -33,7 +34,7 @@ _BAND_IDS = (
     *("B8A", "B09", "B10", "B11", "B12"),
 )
 _QUANTIFICATIONS = ("BOA_QUANTIFICATION_VALUE", "L2A_BOA_QUANTIFICATION_VALUE")
-_PACKED = (".zip", ".tar", ".gz", ".tgz", ".bz2", ".xz", ".zst", ".7z", ".rar")
+_METADATA = re.compile(r"MTD_MSIL\w+\.xml", re.IGNORECASE)
 _IMAGE = re.compile(r"_(B\d\d|B8A)_(\d\d)m$")
 
 
@@ -105,13 +106,12 @@ def check_unpacked(path: Path) -> None:
     Raises:
         ValueError: a zip or tar, or a metadata file.
     """
-    name = path.name.lower()
-    if name.endswith(_PACKED) and not path.is_dir():
+    if files.is_packed(path):
         raise ValueError(
             f"{path}: expected a folder or a raster, got a packed file: unpack it and "
             "give the folder"
         )
-    if name.startswith("mtd_msil") and name.endswith(".xml"):
+    if _METADATA.fullmatch(path.name):
         raise ValueError(
             f"{path}: expected the folder of a product, got its metadata: give "
             f"{path.parent}"

@@ -103,8 +103,9 @@ class TileFacts(pydantic.BaseModel):
         """
         if self.bands is None:
             return None
-        names = _named(self.bands, SIDECAR)
-        return check_bands(tuple(n for n in names if n != SCENE), SIDECAR)
+        where = f"--bands or {SIDECAR}"
+        names = _named(self.bands, where)
+        return check_bands(tuple(name for name in names if name != SCENE), where)
 
 
 def read_facts(folder: Path, given: TileFacts | None = None) -> TileFacts:

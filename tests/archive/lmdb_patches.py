@@ -17,13 +17,13 @@ def make_patch(number=0, *, names_of=("S1", "S2"), with_map=False):
     """A patch whose pixels follow from its number."""
     generator = np.random.default_rng(number)
     ending = f"_{number // 100:02}_{number % 100:02}"
-    pixels = {
-        band.name: generator.integers(0, 9999, (band.pixels, band.pixels)).astype(
-            band.dtype
-        )
-        for band in bands.BANDS.values()
-        if band.sensor in names_of
-    }
+    pixels = {}
+    for band in bands.BANDS.values():
+        if band.sensor in names_of:
+            numbers = generator.integers(0, 9999, (band.pixels, band.pixels))
+            # Decibels, or digital numbers.
+            numbers = numbers / -400 if band.sensor == "S1" else numbers
+            pixels[band.name] = numbers.astype(band.dtype)
     return Patch(
         name_s2=NAME.removesuffix("_87_48") + ending,
         name_s1=NAME_S1.removesuffix("_87_48") + ending,

@@ -60,7 +60,8 @@ def make_archive(root, version, suffix=".tif"):
         folder.mkdir(parents=True)
         for band in bands.BANDS.values():
             if band.sensor == sensor:
-                image = np.full((band.pixels, band.pixels), band.metres, band.dtype)
+                value = -band.metres if sensor == "S1" else band.metres
+                image = np.full((band.pixels, band.pixels), value, band.dtype)
                 tifffile.imwrite(folder / f"{name}_{band.name}{suffix}", image)
         if version == "v1":
             (folder / f"{name}_labels_metadata.json").write_text(
@@ -207,7 +208,7 @@ def test_both_suffixes_and_a_choice_of_bands(tmp_path, version, suffix):
     patch = archive.read(entry, ["B12", "VH", "B02"])
     assert [(key, int(band[0, 0])) for key, band in patch.bands.items()] == [
         ("B12", 20),
-        ("VH", 10),
+        ("VH", -10),
         ("B02", 10),
     ]
     assert archive.version == version

@@ -239,7 +239,7 @@ def test_names_that_contradict_each_other(tmp_path):
 )
 def test_packed_products_are_to_be_unpacked(tmp_path, name, message):
     (tmp_path / "in").mkdir()
-    (tmp_path / "in" / name).write_bytes(b"PK\3\4 whatever")
+    (tmp_path / "in" / name).write_bytes(scene_files.packed(name))
     with pytest.raises(ValueError, match=message):
         read(tmp_path / "in" / name)
     if not name.endswith("xml"):

@@ -1,0 +1,106 @@
+"""What the numbers in patches mean, which are those of the archives nearly always.
+
+BigEarthNet is of 2017 and 2018: reflectance x 10,000 without an offset, decibels.
+Patches that somebody else cut out of products follow the rules of `pixel_values`, with
+tags and the name of the patch as evidence.
+"""
+
+from __future__ import annotations
+
+import logging
+from functools import lru_cache
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from bigearthnet_tf.archive import pixel_checks, pixel_evidence, pixel_values
+from bigearthnet_tf.archive.bands import BANDS
+from bigearthnet_tf.archive.pixel_values import PixelValues
+from bigearthnet_tf.archive.raster_header import Header
+
+logger = logging.getLogger(__name__)
+
+_OPTIONS = ("a scale tag of", "an offset tag of")
+_DECIBELS = PixelValues("S1")
+
+
+@lru_cache(maxsize=4096)
+def of_name(patch: str) -> PixelValues:
+    """Returns what the numbers of Sentinel-2 in a patch of this name mean.
+
+    Raises:
+        ValueError: an acquisition since 2022 whose name says no baseline of ESA.
+    """
+    found = pixel_evidence.offset_in_name(patch)
+    product = None if found is None else (1.0, *found)
+    values = pixel_values.of_reflectance(
+        "uint16", product=product, day=pixel_evidence.day_in(patch)
+    )
+    if values.is_open:
+        raise ValueError(
+            f"{patch}: expected a patch of before {pixel_values.NEWER_SINCE}, or one "
+            f"whose name says its baseline, got one of {values.day}: ESA adds 1000 to "
+            "digital numbers since; put N0400 into its name if they are in there, "
+            "N0301 if not"
+        )
+    return values
+
+
+def of_file(header: Header, band: str) -> PixelValues:
+    """Returns what the numbers of a patch in a GeoTIFF with tags mean.
+
+    Raises:
+        ValueError: tags that can't be read, or a question that is open.
+    """
+    sensor = BANDS[band].sensor
+    values = pixel_evidence.read(header, 1, band, sensor)
+    if values.evidence is None and sensor == "S2":
+        return of_name(header.path.parent.name)
+    return values
+
+
+def to_archive(
+    array: NDArray[Any], band: str, values: PixelValues, where: str | Path
+) -> NDArray[Any]:
+    """Returns pixels as the archives have them; 0 stays a number like others.
+
+    Args:
+        array: the pixels of a file.
+        band: its name.
+        values: what they mean.
+        where: file or patch, for messages.
+
+    Raises:
+        ValueError: they can't mean that.
+    """
+    dtype = BANDS[band].dtype
+    is_tagged = values.evidence == pixel_values.BY_TAGS
+    if array.dtype != dtype and not is_tagged:
+        return array  # which the readers refuse
+    if array.dtype == dtype and values.is_plain:
+        return array
+    doubt = pixel_checks.judge(array, values, f"{where}: band {band}", _OPTIONS)
+    if doubt:
+        logger.warning("%s", doubt)
+    return values.stored(array, np.isfinite(array), dtype)
+
+
+def check_decibels(array: NDArray[Any], band: str, where: str | Path) -> None:
+    """Refuses pixels of Sentinel-1 that are no decibels.
+
+    Args:
+        array: the pixels.
+        band: its name; those of Sentinel-2 pass.
+        where: file or patch, for the message.
+
+    Raises:
+        ValueError: power, amplitudes or digital numbers by their median.
+    """
+    if BANDS[band].sensor != "S1":
+        return
+    # Of a patch of the archives; 5 us. What is in doubt is looked at closely.
+    if 2 * np.count_nonzero(array < 0) >= array.size and array.min() >= -50:
+        return
+    pixel_checks.judge(array, _DECIBELS, f"{where}: band {band}", _OPTIONS)

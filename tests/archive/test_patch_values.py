@@ -1,0 +1,157 @@
+"""Patches of other people: the same rules as for scenes, with tags and names."""
+
+import dataclasses
+import struct
+
+import lmdb_patches
+import numpy as np
+import pytest
+import rasterio
+from affine import Affine
+
+from bigearthnet_tf.archive import archives, geotiff, lmdb_store
+from bigearthnet_tf.archive.patch import PatchEntry
+
+RNG = np.random.default_rng(0)
+DN = RNG.integers(1100, 4000, (120, 120)).astype(np.uint16)
+DECIBELS = RNG.normal(-12, 4, (120, 120)).astype(np.float32)
+OWN = "S2A_MSIL2A_20170613T101031_N9999_R022_T33UUP_87_48"
+RAISED = OWN.replace("2017", "2022").replace("N9999", "N0509")
+
+
+def write(folder, band, image, scales=None, **options):
+    path = folder / f"{folder.name}_{band}.tif"
+    folder.mkdir(parents=True, exist_ok=True)
+    profile = {
+        "driver": "GTiff", "count": 1, "height": image.shape[0],
+        "width": image.shape[1], "dtype": image.dtype, "crs": "EPSG:32633",
+        "transform": Affine(10, 0, 3e5, 0, -10, 5e6), **options,
+    }  # fmt: skip
+    with rasterio.open(path, "w", **profile) as dataset:
+        dataset.write(image, 1)
+        if scales:
+            dataset.scales, dataset.offsets = ((number,) for number in scales)
+    return path
+
+
+def read(folder, band="B02"):
+    return archives.read_bands(folder, [band])[band]
+
+
+@pytest.mark.parametrize(
+    ("name", "offset"),
+    [
+        (OWN, 0),
+        (RAISED, -1000),
+        (RAISED.replace("N0509", "N0301"), 0),
+        ("S2A_MSIL2A_20170613T101031_87_48", 0),
+        ("my_patch", 0),
+    ],
+)
+def test_names_say_the_offset(tmp_path, name, offset):
+    write(tmp_path / name, "B02", DN)
+    found = read(tmp_path / name)
+    assert found.dtype == np.uint16
+    np.testing.assert_array_equal(found, DN.astype(int) + offset)
+
+
+def test_patches_since_2022_without_a_baseline_are_asked_about(tmp_path):
+    name = RAISED.replace("N0509", "N9999")
+    write(tmp_path / name, "B02", DN)
+    with pytest.raises(ValueError, match=r"got one of 2022-06-13: .* put N0400 into"):
+        read(tmp_path / name)
+    # Sentinel-1 has no such offset.
+    write(tmp_path / name, "VV", DECIBELS)
+    np.testing.assert_array_equal(read(tmp_path / name, "VV"), DECIBELS)
+
+
+@pytest.mark.parametrize(
+    ("image", "scales"),
+    [
+        (DN, (1e-4, -0.1)),
+        (DN, (1.0, -1000.0)),
+        ((DN - 1000).astype("i2"), (1e-4, 0.0)),
+        ((DN / 1e4).astype("f4"), (1.0, -0.1)),
+    ],
+)
+@pytest.mark.parametrize("name", [OWN, RAISED.replace("N0509", "N9999")])
+def test_tags_say_scale_and_offset(tmp_path, image, scales, name):
+    write(tmp_path / name, "B02", image, scales)
+    found = read(tmp_path / name)
+    assert found.dtype == np.uint16
+    np.testing.assert_array_equal(found, DN - 1000)
+
+
+def test_decibels_as_whole_numbers_by_their_tag(tmp_path):
+    numbers = np.rint(DECIBELS * 100).astype(np.int16)
+    write(tmp_path / OWN, "VV", numbers, (0.01, 0.0))
+    np.testing.assert_allclose(read(tmp_path / OWN, "VV"), numbers / 100, atol=1e-5)
+
+
+@pytest.mark.parametrize(
+    "image",
+    [
+        10 ** (DECIBELS / 10),
+        10 ** (DECIBELS / 20),
+        DECIBELS * 100,
+        RNG.integers(20, 900, (120, 120)).astype(np.float32),
+    ],
+)
+def test_sentinel_1_that_is_no_decibels_is_refused(tmp_path, image):
+    path = write(tmp_path / OWN, "VV", image.astype(np.float32))
+    with pytest.raises(ValueError, match="band VV: expected decibels") as error:
+        read(tmp_path / OWN, "VV")
+    assert str(path) in str(error.value)
+    patch = lmdb_patches.make_patch()
+    odd = dataclasses.replace(patch, bands=patch.bands | {"VV": image.astype("f4")})
+    folder = lmdb_patches.write_lmdb(tmp_path / "lmdb", [odd])
+    entry = PatchEntry(odd.name_s2, odd.name_s1, ("Pastures",), "BigEarthNet-19")
+    with pytest.raises(ValueError, match="expected decibels"):
+        lmdb_store.open_lmdb(folder).read(entry, ["VV"])
+
+
+@pytest.mark.parametrize(
+    "image",
+    [
+        np.zeros((120, 120), "f4"),
+        np.full((120, 120), np.nan, "f4"),
+        np.where(DECIBELS < -12, 0, DECIBELS),
+        np.where(DECIBELS < -12, np.nan, DECIBELS),
+        DECIBELS + 11,
+        DECIBELS - 23,
+    ],
+)
+def test_odd_decibels_pass(tmp_path, image):
+    write(tmp_path / OWN, "VV", image.astype("f4"))
+    np.testing.assert_array_equal(read(tmp_path / OWN, "VV"), image.astype("f4"))
+
+
+def test_an_lmdb_has_names_alone(tmp_path):
+    patch = lmdb_patches.make_patch()
+    name = patch.name_s2.replace("2017", "2022").replace("N9999", "N0509")
+    raised = {
+        n: np.maximum(a, 1000) if n != "VV" else a for n, a in patch.bands.items()
+    }
+    renamed = dataclasses.replace(patch, name_s2=name, bands=raised)
+    folder = lmdb_patches.write_lmdb(tmp_path / "lmdb", [renamed])
+    entry = PatchEntry(name, patch.name_s1, ("Pastures",), "BigEarthNet-19")
+    found = lmdb_store.open_lmdb(folder).read(entry, ["B02", "VV"]).bands
+    np.testing.assert_array_equal(found["B02"], raised["B02"] - 1000)
+    np.testing.assert_array_equal(found["VV"], raised["VV"])
+
+
+@pytest.mark.parametrize("big", [False, True])
+def test_headers_that_claim_a_giant_take_no_memory(tmp_path, big):
+    path = write(tmp_path / OWN, "B02", DN, BIGTIFF="YES" if big else "NO")
+    data = bytearray(path.read_bytes())
+    # Width (tag 256) and length (257) are SHORT values of 120.
+    form = "<HHQQ" if big else "<HHIHH"
+    for tag in (256, 257):
+        entry = (tag, 3, 1, 120) if big else (tag, 3, 1, 120, 0)
+        place = data.index(struct.pack(form, *entry))
+        struct.pack_into("<H", data, place + (12 if big else 8), 60_000)
+    path.write_bytes(data)
+    with pytest.raises(
+        ValueError, match=r"its header says 60000 x 60000|can't|damaged"
+    ):
+        geotiff.read_tiff(path, "B02")
