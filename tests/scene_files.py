@@ -148,7 +148,9 @@ def write_safe(
 
 
 def packed(name: str) -> bytes:
-    """The first bytes of a zip, tar or gzip of that name."""
+    """The first bytes of a zip, tar, gzip or XML of that name."""
+    if name.endswith(".xml"):
+        return b"<?xml version='1.0'?><a/>"
     if name.endswith(".tar"):
         return b"\0" * 257 + b"ustar\0" + b"\0" * 249
     return (b"\x1f\x8b\x08" if name.endswith("gz") else b"PK\3\4") + bytes(100)

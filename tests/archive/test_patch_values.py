@@ -1,7 +1,6 @@
 """Patches of other people: the same rules as for scenes, with tags and names."""
 
 import dataclasses
-import struct
 
 import lmdb_patches
 import numpy as np
@@ -9,7 +8,7 @@ import pytest
 import rasterio
 from affine import Affine
 
-from bigearthnet_tf.archive import archives, geotiff, lmdb_store
+from bigearthnet_tf.archive import archives, lmdb_store
 from bigearthnet_tf.archive.patch import PatchEntry
 
 RNG = np.random.default_rng(0)
@@ -138,20 +137,3 @@ def test_an_lmdb_has_names_alone(tmp_path):
     found = lmdb_store.open_lmdb(folder).read(entry, ["B02", "VV"]).bands
     np.testing.assert_array_equal(found["B02"], raised["B02"] - 1000)
     np.testing.assert_array_equal(found["VV"], raised["VV"])
-
-
-@pytest.mark.parametrize("big", [False, True])
-def test_headers_that_claim_a_giant_take_no_memory(tmp_path, big):
-    path = write(tmp_path / OWN, "B02", DN, BIGTIFF="YES" if big else "NO")
-    data = bytearray(path.read_bytes())
-    # Width (tag 256) and length (257) are SHORT values of 120.
-    form = "<HHQQ" if big else "<HHIHH"
-    for tag in (256, 257):
-        entry = (tag, 3, 1, 120) if big else (tag, 3, 1, 120, 0)
-        place = data.index(struct.pack(form, *entry))
-        struct.pack_into("<H", data, place + (12 if big else 8), 60_000)
-    path.write_bytes(data)
-    with pytest.raises(
-        ValueError, match=r"its header says 60000 x 60000|can't|damaged"
-    ):
-        geotiff.read_tiff(path, "B02")
