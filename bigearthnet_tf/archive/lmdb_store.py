@@ -174,16 +174,10 @@ class LmdbArchive:
                 codes = self._load(transaction, entry, map_key(entry.name)).codes()
         own_labels, label_type = self._catalogue.labels_of(entry)
         pixels = {name: values[BANDS[name].sensor].band(name) for name in wanted}
-        if "S2" in sensors:
-            meaning = patch_values.of_name(entry.name)
-            for name in (name for name in wanted if BANDS[name].sensor == "S2"):
-                pixels[name] = patch_values.to_archive(
-                    pixels[name], name, meaning, self.path
-                )
         return Patch(
             name_s2=entry.name,
             name_s1=partner,
-            bands=pixels,
+            bands=patch_values.of_patch(pixels, entry.name, self.path),
             labels=own_labels,
             label_type=label_type,
             reference_map=codes,

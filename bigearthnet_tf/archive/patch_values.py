@@ -8,6 +8,7 @@ tags and the name of the patch as evidence.
 from __future__ import annotations
 
 import logging
+from collections.abc import Mapping
 from functools import lru_cache
 from pathlib import Path
 from typing import Any
@@ -85,6 +86,18 @@ def to_archive(
     if doubt:
         logger.warning("%s", doubt)
     return values.stored(array, np.isfinite(array), dtype)
+
+
+def of_patch(
+    pixels: Mapping[str, NDArray[Any]], patch: str, where: str | Path
+) -> dict[str, NDArray[Any]]:
+    """Returns bands of a patch, of which its name alone says what they mean."""
+    return {
+        band: to_archive(array, band, of_name(patch), where)
+        if BANDS[band].sensor == "S2"
+        else array
+        for band, array in pixels.items()
+    }
 
 
 def check_decibels(array: NDArray[Any], band: str, where: str | Path) -> None:

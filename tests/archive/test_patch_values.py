@@ -8,7 +8,7 @@ import pytest
 import rasterio
 from affine import Affine
 
-from bigearthnet_tf.archive import archives, lmdb_store
+from bigearthnet_tf.archive import archives, bands, lmdb_store
 from bigearthnet_tf.archive.patch import PatchEntry
 
 RNG = np.random.default_rng(0)
@@ -34,7 +34,8 @@ def write(folder, band, image, scales=None, **options):
 
 
 def read(folder, band="B02"):
-    return archives.read_bands(folder, [band])[band]
+    sensor = bands.BANDS[band].sensor
+    return archives.read_bands({sensor: folder}, [band])[band]
 
 
 @pytest.mark.parametrize(
@@ -131,9 +132,10 @@ def test_an_lmdb_has_names_alone(tmp_path):
     raised = {
         n: np.maximum(a, 1000) if n != "VV" else a for n, a in patch.bands.items()
     }
-    renamed = dataclasses.replace(patch, name_s2=name, bands=raised)
+    partner = patch.name_s1.replace("2017", "2022")
+    renamed = dataclasses.replace(patch, name_s2=name, name_s1=partner, bands=raised)
     folder = lmdb_patches.write_lmdb(tmp_path / "lmdb", [renamed])
-    entry = PatchEntry(name, patch.name_s1, ("Pastures",), "BigEarthNet-19")
+    entry = PatchEntry(name, partner, ("Pastures",), "BigEarthNet-19")
     found = lmdb_store.open_lmdb(folder).read(entry, ["B02", "VV"]).bands
     np.testing.assert_array_equal(found["B02"], raised["B02"] - 1000)
     np.testing.assert_array_equal(found["VV"], raised["VV"])
