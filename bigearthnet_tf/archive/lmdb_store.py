@@ -150,8 +150,7 @@ class LmdbArchive:
             bands: what to read, in that order; None for all that are there.
 
         Returns:
-            The patch, its arrays copied out of the LMDB. `geo` is None: there is no
-            georeference in one.
+            The patch, its arrays copied out of the LMDB, which has no `geo`.
 
         Raises:
             OSError: another process writes to the LMDB.
