@@ -141,7 +141,7 @@ def assert_the_same_however_it_is_divided(config, tmp_path, loss, iterations) ->
     The gradients of the first step, which its velocities are, with those in float64;
     replicas with processes to the last bit; and one device with them all the way.
     """
-    often = {"save_checkpoint_per_iteration": 1}
+    often = {"save_checkpoint_per_iteration": 1, "keep_checkpoints": 0}
     (said,) = finish(start(config("one", **often)))
     assert "over 1 replica(s)" in said
     (said,) = finish(start(config("two", devices="cpu:2", **often)))
