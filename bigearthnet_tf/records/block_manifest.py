@@ -170,6 +170,21 @@ class SeriesManifest(pydantic.BaseModel):
         for shard in self.shards:
             if {len(shard.valid), len(shard.labelled)} != {shard.num_records}:
                 raise ValueError(f"{shard.file}: not one count for each record")
+            if min((*shard.valid, *shard.labelled), default=0) < 0:
+                raise ValueError(f"{shard.file}: counts of pixels below 0")
+        return self
+
+    @pydantic.model_validator(mode="after")
+    def _adds_up(self) -> SeriesManifest:
+        counts = self.num_records, self.num_pixels, self.num_labelled
+        listed = sum(s.num_records for s in self.shards), *pixels_of(self.shards)
+        if counts != listed:
+            raise ValueError(
+                "expected the sums of the shards, {} records, {} pixels, {} labelled, "
+                "got {}, {}, {}".format(*listed, *counts)
+            )
+        if not self.num_records:
+            raise ValueError("expected at least one record, got none")
         return self
 
 

@@ -90,6 +90,7 @@ def open_blocks(patterns: Sequence[str] | str) -> BlockSource:
     first = used[0]
     for path, other in facts.items():
         _compare(path, other, first)
+    tiles = _common_tiles(facts)
     moments = block_manifest.Moments.total([each.moments for each in used])
     return BlockSource(
         files=tuple(paths),
@@ -100,7 +101,7 @@ def open_blocks(patterns: Sequence[str] | str) -> BlockSource:
         std=np.array(moments.std),
         min_valid=first.min_valid,
         classes=first.classes,
-        tiles={name: tile for each in used for name, tile in each.tiles.items()},
+        tiles=tiles,
         block_side=max(each.block_side for each in used),
         manifests=tuple(dict.fromkeys(described.values())),
     )
@@ -189,9 +190,22 @@ def _checked(path: str, facts: SeriesManifest) -> block_manifest.SeriesShard:
     return shard
 
 
+def _common_tiles(facts: Mapping[str, SeriesManifest]) -> dict[str, TileFacts]:
+    """Returns what manifests know of tiles, on which they must agree."""
+    found: dict[str, TileFacts] = {}
+    for path, each in facts.items():
+        for name, tile in each.tiles.items():
+            if found.setdefault(name, tile) != tile:
+                raise ValueError(
+                    f"{path}: tile {name!r} has another place or other dates than in "
+                    "the records read with it; rename one of the two tiles"
+                )
+    return found
+
+
 def _compare(path: str, facts: SeriesManifest, first: SeriesManifest) -> None:
     """Refuses shards that can't be read together."""
-    for what in ("kind", "bands", "min_valid", "classes"):
+    for what in ("kind", "bands", "units", "scale", "offset", "min_valid", "classes"):
         ours, theirs = getattr(facts, what), getattr(first, what)
         if ours != theirs:
             raise ValueError(
