@@ -43,7 +43,7 @@ class Place(NamedTuple):
     bottom: float
 
     def __str__(self) -> str:
-        corners = " ".join(f"{number:g}" for number in self[1:])
+        corners = " ".join(f"{number:.10g}" for number in self[1:])
         crs = f"EPSG:{self.crs}" if isinstance(self.crs, int) else "an unnamed system"
         return f"{corners} in {crs if self.crs else 'no coordinate system'}"
 

@@ -104,7 +104,7 @@ def without_nodata(labels: NDArray[Any], nodata: float | None) -> NDArray[Any]:
 
 
 def _numbers(transform: Affine) -> str:
-    return " ".join(f"{number:g}" for number in tuple(transform)[:6])
+    return " ".join(f"{number:.10g}" for number in tuple(transform)[:6])
 
 
 def _short(crs: CRS) -> str:

@@ -8,6 +8,8 @@ import rasterio
 from doors.case import Case
 from rasterio import Affine
 
+# Splits that are whole stay when a patch of another one is refused.
+MADE = ("out", "out/*")
 OLD_S1 = "S1A_IW_GRDH_1SDV_20150101T165043"
 
 
@@ -172,6 +174,9 @@ MANIFESTS = [
 ]  # fmt: skip
 
 
+OF_SHARDS = ("the other version", "maps that are not there")
+
+
 def _manifest(door, change, split):
     def call(kit, here):
         records = kit.copy("records", here)
@@ -243,13 +248,13 @@ def _changed(kit, here):
 CASES = [
     *(
         Case("places of a patch", name, "prep_splits", _with_file(pattern, change),
-             ["same ground", pattern[1:-4]])
+             ["same ground", pattern[1:-4]], leaves=MADE)
         for name, pattern, change in FILES
     ),
     *(
         Case("pixels that are no numbers", name, "prep_splits",
              _with_file("*_VH.tif", lambda p, i=image: _edit(p, i)),
-             ["S2.*VH are NaN or infinite"])
+             ["S2.*VH are NaN or infinite"], leaves=MADE)
         for name, image in (("NaN", _nan), ("infinite", _inf))
     ),
     Case("pixels that are no numbers", "left out", "prep_splits",
@@ -258,7 +263,7 @@ CASES = [
     *(
         Case("codes of maps", f"code {code}", "prep_splits",
              _with_file("*_reference_map.tif", lambda p, c=code: _edit(p, _codes(c))),
-             ["level 3", str(code)])
+             ["level 3", str(code)], leaves=MADE)
         for code in (1, 44, 110, 255, 600)
     ),
     *(
@@ -289,6 +294,8 @@ CASES = [
              _manifest(door, change, "test" if door == "eval" else "train"), [says])
         for name, change, says in MANIFESTS
         for door in ("train", "eval", "inspect")
+        # Of these inspect names all shards, a line each.
+        if door != "inspect" or name not in OF_SHARDS
     ),
     Case("sensor of a folder", "-r with Sentinel-1", "prep_splits", lambda kit, here: [
         "-r", kit.bands_of_v2()[1], "-o", "out", "--metadata",
