@@ -29,7 +29,7 @@ BASE = {
     "tables",
     "arrays",
     "signals",
-    "markdown",
+    "escapes",
 }
 TENSOR_ROOMS = {"losses", "metrics", "optimization", "models"}
 ALLOWED = {
@@ -46,7 +46,7 @@ ALLOWED = {
     "pictures": {"files", "outputs"},
     "tables": {"files"},
     "arrays": {"files"},
-    "markdown": set(),
+    "escapes": set(),
     "config": {"registry", "files"},
     "runs": {"", "config", "files", "outputs"},
     "archive": BASE,

@@ -13,7 +13,7 @@ import pandas as pd
 from numpy.typing import NDArray
 
 import bigearthnet_tf
-from bigearthnet_tf import markdown
+from bigearthnet_tf import escapes
 from bigearthnet_tf.archive import labels, spatial, stratification
 from bigearthnet_tf.archive.division import Division
 from bigearthnet_tf.archive.patch_set import PatchSet
@@ -324,7 +324,7 @@ def _absent(report: SplitReport) -> list[str]:
 
 def _labels_table(report: SplitReport) -> str:
     splits = report.division.splits
-    heads = [f"{markdown.text(split)} | deviation | random" for split in splits]
+    heads = [f"{escapes.in_markdown(split)} | deviation | random" for split in splits]
     lines = [
         f"| | label | patches | {' | '.join(heads)} |",
         f"|--|--|--:|{'--:|--:|--:|' * len(splits)}",
@@ -374,7 +374,7 @@ def _contacts_text(report: SplitReport) -> str:
 
 
 def _row(cells: Sequence[Any]) -> str:
-    return f"| {' | '.join(map(markdown.text, cells))} |"
+    return f"| {' | '.join(map(escapes.in_markdown, cells))} |"
 
 
 def _number(value: float) -> str:

@@ -9,12 +9,13 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
-from bigearthnet_tf import files, markdown, pictures
+from bigearthnet_tf import escapes, files, pictures
 from bigearthnet_tf.archive import labels as label_facts
 from bigearthnet_tf.evaluation import (
     confusions,
     extremes,
     generated,
+    markdown,
     outcome_plots,
     page,
     plots,
@@ -338,12 +339,12 @@ def _markdown(
             row[name] = text + between
         headlines.append(row)
     parts = [
-        f"# {markdown.text(title)}",
+        f"# {escapes.in_markdown(title)}",
         *([banner] if banner else []),
-        "\n".join(f"- {name}: {markdown.text(of)}" for name, of in run.items()),
+        "\n".join(f"- {name}: {escapes.in_markdown(of)}" for name, of in run.items()),
         "## Results",
         markdown.table(headlines),
-        *map(markdown.text, notes),
+        *map(escapes.in_markdown, notes),
         "## Labels",
         markdown.table(_label_rows(result)),
     ]

@@ -11,9 +11,9 @@ from typing import Any
 import numpy as np
 from matplotlib.figure import Figure
 
-from bigearthnet_tf import files, markdown, outputs
+from bigearthnet_tf import escapes, files, outputs
 from bigearthnet_tf import runs as run_folders
-from bigearthnet_tf.evaluation import compare, generated, page, plots, report
+from bigearthnet_tf.evaluation import compare, generated, markdown, page, plots, report
 from bigearthnet_tf.evaluation.compare import Comparison, Difference
 from bigearthnet_tf.pictures import GREY, INK, LIGHT, OKABE_ITO
 from bigearthnet_tf.training import stopping
@@ -222,10 +222,10 @@ def forest(found: Comparison) -> Figure:
 
 def _markdown(found: Comparison) -> str:
     names = [run.name for run in found.runs]
-    head = markdown.text(" against ".join(names))
+    head = escapes.in_markdown(" against ".join(names))
     parts = [f"# {head}"]
     parts += [generated.as_markdown(True)] if _is_generated(found) else []
-    parts += [markdown.text(_note(found)), "## Results"]
+    parts += [escapes.in_markdown(_note(found)), "## Results"]
     parts.append(markdown.table(_markdown_rows(found, _titles(found))))
     for title, stem in zip(
         ("Average precision", "F1"), compare.PER_LABEL.values(), strict=True

@@ -12,7 +12,7 @@ from typing import Any
 
 import yaml
 
-from bigearthnet_tf import files, markdown, tables
+from bigearthnet_tf import escapes, files, tables
 from bigearthnet_tf.archive import bands as band_facts
 from bigearthnet_tf.config import Config
 from bigearthnet_tf.evaluation import generated
@@ -74,7 +74,7 @@ def render(
     config = files.read_json(folder / hub_folder.TRAINING)
     sections = [
         _head(facts, short, data, licence, result),
-        f"# {markdown.text(short)}\n",
+        f"# {escapes.in_markdown(short)}\n",
         _banner(facts, data),
         _summary(facts, data),
         _picture(folder),
@@ -140,14 +140,14 @@ def _summary(facts: Mapping[str, Any], data: str) -> str:
         f"bands: {' '.join(bands)}. It takes digital numbers: selection, resampling "
         f"({facts['interpolation']}, to {facts['image_size']} pixels) and "
         f"standardisation ({_statistics(facts)}) of the bands are its first layers."
-        f"\n\nData: {markdown.text(data)}\n"
+        f"\n\nData: {escapes.in_markdown(data)}\n"
     )
 
 
 def _statistics(facts: Mapping[str, Any]) -> str:
     name = facts["statistics"]["name"]
     return (
-        markdown.code(name)
+        escapes.as_code(name)
         if name.startswith(("v1", "v2_"))
         else "statistics of its own"
     )
@@ -243,21 +243,21 @@ def _per_class(path: Path) -> str:
     lines = [f"| label | {head} |", "|---|" + "--:|" * len(columns)]
     for _, row in table.iterrows():
         cells = [f"{row[c]:.0f}" if c == "count" else f"{row[c]:.3f}" for c in columns]
-        lines.append(f"| {markdown.text(row['label'])} | {' | '.join(cells)} |")
+        lines.append(f"| {escapes.in_markdown(row['label'])} | {' | '.join(cells)} |")
     return "\n".join(lines) + "\n"
 
 
 def _recipe(facts: Mapping[str, Any], config: Mapping[str, Any], data: str) -> str:
     defaults = {key: field.default for key, field in Config.model_fields.items()}
     shown = [
-        f"| `{key}` | {markdown.text(config[key])} |"
+        f"| `{key}` | {escapes.in_markdown(config[key])} |"
         for key in _RECIPE
         if key in config
         and (config[key] != defaults[key] or key in ("batch_size", "seed", "optimizer"))
     ]
     return (
         f"## Training\n\n{facts['iteration']:,} iterations with {facts['made_by']} on: "
-        f"{markdown.text(data)}. All keys are in `training.json`; those that "
+        f"{escapes.in_markdown(data)}. All keys are in `training.json`; those that "
         "matter and differ from the defaults:\n\n| key | value |\n|---|---|\n"
         + "\n".join(shown)
         + "\n"

@@ -2,7 +2,8 @@
 
 import pytest
 
-from bigearthnet_tf import markdown
+from bigearthnet_tf import escapes
+from bigearthnet_tf.evaluation import markdown
 
 
 @pytest.mark.parametrize(
@@ -15,12 +16,12 @@ from bigearthnet_tf import markdown
     ],
 )
 def test_texts(value, shown):
-    assert markdown.text(value) == shown
+    assert escapes.in_markdown(value) == shown
     assert shown in markdown.table([{"<i>": value, "x": "y"}])
     assert "<i>" not in markdown.table([{"<i>": value}])
 
 
 def test_code_can_not_be_left():
-    assert markdown.code("v1") == "`v1`"
-    assert markdown.code("a`<b>") == "`` a`<b> ``"
-    assert markdown.code("a``b`") == "``` a``b` ```"
+    assert escapes.as_code("v1") == "`v1`"
+    assert escapes.as_code("a`<b>") == "`` a`<b> ``"
+    assert escapes.as_code("a``b`") == "``` a``b` ```"

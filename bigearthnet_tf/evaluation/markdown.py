@@ -1,27 +1,11 @@
-"""Markdown: tables, and texts that stay texts."""
+"""Tables in Markdown."""
 
 from __future__ import annotations
 
-import html
-import re
 from collections.abc import Mapping, Sequence
 from typing import Any
 
-
-def text(value: Any) -> str:
-    """Returns a value as Markdown on one line that shows it, HTML in it and all.
-
-    Names, paths and values of configs come from anywhere, and Markdown lets HTML pass.
-    """
-    return html.escape(" ".join(str(value).split()), quote=False).replace("|", r"\|")
-
-
-def code(value: Any) -> str:
-    """Returns a value as code within a line, which no value can end."""
-    shown = " ".join(str(value).split()).replace("|", r"\|")
-    longest = max((len(run) for run in re.findall("`+", shown)), default=0)
-    mark, blank = "`" * (longest + 1), " " if longest else ""
-    return f"{mark}{blank}{shown}{blank}{mark}"
+from bigearthnet_tf import escapes
 
 
 def table(rows: Sequence[Mapping[str, Any]], digits: int = 4) -> str:
@@ -43,7 +27,7 @@ def table(rows: Sequence[Mapping[str, Any]], digits: int = 4) -> str:
 
 
 def _line(cells: Any) -> str:
-    return f"| {' | '.join(map(text, cells))} |"
+    return f"| {' | '.join(map(escapes.in_markdown, cells))} |"
 
 
 def _text(value: Any, digits: int) -> str:
