@@ -64,7 +64,7 @@ def test_folders_that_hold_something_else_are_left_alone(tmp_path, folder):
         (run, "is the folder of a run"),
         (full, "not empty and holds no earlier export"),
         (other, "not empty and holds no earlier export"),
-        (folder, "is read by the same call"),
+        (folder, "is read by the same call, or written twice by it"),
     ):
         with pytest.raises(ValueError, match=f"^{out}: .*{message}; choose another"):
             hub.export_timm(folder, out)
