@@ -357,9 +357,9 @@ def check_not_all_cloud(tile: Tile, min_valid: int) -> None:
         if most > min_valid:
             return
     raise ValueError(
-        f"{tile.name}: all cloud: a pixel needs more than {min_valid} usable dates, "
-        f"but none has more than {most} of {tile.num_dates}: lower --min-valid, or "
-        "leave the tile out"
+        f"{tile.name}: all cloud, or no data (0): a pixel needs more than {min_valid} "
+        f"usable dates, but none has more than {most} of {tile.num_dates}: lower "
+        "--min-valid, or leave the tile out"
     )
 
 
