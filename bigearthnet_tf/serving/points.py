@@ -16,6 +16,7 @@ from rasterio.warp import transform as reproject
 from rasterio.windows import Window
 
 from bigearthnet_tf import console, files, tables
+from bigearthnet_tf.archive import tile_facts
 from bigearthnet_tf.archive.tile import Block
 from bigearthnet_tf.serving.pixel_model import Encoder, PixelModel
 from bigearthnet_tf.serving.tile_source import MapTile, window_of
@@ -63,6 +64,7 @@ def read(path: Path, crs: str | None = None) -> Points:
         FileNotFoundError: no such file.
         ValueError: no table, no coordinates, or columns with names of the result.
     """
+    tile_facts.resolve_crs(crs, "--points-crs")
     table = tables.read(path, "a table of points")
     folded = {str(name).strip().casefold(): name for name in table.columns}
     known = [names for names in _COORDINATES if {*names[:2]} <= set(folded)]

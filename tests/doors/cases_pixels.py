@@ -208,4 +208,13 @@ TILES = [
          options=("--bands", "B04", "TCI")),
 ]  # fmt: skip
 
-CASES = [*SCENES, *MAPS, *TILES]
+
+def _banana(kit, here):
+    (here / "points.csv").write_text("x,y\n600005,5299995\n")
+    return [kit.land_cover, kit.tiles, "--points", "points.csv", "-o", "out.csv",
+            "--points-crs", "EPSG:banana"]  # fmt: skip
+
+
+SYSTEMS = [Case("coordinate system", "banana", "points", _banana, says=["EPSG:banana"])]
+
+CASES = [*SCENES, *MAPS, *TILES, *SYSTEMS]
