@@ -45,7 +45,6 @@ def save_run(folder, **keys):
         ("labels", 19, "labels: should be a valid list, got 19"),
         ("statistics", 1, "statistics.str: should be a valid string, got 1"),
         ("image_size", "big", "image_size: should be a valid integer, got 'big'"),
-        ("progress", [], "progress: expected an object of keys and values, got"),
         ("model_name", ..., "model_name: is missing"),
     ],
 )
@@ -57,6 +56,18 @@ def test_descriptions_that_do_not_go(tmp_path, key, value, message):
         del content[key]
     path.write_text(json.dumps(content))
     with pytest.raises(ValueError, match=f"^{re.escape(f'{path}: {message}')}"):
+        initial_weights.read_run(str(tmp_path))
+
+
+def test_a_description_that_no_run_could_have_written_is_damaged(tmp_path):
+    path = save_run(tmp_path)
+    content = json.loads((path / "description.json").read_text())
+    (path / "description.json").write_text(json.dumps(content | {"progress": []}))
+    message = (
+        f"{path}: the checkpoint is damaged or incomplete "
+        "(progress: expected an object of keys and values, got []); remove this folder"
+    )
+    with pytest.raises(checkpoints.DamagedCheckpoint, match=f"^{re.escape(message)}"):
         initial_weights.read_run(str(tmp_path))
 
 
