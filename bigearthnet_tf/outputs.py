@@ -85,7 +85,7 @@ def check_folder(path: StrPath, inputs: Iterable[StrPath] = ()) -> None:
     _check_no_input(path, inputs)
     if path.exists() and not path.is_dir():
         raise FileExistsError(
-            f"{path}: is there already and is no folder; choose another name"
+            f"{path}: can't be written to, it is no folder; choose another name"
         )
     _check_writable(path, path.absolute())
 
