@@ -217,7 +217,7 @@ def _damaged(path: Path | str, expected: str, error: BaseException) -> ValueErro
     lines = str(error).replace(f"'{path}'", "it").splitlines()
     lines = [*lines, type(error).__name__]
     return ValueError(
-        f"{path}: expected {expected} in Parquet, but it does not read "
+        f"{path}: expected {expected}, but it does not read as Parquet "
         f"({lines[0][:200]}): copy or download it again"
     )
 

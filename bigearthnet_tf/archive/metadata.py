@@ -149,7 +149,7 @@ def read_metadata(path: Path | str) -> pd.DataFrame:
     """
     path = Path(path)
     try:
-        table = tables.read_parquet(path, "the metadata of BigEarthNet v2")
+        table = tables.read_parquet(path, "the parquet file of BigEarthNet v2")
     except FileNotFoundError:
         raise FileNotFoundError(
             f"{path}: no such file: metadata.parquet comes with BigEarthNet v2"

@@ -94,7 +94,9 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         metavar="KM",
         help="keep squares of land of this side together",
     )
-    ways.add_argument("--seed", type=console.seed, default=0, help="(0)")
+    ways.add_argument(
+        "--seed", type=console.whole(0, stratification.MAX_SEED), default=0, help="(0)"
+    )
     ways.add_argument(
         "--label-type",
         choices=tuple(labels.LABELS),

@@ -218,7 +218,7 @@ def test_files_that_are_no_parquet(tmp_path):
     path = tmp_path / "metadata.parquet"
     for content in (b"", b"patch_id,labels\n" * 9):
         path.write_bytes(content)
-        with pytest.raises(ValueError, match=r"metadata\.parquet: expected the meta"):
+        with pytest.raises(ValueError, match=r"metadata\.parquet: expected the parq"):
             metadata.read_metadata(path)
     with pytest.raises(FileNotFoundError, match=r"none\.parquet: no such file"):
         metadata.read_metadata(tmp_path / "none.parquet")

@@ -217,7 +217,6 @@ def test_labels_that_nobody_has(call, label_table, tmp_path):
         (["--table", "labels.csv", "--blocks", "9"], "need --ratios or --folds"),
         (["--table", "labels.csv", "--folds", "2", "--blocks", "9"], "300 patches lie"),
         (["--table", "labels.csv", "--ratios", "60", "30"], "sum to 0.9"),
-        (["--table", "labels.csv", "--ratios", "60", "nan"], "above 0"),
         (["--table", "labels.csv", "--ratios", "1", "--folds", "2"], "give one"),
         (
             ["--table", "labels.csv", "--folds", "2", "--names", "a", "a"],
@@ -228,7 +227,6 @@ def test_labels_that_nobody_has(call, label_table, tmp_path):
             "'a.b' can't be the name of a split",
         ),
         (["--table", "labels.csv", "--folds", "2", "--label", "Airport"], "'Airports'"),
-        (["--table", "labels.csv", "--folds", "2", "--seed", "-1"], "a seed from 0"),
         (["--table", "labels.csv", "--metadata", "good.parquet"], "give one"),
         (["--metadata", "good.parquet", "--label-type", "original"], "leave --label-t"),
         (["--metadata", "good.parquet", "--exclude", "snwo"], "'snow' and 'cloud'"),
@@ -295,3 +293,23 @@ def test_the_real_metadata_in_two_gibibytes(shared, tmp_path, ratios):
         assert abs(content["random_largest_deviation"]["value"]) > 0.02
     else:
         assert content["splits"]["test"]["contacts"]["train"]["touching"] == 0
+
+
+@pytest.mark.parametrize("ratio", ["nan", "inf", "0", "-1", "many"])
+def test_ratios_are_numbers_above_0(call, tmp_path, ratio):
+    outcome = call(
+        "bigearthnet-tf", "split", "--table", "t.csv", "--ratios", 60, ratio,
+        "-o", tmp_path / "out",
+    )  # fmt: skip
+    assert outcome.status == 2
+    assert "above 0" in outcome.err
+
+
+def test_seeds_are_those_of_numpy(call, tmp_path):
+    for seed in (-1, 2**32, "1.5"):
+        outcome = call(
+            "bigearthnet-tf", "split", "--table", "t.csv", "--ratios", 1, 1,
+            "--seed", seed, "-o", tmp_path / "out",
+        )  # fmt: skip
+        assert outcome.status == 2
+        assert "0 to 4294967295" in outcome.err
