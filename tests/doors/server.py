@@ -27,7 +27,7 @@ TIMEOUT = 400.0  # seconds that a case may take on a busy machine
 
 
 def all_cases() -> dict[str, object]:
-    """Returns the cases of all modules `cases_*.py`, by their ids."""
+    """Returns the cases of all modules `cases_*.py` by their ids, in their order."""
     found = {}
     for path in sorted(Path(__file__).parent.glob("cases_*.py")):
         module = importlib.import_module(f"doors.{path.stem}")
@@ -35,7 +35,7 @@ def all_cases() -> dict[str, object]:
             if case.id in found:
                 raise ValueError(f"{path.name}: two cases are called {case.id}")
             found[case.id] = case
-    return found
+    return dict(sorted(found.items()))
 
 
 def in_fork(work: Callable[[], None], out: Path, err: Path) -> int:
