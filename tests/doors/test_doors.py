@@ -1,14 +1,28 @@
 """Every kind of odd input at every door: one clear line, or the right numbers.
 
 The cases are in `cases_*.py`; `python tests/doors/table.py` runs them all and prints
-what each door does with each kind.
+what each door does with each kind. `make test` runs a few of each kind at each door,
+`make test-long` the others.
 """
+
+from collections import Counter
 
 import pytest
 from doors.server import Server, all_cases
 from filelock import FileLock
 
-CASES = all_cases()
+# Of a kind at a door, refused and legal ones each.
+MANY = 2
+
+
+def chosen():
+    """Returns the cases as parameters, `long` where there are many of their kind."""
+    seen = Counter()
+    for case in all_cases().values():
+        group = case.kind, case.door, bool(case.says)
+        seen[group] += 1
+        marks = [pytest.mark.long] if seen[group] > MANY else []
+        yield pytest.param(case.id, id=case.id, marks=marks)
 
 
 @pytest.fixture(scope="session")
@@ -23,7 +37,7 @@ def server(tmp_path_factory):
     server.close()
 
 
-@pytest.mark.parametrize("case", CASES)
+@pytest.mark.parametrize("case", [*chosen()])
 def test_case(case, server):
     result = server.run(case)
     assert "broken" not in result, result["broken"]
