@@ -196,27 +196,31 @@ def write_folder(
         overwrite: replace another split.
 
     Raises:
-        ValueError: the folder holds another split, or a file of such a name, and
-            `overwrite` is not given.
-        OSError: the folder can't be written to, or the disk is full.
+        ValueError: the folder holds another split, or a list that was changed since,
+            and `overwrite` is not given.
+        OSError: a file of such a name is there that the report of no earlier split
+            names, the folder can't be written to, or the disk is full.
     """
     folder = Path(folder)
     names_of_lists = {f"{split}.csv": text.encode() for split, text in lists.items()}
-    checksums = {
-        name: hashlib.sha256(data).hexdigest() for name, data in names_of_lists.items()
-    }
+    checksums = {name: _sum(data) for name, data in names_of_lists.items()}
     earlier = _checksums_of(folder)
     others = [
         name
         for name in (*names_of_lists, *pictures_and_tables, REPORT)
         if (folder / name).exists()
     ]
-    if others and overwrite and not (folder / REPORT).is_file():
+    foreign = others if not earlier else [n for n in names_of_lists if n not in earlier]
+    foreign = [name for name in foreign if name in others]
+    if foreign and overwrite:
         raise FileExistsError(
-            f"{folder}: holds {others[0]}, and no report of an earlier split: choose "
-            "another folder, or move that"
+            f"{folder}: holds {foreign[0]}, which no report of an earlier split there "
+            "names: choose another folder, or move that"
         )
-    if others and earlier != checksums and not overwrite:
+    changed = [
+        n for n in names_of_lists if n in others and checksums[n] != _sum_of(folder / n)
+    ]
+    if others and (changed or earlier != checksums) and not overwrite:
         raise ValueError(
             f"{folder}: holds another split already ({', '.join(others)}): choose "
             "another folder, or pass --overwrite"
@@ -239,6 +243,15 @@ def write_folder(
             f"{folder}: can't be written to ({error.strerror}); what was there is as "
             "it was: free some space, or choose another folder"
         ) from error
+
+
+def _sum_of(path: Path) -> str:
+    files.check_is_file(path)
+    return _sum(path.read_bytes())
+
+
+def _sum(data: bytes) -> str:
+    return hashlib.sha256(data).hexdigest()
 
 
 def _checksums_of(folder: Path) -> dict[str, str]:

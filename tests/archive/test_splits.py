@@ -161,7 +161,7 @@ def test_lists_of_somebody_else_are_kept(tmp_path):
     write(tmp_path, S2)
     with pytest.raises(ValueError, match=r"another split already \(train\.csv\)"):
         write_folder(tmp_path)
-    with pytest.raises(FileExistsError, match=r"holds train\.csv, and no report"):
+    with pytest.raises(FileExistsError, match=r"holds train\.csv, which no report"):
         write_folder(tmp_path, overwrite=True)
     assert list(content(tmp_path)) == ["train.csv"]
 
@@ -171,9 +171,32 @@ def test_lists_of_somebody_else_are_kept(tmp_path):
 )
 def test_a_report_that_is_none(tmp_path, text):
     (tmp_path / splits.REPORT).write_text(text)
+    before = content(tmp_path)
     with pytest.raises(ValueError, match="another split already"):
         write_folder(tmp_path)
+    with pytest.raises(FileExistsError, match=r"holds report\.json, which no report"):
+        write_folder(tmp_path, overwrite=True)
+    assert content(tmp_path) == before
+
+
+def test_a_list_that_was_changed_since_is_not_replaced_unasked(tmp_path):
+    write_folder(tmp_path)
+    write(tmp_path, S2_V2)
+    before = content(tmp_path)
+    with pytest.raises(ValueError, match="another split already"):
+        write_folder(tmp_path)
+    assert content(tmp_path) == before
     write_folder(tmp_path, overwrite=True)
+    assert content(tmp_path)["train.csv"].decode() == LISTS["train"]
+
+
+def test_a_list_beside_an_earlier_split_is_kept(tmp_path):
+    write_folder(tmp_path)
+    (tmp_path / "lakes.csv").write_text(LISTS["val"])
+    before = content(tmp_path)
+    with pytest.raises(FileExistsError, match=r"holds lakes\.csv, which no report"):
+        write_folder(tmp_path, {"lakes": LISTS["train"]}, overwrite=True)
+    assert content(tmp_path) == before
 
 
 def test_only_lists_in_the_folder_are_removed(tmp_path):
@@ -181,7 +204,7 @@ def test_only_lists_in_the_folder_are_removed(tmp_path):
     (tmp_path / "precious.txt").write_text("")
     out = tmp_path / "out"
     out.mkdir()
-    claimed = {"../precious.csv": "", "precious.txt": ""}
+    claimed = {"../precious.csv": "", "precious.txt": "", "old.csv": ""}
     (out / splits.REPORT).write_text(json.dumps({splits.LISTS: claimed}))
     (out / "precious.txt").write_text("")
     write_folder(out, overwrite=True)
