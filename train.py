@@ -1,6 +1,7 @@
 """Trains the model that a config describes; called again it continues the run."""
 
 import logging
+import shlex
 
 from bigearthnet_tf import console
 
@@ -45,10 +46,12 @@ def main() -> None:
 
     logger.info("%s: trained to iteration %d", out_dir, iteration)
     if arguments.test_run:
-        small = f"batch_size={run.config.batch_size}"
-        arguments.set += [f"out_dir={out_dir}", small]
+        # The last of equal keys counts, so the user's go.
+        own = {"out_dir": out_dir, "batch_size": run.config.batch_size}
+        kept = [text for text in arguments.set if text.partition("=")[0] not in own]
+        arguments.set = kept + [f"{key}={value}" for key, value in own.items()]
     logger.info("next: python eval.py %s", console.repeat_arguments(arguments))
-    logger.info("      tensorboard --logdir %s", out_dir / "logs")
+    logger.info("      tensorboard --logdir %s", shlex.quote(str(out_dir / "logs")))
 
 
 if __name__ == "__main__":

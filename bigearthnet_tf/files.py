@@ -213,6 +213,16 @@ def is_packed(path: Path | str) -> bool:
     return start.startswith(_PACKED) or start[_TAR_MARK:] == b"ustar"
 
 
+def check_unpacked(path: Path | str, expected: str) -> None:
+    """Refuses a zip, a tar or the like in place of what should be in it.
+
+    Raises:
+        ValueError: it is packed; it need not be there.
+    """
+    if is_packed(path):
+        raise ValueError(f"{path}: expected {expected}, got a packed file: unpack it")
+
+
 def read_text(path: Path | str, expected: str = "text") -> str:
     """Reads a UTF-8 text file, without the byte order mark that it may begin with.
 

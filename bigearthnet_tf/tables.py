@@ -70,8 +70,7 @@ def read_csv(path: Path | str, expected: str = "a table") -> pd.DataFrame:
             header.
     """
     files.check_is_file(path)
-    if files.is_packed(path):
-        raise ValueError(f"{path}: expected {expected}, got a packed file: unpack it")
+    files.check_unpacked(path, expected)
     text = files.read_text(path, expected)
     names = _check_form(text, path, expected)
     try:

@@ -139,6 +139,7 @@ def read_runs(folders: Sequence[Path]) -> list[Run]:
 
 
 def _read_run(folder: Path, name: str) -> Run:
+    files.check_unpacked(folder, "the folder of a run")
     if not folder.is_dir():
         raise FileNotFoundError(
             f"{folder}: no such folder; give the out_dir of a run of train.py"

@@ -142,6 +142,8 @@ def load(path: Path | str) -> Predictions:
                 f"{path}: no scores of a classification in this folder; evaluate the "
                 "run first: python eval.py CONFIG"
             )
+    if path.suffix != ".npz":  # which is a zip itself
+        files.check_unpacked(path, "scores as eval.py writes them")
     try:
         stored = arrays.read_npz(
             path, "scores as eval.py writes them", "evaluate the run again"

@@ -214,6 +214,7 @@ def load(folder: Path | str) -> StoredIndex:
         ValueError: it is damaged, or of another form; says what is wrong with it.
     """
     folder = Path(folder)
+    files.check_unpacked(folder, "the folder of an index")
     if not is_index(folder):
         raise FileNotFoundError(
             f"{folder}: no index.json; expected a folder that `bigearthnet-tf index "

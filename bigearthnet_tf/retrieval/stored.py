@@ -291,6 +291,7 @@ def load(folder: Path | str) -> Embeddings:
         ValueError: it is not whole, or of another form; says what is wrong with it.
     """
     folder = Path(folder)
+    files.check_unpacked(folder, "a folder of features")
     if not (folder / "embeddings.json").is_file():
         raise FileNotFoundError(
             f"{folder}: no embeddings.json; expected a folder that `bigearthnet-tf "

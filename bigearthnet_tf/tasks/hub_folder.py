@@ -12,7 +12,7 @@ import logging
 import os
 import re
 from pathlib import Path
-from typing import Any, Literal
+from typing import Annotated, Any, Literal
 
 import pydantic
 from pydantic import Field
@@ -89,6 +89,10 @@ _LIMITED: dict[str, tuple[Any, ...]] = {
 # Of ConfigILM's enumeration; 1 classifies an image and a question.
 _IMAGE_CLASSIFICATION = ("None", "0", "IMAGE_CLASSIFICATION", "VISION_CLASSIFICATION")
 
+# Of a layer of the head, in units, and of an image, in pixels a side: beyond, a network
+# of that config would not fit into any memory, before its weights are compared with it.
+_LARGEST_LAYER, _LARGEST_IMAGE = 2**20, 2**14
+
 
 class HubConfig(pydantic.BaseModel):
     """The keys that matter here; the others of the reBEN tools are passed over.
@@ -115,14 +119,14 @@ class HubConfig(pydantic.BaseModel):
     timm_model_name: str
     channels: int = Field(gt=0)
     classes: int = Field(19, gt=0)
-    image_size: int = Field(120, gt=0)
+    image_size: int = Field(120, gt=0, le=_LARGEST_IMAGE)
     bands: list[str] | None = None
     class_names: list[str] | None = None
     statistics: str | dict[str, dict[str, float]] = "v2_120_nearest"
     interpolation: str = "nearest"
     names: Literal["timm", "own"] = "timm"
-    head_dims: list[int] = []
-    iteration: int = 0
+    head_dims: list[Annotated[int, Field(gt=0, le=_LARGEST_LAYER)]] = []
+    iteration: int = Field(0, ge=0, lt=2**63)
 
     @pydantic.model_validator(mode="before")
     @classmethod
@@ -228,14 +232,14 @@ def _check_others(others: dict[str, Any]) -> None:
     kind = others.pop("network_type", None)
     if str(kind).removeprefix("ILMType.").split(" ")[0] not in _IMAGE_CLASSIFICATION:
         raise ValueError(
-            f"network_type is {kind!r}, expected 0, an image classifier; other "
-            "networks can't be read"
+            f"network_type is {files.echo(kind)}, expected 0, an image classifier; "
+            "other networks can't be read"
         )
     for key, value in others.items():
         if key in _LIMITED and value not in _LIMITED[key]:
             raise ValueError(
-                f"{key} is {value!r:.60}, for weights of another network or input; "
-                f"expected {_LIMITED[key][-1]!r}"
+                f"{key} is {files.echo(value)}, for weights of another network or "
+                f"input; expected {_LIMITED[key][-1]!r}"
             )
     unknown = sorted(set(others) - _WITHOUT_EFFECT - set(_LIMITED))
     for key in unknown:
@@ -243,7 +247,8 @@ def _check_others(others: dict[str, Any]) -> None:
         if near:
             raise ValueError(f"unknown key {key!r} (did you mean {near[0]!r}?)")
     if unknown:
-        logger.warning("config.json: passed over: %s", ", ".join(unknown))
+        shown = " ".join(", ".join(unknown).split())
+        logger.warning("config.json: passed over: %.300s", shown)
 
 
 def _is_numbering(names: list[str]) -> bool:

@@ -267,11 +267,13 @@ def _other_content(path: Path) -> str | None:
                 "it is a saved Keras model; keras.models.load_model opens it, and the "
                 "folder of its run has its weights for other models"
             )
+        if not _is_torch(path):
+            return "it is a packed file: unpack it"
         return f"it is a zip, as torch.save makes of a pickle; {_PICKLE_ADVICE}"
     # The mark of protocol 2 to 5.
     if start[:1] == b"\x80" and start[1:2] in b"\x02\x03\x04\x05":
         return f"it is a pickle by its content; {_PICKLE_ADVICE}"
-    return None
+    return "it is a packed file: unpack it" if files.is_packed(path) else None
 
 
 def _is_keras(path: Path) -> bool:
@@ -280,6 +282,14 @@ def _is_keras(path: Path) -> bool:
         return False
     with zipfile.ZipFile(path) as archive:
         return "model.weights.h5" in archive.namelist()
+
+
+def _is_torch(path: Path) -> bool:
+    """Tells whether a zip has a pickle in it, or is too damaged to tell."""
+    if not zipfile.is_zipfile(path):
+        return True
+    with zipfile.ZipFile(path) as archive:
+        return any(name.endswith(".pkl") for name in archive.namelist())
 
 
 def is_hub_id(name: str) -> bool:

@@ -227,6 +227,7 @@ def task_of(name: str, which: str = "best") -> str:
 
 def _checkpoint(name: str, which: str) -> Path:
     path = Path(name)
+    files.check_unpacked(path, "the folder of a run")
     if (path / "checkpoints").is_dir():
         return checkpoints.CheckpointFolder(path / "checkpoints", {}).find(which)
     return path

@@ -118,6 +118,7 @@ def load_encoder(
 
 def _read(name: str | Path, which: str) -> tuple[Path, dict[str, Any]]:
     path = Path(name)
+    files.check_unpacked(path, "the folder of a run")
     if (path / "checkpoints").is_dir():
         path = checkpoints.CheckpointFolder(path / "checkpoints", {}).find(which)
     elif not (path / "description.json").is_file():

@@ -123,6 +123,10 @@ def test_existing_outputs(tmp_path):
     for path in (out, tmp_path / "file"):
         with pytest.raises(FileExistsError, match="something else than an LMDB"):
             write_lmdb(path, [make_patch()], overwrite=True)
+    (tmp_path / "other").mkdir()
+    (tmp_path / "other/data.mdb").write_text("notes of another kind")
+    with pytest.raises(FileExistsError, match="something else than an LMDB"):
+        write_lmdb(tmp_path / "other", [make_patch()], overwrite=True)
     (tmp_path / "empty").mkdir()
     assert write_lmdb(tmp_path / "empty", [make_patch()]).exists()
 

@@ -236,6 +236,16 @@ PACKED = [
         ("records", "statistics", lambda kit, path: [path, "-o", "own.json"]),
         ("records", "convert", lambda kit, path: [path, "-o", "out"]),
         ("points", "regress", lambda kit, path: [path, "--target", "x", "-o", "out"]),
+        ("a run", "plot", lambda kit, path: [path, "--out", "out"]),
+        ("a run", "compare", lambda kit, path: [path, kit.run, "--out", "out"]),
+        ("a run", "map", lambda kit, path: [path, kit.scene, "-o", "map.tif"]),
+        ("a run", "predict", lambda kit, path: [
+            path, kit.records / "test-*", "-o", "o.csv"]),
+        ("a run", "export", lambda kit, path: [path, "-o", "out"]),
+        ("a run", "publish", lambda kit, path: [path, "-o", "out", "--data", "x"]),
+        ("features", "retrieve", lambda kit, path: [path, "--number", 0]),
+        ("features", "index", lambda kit, path: ["build", "new", path]),
+        ("an index", "index", lambda kit, path: ["show", path]),
     ))
     for name in (("a.zip", "a.tar") if number % 2 else ("a.tgz", "a.zip"))
 ]  # fmt: skip

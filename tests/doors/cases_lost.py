@@ -2,6 +2,7 @@
 
 import json
 import os
+import shlex
 import shutil
 
 import numpy as np
@@ -225,6 +226,24 @@ def _run_at(name):
     return copy
 
 
+def _said_once(here, outcome):
+    """What comes next, after an `out_dir` that was given beside the config's."""
+    trial = here / "a run-test-run"
+    said = [shlex.split(line) for line in outcome.out.splitlines()[-2:]]
+    assert said[0].count(f"out_dir={trial}") == 1
+    assert sum(word.startswith("out_dir=") for word in said[0]) == 1
+    assert said[1][-1] == str(trial / "logs")
+
+
+def _split_beside(name, text):
+    def call(kit, here):
+        _mine(here / "out" / name, text)
+        metadata = kit.v2 / "metadata.parquet"
+        return ["--metadata", metadata, "-o", "out", "--overwrite"]
+
+    return call
+
+
 def _score_there(name):
     def call(kit, here):
         records = shutil.copytree(kit.records, here / f"r{name}")
@@ -387,6 +406,16 @@ CASES = [
     Case("a trial", "out_dir with a slash", "train", lambda kit, here: [
         kit.write_config(here, out_dir=f"{here / 'run'}/"), "--test-run"],
         check=_trial_beside),
+    Case("a trial", "out_dir given twice", "train", lambda kit, here: [
+        kit.write_config(here), "--set", f"out_dir={here / 'a run'}", "--test-run"],
+        check=_said_once),
+    *(
+        Case("a foreign split", name, "split", _split_beside(name, text), [name])
+        for name, text in (
+            ("report.json", "{}"), ("report.md", MINE), ("labels.png", MINE),
+            ("train.csv", MINE),
+        )
+    ),
     *(
         Case("odd paths", repr(name), "predict", _score_there(name),
              check=_scored(name))

@@ -195,6 +195,11 @@ def test_keys_that_change_no_number(folder, changes, wrapped, caplog):
         ({"class_names": ["1", "0", *map(str, range(2, 19))]}, "unknown label '1'"),
         ({"classes": 43, "class_names": [*map(str, range(43))]}, "no labels of Big"),
         ({"timm_model_name": "rdnet_base"}, "rdnet_base"),
+        ({"network_type": "x" * 9999}, r"network_type is 'x[x.]{50,60}', expected"),
+        ({"head_dims": [-1]}, r"head_dims\.0: should be greater than 0"),
+        ({"head_dims": [2**40]}, r"head_dims\.0: should be less than"),
+        ({"image_size": 10**9}, "image_size: should be less than"),
+        ({"iteration": -5}, "iteration: should be greater than"),
     ],
 )
 @pytest.mark.parametrize("wrapped", [False, True])
@@ -210,6 +215,10 @@ def test_other_keys_are_passed_over_by_name(folder, caplog):
     write(folder, seed=42, run_name="first")
     weight_files.open_published(str(folder))
     assert "passed over: run_name, seed" in caplog.text
+    write(folder, **{f"key\n{i}": i for i in range(999)})
+    weight_files.open_published(str(folder))
+    assert len(caplog.messages[-1]) < 400
+    assert "\n" not in caplog.messages[-1]
 
 
 def test_a_run_that_began_with_such_a_folder(folder, tmp_path):
