@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import csv
 import io
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Collection, Mapping
 from pathlib import Path
 from typing import Any
 
@@ -140,6 +140,31 @@ def _check_names(names: list[str], path: Path | str) -> None:
         raise ValueError(
             f"{path}: the column {files.echo(twice)} is there twice; rename one"
         )
+
+
+def by_plain_names(
+    table: pd.DataFrame, names: Collection[str], path: Path | str
+) -> dict[str, Any]:
+    """Returns columns by their names without capitals and outer blanks.
+
+    Args:
+        table: from `read` or `read_csv`.
+        names: plain ones that may stand for one column alone.
+        path: the file, for messages.
+
+    Raises:
+        ValueError: two columns have one of these names, such as `x` and `X`.
+    """
+    found: dict[str, Any] = {}
+    for column in table.columns:
+        name = str(column).strip().casefold()
+        if name in names and name in found:
+            raise ValueError(
+                f"{path}: expected one column {name}, got {found[name]!r} and "
+                f"{column!r}; rename or remove one of them"
+            )
+        found[name] = column
+    return found
 
 
 def line_of(wrong: pd.Series[Any] | NDArray[np.bool_]) -> int:

@@ -32,7 +32,7 @@ from sklearn.preprocessing import StandardScaler
 
 from bigearthnet_tf import files, outputs, pictures, tables
 from bigearthnet_tf.archive import ground
-from bigearthnet_tf.evaluation import regression_plots
+from bigearthnet_tf.evaluation import generated, regression_plots
 
 EMBEDDING = "embedding_"
 MODELS = ("forest", "ridge")
@@ -127,7 +127,8 @@ def blocks_of(
     """
     if not side_km > 0:
         raise ValueError(f"--block-km: expected more than 0, got {side_km}")
-    folded = {str(name).strip().casefold(): name for name in table.columns}
+    places = {name for names in (*_LONLAT, "xy") for name in names}
+    folded = tables.by_plain_names(table, places, where)
     lon, lat = (folded.get(short, folded.get(long)) for short, long in _LONLAT)
     side = side_km * 1000
     if lon is not None and lat is not None:
@@ -318,6 +319,7 @@ def evaluate(
         "points_without_target": sites.dropped,
         "blocks": int(sites.blocks.max()) + 1,
         "folds": len(each),
+        generated.COLUMN: generated.in_table(sites.table),
         **errors(sites.target, predicted),
         "baseline_mean": errors(sites.target, guessed),
         "of_folds": each,
@@ -330,6 +332,7 @@ def evaluate(
     figure = regression_plots.scatter(
         sites.target, predicted, fold_of, target, _headline(result)
     )
+    generated.mark(figure, result[generated.COLUMN])
     pictures.save_png(figure, out / "regression.png")
     return result
 

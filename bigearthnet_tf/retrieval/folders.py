@@ -84,8 +84,8 @@ def read_names(path: Path, count: int) -> list[str]:
         ValueError: missing, or another number of names than expected.
     """
     try:
-        names = path.read_text(encoding="utf-8").split("\n")
-    except (OSError, UnicodeDecodeError) as error:
+        names = files.read_text(path).split("\n")
+    except (OSError, ValueError) as error:
         raise ValueError(
             f"{path}: damaged or missing; remove {path.parent} and write it again"
         ) from error

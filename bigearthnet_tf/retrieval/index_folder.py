@@ -11,6 +11,7 @@ it is after. TensorFlow is not needed for any of it.
 from __future__ import annotations
 
 import collections
+import re
 import shutil
 import uuid
 from collections.abc import Sequence
@@ -25,8 +26,8 @@ from numpy.typing import NDArray
 import bigearthnet_tf
 from bigearthnet_tf import disk, files
 from bigearthnet_tf.retrieval import approximate, exact, folders, search
-from bigearthnet_tf.retrieval.stored import Embeddings, Items
-from bigearthnet_tf.vectors import unit
+from bigearthnet_tf.retrieval.stored import SENSORS, Embeddings, Items
+from bigearthnet_tf.vectors import FUSIONS, unit
 
 VERSION = 2
 _FAISS = "faiss.index"
@@ -225,6 +226,7 @@ def load(folder: Path | str) -> StoredIndex:
         raise ValueError(
             f"{folder}: expected form {VERSION}, got {facts.version}; build it again"
         )
+    _check_known(folder / "index.json", facts)
     content, count = folder / facts.content, facts.num_items
     vectors = folders.open_array(
         content / "vectors.npy", (count, facts.dimensions), np.float32
@@ -296,6 +298,28 @@ def _pick(items: Items, stays: NDArray[np.bool_]) -> Items:
         items.labels[stays],
         items.label_names,
     )
+
+
+def _check_known(path: Path, facts: IndexFacts) -> None:
+    """Raises ValueError for what no index of ours says of itself."""
+    known = {
+        "sensor": SENSORS,
+        "layer": ("h", "p"),
+        "fusion": FUSIONS,
+        "metric": search.METRICS,
+    }
+    for name, values in known.items():
+        if (value := getattr(facts, name)) not in values:
+            raise ValueError(
+                f"{path}: {name}: expected {', '.join(values)}, got "
+                f"{files.echo(value)}; build it again"
+            )
+    # Its parts lie there, and are what a message advises to remove.
+    if not re.fullmatch(r"content-\w+", facts.content):
+        raise ValueError(
+            f"{path}: content: expected content-..., got {files.echo(facts.content)}; "
+            "build it again"
+        )
 
 
 def _check_new(folder: Path) -> None:

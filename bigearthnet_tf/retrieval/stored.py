@@ -10,7 +10,7 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import Annotated, Any
 
 import numpy as np
 import pydantic
@@ -74,7 +74,7 @@ class Facts(pydantic.BaseModel):
     files: list[str]
     num_records: int
     labels: list[str]
-    layers: dict[str, int]
+    layers: dict[Annotated[str, pydantic.Field(pattern=r"^[hp]_(s1|s2|fused)$")], int]
 
 
 @dataclass(frozen=True)

@@ -61,6 +61,7 @@ class PixelModel:
         classes: of the probabilities; empty without.
         key: hash of its weights and their meaning.
         title: of pictures: what run it is.
+        generated: whether it was trained on generated data.
     """
 
     forward: Callable[[Inputs], tuple[NDArray[np.float32], NDArray[np.float32] | None]]
@@ -72,6 +73,7 @@ class PixelModel:
     classes: tuple[LandCover, ...]
     key: str
     title: str = ""
+    generated: bool = False
 
     def rule(self, draws: int | None, seed: int) -> DateRule:
         """Returns the rule that was asked for, or all dates where that can be.

@@ -51,6 +51,7 @@ def load(path: Path | str, which: str = "best") -> PixelModel:
         key=embeddings.hash_model(run.model, facts),
         title=f"{name} of {_folder(run.path)}"
         f"{', trained on generated data' if run.config.generated else ''}",
+        generated=run.config.generated,
     )
 
 

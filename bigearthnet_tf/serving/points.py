@@ -18,6 +18,7 @@ from rasterio.windows import Window
 from bigearthnet_tf import console, files, tables
 from bigearthnet_tf.archive import tile_facts
 from bigearthnet_tf.archive.tile import Block
+from bigearthnet_tf.evaluation import generated
 from bigearthnet_tf.serving.pixel_model import Encoder, PixelModel
 from bigearthnet_tf.serving.tile_source import MapTile, window_of
 
@@ -66,7 +67,8 @@ def read(path: Path, crs: str | None = None) -> Points:
     """
     tile_facts.resolve_crs(crs, "--points-crs")
     table = tables.read(path, "a table of points")
-    folded = {str(name).strip().casefold(): name for name in table.columns}
+    places = {name for names in _COORDINATES for name in names[:2] if name}
+    folded = tables.by_plain_names(table, places, path)
     known = [names for names in _COORDINATES if {*names[:2]} <= set(folded)]
     if not known:
         raise ValueError(
@@ -74,7 +76,7 @@ def read(path: Path, crs: str | None = None) -> Points:
             f"{', '.join(map(str, table.columns))}"
         )
     first, second, system = known[0]
-    own = (*OWN, *(() if system else (CRS_COLUMN,)))
+    own = (*OWN, generated.COLUMN, *(() if system else (CRS_COLUMN,)))
     taken = [n for n in table.columns if n in own or str(n).startswith(EMBEDDING)]
     if taken:
         raise ValueError(
@@ -168,8 +170,9 @@ def sample(
 
     Returns:
         The points that were found, with what a map has there (`class` is a code of
-        WorldCover), and those that were skipped, with the `reason`; both in the order
-        that they were given in.
+        WorldCover; `generated` is True where the model is of generated data), and
+        those that were skipped, with the `reason`; both in the order that they were
+        given in.
 
     Raises:
         ValueError: a tile without a place.
@@ -186,6 +189,8 @@ def sample(
                 found.look(encoder, block, within, *places)
                 bar.update(int(found.is_done.sum()) - bar.n)
     table = pd.concat([points.table.reset_index(drop=True), found.table()], axis=1)
+    if model.generated:
+        table[generated.COLUMN] = True
     left = points.table.reset_index(drop=True).assign(reason=found.reasons)
     return (
         table[found.is_done].reset_index(drop=True),

@@ -8,7 +8,7 @@ import pytest
 from rasterio.warp import transform
 from sklearn.base import BaseEstimator, RegressorMixin
 
-from bigearthnet_tf.evaluation import regression
+from bigearthnet_tf.evaluation import generated, regression
 
 
 @pytest.fixture(scope="module")
@@ -106,6 +106,19 @@ def test_degrees_by_any_name_make_the_same_blocks():
     )
 
 
+@pytest.mark.parametrize("form", ["csv", "parquet"])
+def test_points_of_generated_data_are_marked(table, tmp_path, monkeypatch, form):
+    marked = []
+    monkeypatch.setattr(generated, "mark", lambda figure, is_so: marked.append(is_so))
+    path = tmp_path / f"points.{form}"
+    made = table.assign(generated=True)
+    made.to_csv(path) if form == "csv" else made.to_parquet(path)
+    sites = regression.read(path, "richness", 2.5)
+    found = regression.evaluate(sites, "richness", "ridge", 5, 42, tmp_path / "out")
+    assert found["generated"] is True
+    assert marked == [True]
+
+
 @pytest.mark.parametrize("model", ["ridge", "forest"])
 def test_a_quantity_is_found_and_told_of(written, tmp_path, model):
     sites = regression.read(written, "richness", 2.5)
@@ -130,6 +143,7 @@ def test_a_quantity_is_found_and_told_of(written, tmp_path, model):
         name: found[name] for name in ("mae", "median_ae", "rmse", "bias", "r2")
     } == (expected)
     assert json.loads((tmp_path / "out" / "regression.json").read_text()) == found
+    assert found["generated"] is False
     picture = tmp_path / "out" / "regression.png"
     assert picture.read_bytes().startswith(b"\x89PNG")
     if model == "forest":

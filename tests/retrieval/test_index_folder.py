@@ -3,6 +3,7 @@
 import dataclasses
 import importlib.util
 import json
+import os
 import signal
 import subprocess
 import sys
@@ -300,6 +301,49 @@ def test_damage_is_named(source, tmp_path):
         index_folder.load(folder)
     with pytest.raises(FileNotFoundError, match="index build"):
         index_folder.load(tmp_path)
+
+
+@pytest.mark.parametrize(
+    ("key", "value"),
+    [
+        *(("sensor", "s3"), ("layer", "x"), ("fusion", "mean"), ("metric", "L2")),
+        *(("content", "../other"), ("content", ""), ("content", "content-1/..")),
+    ],
+)
+def test_an_index_that_says_what_none_of_ours_does(source, tmp_path, key, value):
+    folder = tmp_path / "i"
+    index_folder.build(folder, [source], "s2")
+    path = folder / "index.json"
+    path.write_text(json.dumps(json.loads(path.read_text()) | {key: value}))
+    with pytest.raises(ValueError, match=rf"index\.json: {key}: .*build it again$"):
+        index_folder.load(folder)
+
+
+@pytest.mark.parametrize("name", ["../../x", "p", "p_s3", "labels"])
+def test_features_of_a_layer_that_there_is_not(tmp_path, name):
+    feature_folders.write(tmp_path / "a", 20)
+    path = tmp_path / "a" / "embeddings.json"
+    facts = json.loads(path.read_text()) | {"layers": {name: 8}}
+    path.write_text(json.dumps(facts))
+    with pytest.raises(ValueError, match=r"embeddings\.json: layers\."):
+        stored.load(tmp_path / "a")
+
+
+def test_packed_features_and_indices_are_to_be_unpacked(tmp_path):
+    packed = tmp_path / "a.zip"
+    packed.write_bytes(b"PK\x03\x04" + bytes(40))
+    for load in (stored.load, index_folder.load):
+        with pytest.raises(ValueError, match=r"a\.zip: expected .*: unpack it"):
+            load(packed)
+
+
+def test_names_in_a_pipe_are_not_waited_for(source, tmp_path):
+    folder = tmp_path / "i"
+    names = folder / index_folder.build(folder, [source], "s2").content / "names.txt"
+    names.unlink()
+    os.mkfifo(names)
+    with pytest.raises(ValueError, match=r"names\.txt: damaged or missing"):
+        index_folder.load(folder)
 
 
 @needs_faiss

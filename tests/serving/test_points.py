@@ -1,5 +1,7 @@
 """Embeddings at points are those of the map there."""
 
+import dataclasses
+
 import numpy as np
 import pandas as pd
 import pytest
@@ -118,6 +120,26 @@ def test_a_point_of_two_tiles_is_of_the_first_with_dates(folder, tmp_path):
     found, skipped = sample(tmp_path, table, [cloudy, folder])
     assert found["tile"].tolist() == ["quad", "cloudy"]
     assert not len(skipped)
+
+
+def test_coordinates_in_two_columns_are_refused(tmp_path):
+    path = tmp_path / "points.csv"
+    path.write_text("x,y,X \n1,2,3\n")
+    with pytest.raises(ValueError, match="expected one column x, got 'x' and 'X"):
+        points.read(path)
+    # Others may be alike.
+    path.write_text("x,y,note,Note\n1,2,a,b\n")
+    assert points.read(path).x.tolist() == [1]
+
+
+def test_points_of_a_model_of_generated_data_say_so(folder, tmp_path):
+    table = pd.DataFrame({"x": [EAST + 5], "y": [NORTH - 5]})
+    model = dataclasses.replace(stand_ins.model(takes_all=True), generated=True)
+    found, skipped = sample(tmp_path, table, [folder], model=model)
+    assert found["generated"].tolist() == [True]
+    assert "generated" not in skipped
+    with pytest.raises(ValueError, match="columns that the result has too: generated"):
+        sample(tmp_path, found[["x", "y", "generated"]], [folder])
 
 
 def test_without_classes_there_are_embeddings_alone(folder, tmp_path):
