@@ -25,6 +25,8 @@ logger = logging.getLogger(__name__)
 
 _OPTIONS = ("a scale tag of", "an offset tag of")
 _DECIBELS = PixelValues("S1")
+# Of the pixels of Sentinel-1: a few may be 0 dB to the last digit.
+_MOST_ZEROS = 0.01
 
 
 @lru_cache(maxsize=4096)
@@ -85,7 +87,19 @@ def to_archive(
     doubt = pixel_checks.judge(array, values, f"{where}: band {band}", _OPTIONS)
     if doubt:
         logger.warning("%s", doubt)
-    return values.stored(array, np.isfinite(array), dtype)
+    # 0 is a number here, unless the file says otherwise.
+    gaps = ~values.has_data(array) & (array != 0)
+    if gaps.any():
+        raise ValueError(_gaps(array, gaps, f"{where}: band {band}"))
+    return values.stored(array, np.ones(array.shape, bool), dtype)
+
+
+def _gaps(array: NDArray[Any], gaps: NDArray[np.bool_], where: str) -> str:
+    return (
+        f"{where}: {np.count_nonzero(gaps)} of {gaps.size} pixels are no data "
+        f"({array[gaps][0]:g}), which patches have none of: take the patch from the "
+        "original archive, or leave it out (--on-error skip)"
+    )
 
 
 def of_patch(
@@ -109,11 +123,19 @@ def check_decibels(array: NDArray[Any], band: str, where: str | Path) -> None:
         where: file or patch, for the message.
 
     Raises:
-        ValueError: power, amplitudes or digital numbers by their median.
+        ValueError: power, amplitudes or digital numbers by their median; or pixels
+            that no radar measures, such as -9999, or many that are 0: a border.
     """
     if BANDS[band].sensor != "S1":
         return
     # Of a patch of the archives; 5 us. What is in doubt is looked at closely.
-    if 2 * np.count_nonzero(array < 0) >= array.size and array.min() >= -50:
+    zeros = array.size - np.count_nonzero(array)
+    is_usual = 2 * np.count_nonzero(array < 0) >= array.size
+    if is_usual and array.min() >= -50 and array.max() <= 50 and not zeros:
         return
-    pixel_checks.judge(array, _DECIBELS, f"{where}: band {band}", _OPTIONS)
+    where = f"{where}: band {band}"
+    pixel_checks.judge(array, _DECIBELS, where, _OPTIONS)
+    gaps = np.isfinite(array) & ~_DECIBELS.has_data(array)
+    is_border = _MOST_ZEROS * array.size < zeros < array.size
+    if np.count_nonzero(gaps) > zeros or is_border:
+        raise ValueError(_gaps(array, gaps, where))

@@ -34,6 +34,7 @@ class Place(NamedTuple):
         top: of the first row: north of `bottom`, unless the raster is upside down.
         right: of the last column.
         bottom: of the last row.
+        turn: of rotated rasters: what all rows add to x, all columns to y.
     """
 
     crs: int | str | None
@@ -41,9 +42,11 @@ class Place(NamedTuple):
     top: float
     right: float
     bottom: float
+    turn: tuple[float, float] = (0.0, 0.0)
 
     def __str__(self) -> str:
-        corners = " ".join(f"{number:.10g}" for number in self[1:])
+        corners = " ".join(f"{number:.10g}" for number in self[1:5])
+        corners += ", rotated," if any(self.turn) else ""
         crs = f"EPSG:{self.crs}" if isinstance(self.crs, int) else "an unnamed system"
         return f"{corners} in {crs if self.crs else 'no coordinate system'}"
 
@@ -51,7 +54,8 @@ class Place(NamedTuple):
         """Tells whether two rasters cover the same ground the same way round."""
         if self.crs and other.crs and self.crs != other.crs:
             return False
-        apart = (abs(a - b) for a, b in zip(self[1:], other[1:], strict=True))
+        ours, theirs = ((*place[1:5], *place.turn) for place in (self, other))
+        apart = (abs(a - b) for a, b in zip(ours, theirs, strict=True))
         return max(apart) <= TOLERANCE_METRES
 
 
@@ -130,7 +134,9 @@ def of_dataset(dataset: rasterio.io.DatasetReader) -> Place | None:
     left, top = transform.c, transform.f
     right, bottom = transform @ (dataset.width, dataset.height)
     return Place(
-        (crs.to_epsg() or crs.to_wkt()) if crs else None, left, top, right, bottom
+        (crs.to_epsg() or crs.to_wkt()) if crs else None,
+        *(left, top, right, bottom),
+        turn=(transform.b * dataset.height, transform.d * dataset.width),
     )
 
 

@@ -115,7 +115,6 @@ def test_sentinel_1_that_is_no_decibels_is_refused(tmp_path, image):
     [
         np.zeros((120, 120), "f4"),
         np.full((120, 120), np.nan, "f4"),
-        np.where(DECIBELS < -12, 0, DECIBELS),
         np.where(DECIBELS < -12, np.nan, DECIBELS),
         DECIBELS + 11,
         DECIBELS - 23,
@@ -139,3 +138,30 @@ def test_an_lmdb_has_names_alone(tmp_path):
     found = lmdb_store.open_lmdb(folder).read(entry, ["B02", "VV"]).bands
     np.testing.assert_array_equal(found["B02"], raised["B02"] - 1000)
     np.testing.assert_array_equal(found["VV"], raised["VV"])
+
+
+@pytest.mark.parametrize("fill", [-9999, np.nan, -np.inf])
+def test_gaps_of_tagged_patches_are_no_numbers(tmp_path, fill):
+    image = DN.astype(np.float32) / 1e4
+    image[3, 4] = fill
+    write(tmp_path / OWN, "B02", image, (1.0, 1e-9), nodata=-9999)
+    with pytest.raises(ValueError, match="1 of 14400 pixels are no data"):
+        read(tmp_path / OWN)
+
+
+@pytest.mark.parametrize(
+    ("fill", "rows"), [(-9999, 1), (9999, 1), (-32768, 30), (0, 30), (3.4e38, 1)]
+)
+def test_fill_is_no_backscatter_of_patches(tmp_path, fill, rows):
+    image = DECIBELS.copy()
+    image[:rows] = fill
+    write(tmp_path / OWN, "VV", image)
+    with pytest.raises(ValueError, match=f"{rows * 120} of 14400 pixels are no data"):
+        read(tmp_path / OWN, "VV")
+
+
+def test_a_pixel_of_0_decibels_is_one(tmp_path):
+    image = DECIBELS.copy()
+    image[5, 5] = 0
+    write(tmp_path / OWN, "VV", image)
+    np.testing.assert_array_equal(read(tmp_path / OWN, "VV"), image)

@@ -152,3 +152,14 @@ def test_all_real_patches_lie_together(shared):
         )
         names = ("VV", "VH", "B01", "B02", "B05")
         assert len(archives.read_bands({"S2": root, "S1": partner}, names)) == 5
+
+
+def test_a_turned_square_lies_elsewhere(tmp_path):
+    straight = geotiff.read_band(write(tmp_path / "a.tif"), "B02")[1]
+    turned = Affine(0, 10, PLACE.c, -10, 0, PLACE.f)
+    places = [
+        geotiff.read_band(write(tmp_path / name, transform=turned), "B02")[1]
+        for name in ("b.tif", "c.tif")
+    ]
+    assert places[0].is_at(places[1])
+    assert not places[0].is_at(straight)
