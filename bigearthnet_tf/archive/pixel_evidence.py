@@ -5,6 +5,7 @@
 
 from __future__ import annotations
 
+import calendar
 import logging
 import math
 import re
@@ -26,6 +27,11 @@ _DATE = re.compile(
     r"(?<!\d)(?P<year>(?:19|20)\d\d)"
     r"(?:(?P<gap>[-_.:]?)(?P<month>\d\d)(?P=gap)(?P<day>\d\d)(?!\d)"
     r"|(?P<doy>\d{3})(?=T\d{6}))"
+)
+# A month or a year by itself; 2048 is the side of a picture.
+_PERIOD = re.compile(
+    r"(?<![A-Za-z0-9])(?P<year>20[123]\d)(?:[-_.]?(?P<month>0[1-9]|1[0-2]))?"
+    r"(?![A-Za-z0-9])"
 )
 _DATE_TAGS = (
     *("ACQUISITION_DATE", "SENSING_TIME", "PRODUCT_START_TIME"),
@@ -67,7 +73,7 @@ def read(
     try:
         if sensor == "S1":
             return pixel_values.of_backscatter(dtype, tags, nodata, given)
-        day = acquisition_day(path, header.tags)
+        day = acquisition_day(path, header.tags) or _last_day(path)
         product = None
         if given.scale is None or given.offset is None:
             product = find_product(
@@ -168,6 +174,17 @@ def day_in(text: str) -> date | None:
     return None
 
 
+def _last_day(path: Path) -> date | None:
+    """Returns the end of the month or year that names tell in place of a date.
+
+    So composites are named: S2_2023-07.tif, median_2023.tif.
+    """
+    for match in filter(None, map(_PERIOD.search, names(path))):
+        year, month = int(match["year"]), int(match["month"] or 12)
+        return date(year, month, calendar.monthrange(year, month)[1])
+    return None
+
+
 def check_settled(
     values: Sequence[tuple[str, PixelValues]], where: str, option: str
 ) -> None:
@@ -199,6 +216,23 @@ def check_settled(
             raise ValueError(
                 f"{where}: {name} has an offset of {other.offset:g} by "
                 f"{other.evidence}, but nothing tells that of {file}: {question}"
+            )
+    _check_agreement(values, where, question)
+
+
+def _check_agreement(
+    values: Sequence[tuple[str, PixelValues]], where: str, question: str
+) -> None:
+    """Refuses an acquisition whose bands have offsets by evidence that differs."""
+    told = [(file, found) for file, found in values if found.evidence]
+    for file, found in told[1:]:
+        name, first = told[0]
+        # The metadata of one product may well list several offsets.
+        if found.evidence != first.evidence and abs(found.offset - first.offset) > 1:
+            raise ValueError(
+                f"{where}: {name} has an offset of {first.offset:g} by "
+                f"{first.evidence}, but {file} one of {found.offset:g} by "
+                f"{found.evidence}: {question}"
             )
 
 

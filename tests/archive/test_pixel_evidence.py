@@ -44,6 +44,12 @@ def meaning(path="B04.tif", given=pixel_values.NOTHING_GIVEN, **facts):
         ("SENTINEL2A_20220512-103456-789_L2A_T32UMA_C_V3-1_FRE_B4.tif", 0, True),
         ("openEO_2022-05-12Z.tif", 0, True),
         ("20220512T101021_20220512T101021_T32UMA.tif", 0, True),
+        # Composites.
+        ("S2_median_2023.tif", 0, True),
+        ("S2_2022-07_B04.tif", 0, True),
+        ("2023/07/mosaic_B04.tif", 0, False),
+        ("S2_2021_B04.tif", 0, False),
+        ("tile_2048_B04.tif", 0, False),
     ],
 )
 def test_names_say_offset_and_day(path, offset, is_open):
@@ -171,6 +177,10 @@ def test_an_acquisition_is_settled_as_a_whole():
         check([("a", plain), ("b", shifted)], "scene", "say so")
     with pytest.raises(ValueError, match=r"of 2022-05-12, but a has none: .* say so$"):
         check([("a", meaning("20220512_B04.tif"))], "scene", "say so")
+    tagged = meaning("B02.tif", scale=1e-4)
+    with pytest.raises(ValueError, match=r"a has .* 0 by its scale.* b one of -1000"):
+        check([("a", tagged), ("b", shifted)], "scene", "say so")
+    check([("a", tagged), ("b", meaning("N0301_B04.tif"))], "scene", "say so")
 
 
 @pytest.mark.parametrize(
