@@ -43,15 +43,17 @@ _SEMI_MAJOR, _ECCENTRICITY_2 = 6378137.0, 0.00669437999014
 
 
 def sample(
-    dataset: DatasetReader, index: int, whole: int = 1024
+    dataset: DatasetReader, index: int, values: PixelValues, whole: int = 1024
 ) -> NDArray[np.generic]:
     """Returns pixels from all over a band, (pixels,).
 
     Args:
         dataset: the raster.
         index: of the band, from 1.
+        values: what its numbers mean.
         whole: side in pixels of a picture that is looked at whole; of a larger one an
-            overview of that size, or some squares.
+            overview of that size, or some squares; if these are empty, as at the edge
+            of a swath, pixels of all of it.
 
     Raises:
         RasterioError: the file is damaged.
@@ -59,8 +61,8 @@ def sample(
     """
     check_blocks(dataset)
     height, width = dataset.shape
+    shape = tuple(min(length, whole) for length in (height, width))
     if dataset.overviews(index) or max(height, width) <= whole:
-        shape = tuple(min(side, whole) for side in (height, width))
         return np.ravel(dataset.read(index, out_shape=shape))
     side = _SQUARE
     rows, columns = (
@@ -72,7 +74,10 @@ def sample(
         for row in np.unique(rows)
         for column in np.unique(columns)
     ]
-    return np.concatenate([np.ravel(part) for part in parts])
+    pixels = np.concatenate([np.ravel(part) for part in parts])
+    if values.has_data(pixels).any():
+        return pixels
+    return np.ravel(dataset.read(index, out_shape=shape))
 
 
 def check_blocks(dataset: DatasetReader) -> None:

@@ -23,6 +23,7 @@ from rasterio.crs import CRS
 from rasterio.errors import CRSError
 
 from bigearthnet_tf import files
+from bigearthnet_tf.archive import pixel_checks
 from bigearthnet_tf.archive.band_names import SCENE, canonical, is_auxiliary
 from bigearthnet_tf.archive.land_cover import WORLD_COVER
 from bigearthnet_tf.archive.pixel_values import Given
@@ -131,7 +132,7 @@ def resolve_crs(crs: str | None, where: str) -> str | None:
         return None
     try:
         return str(CRS.from_user_input(crs).to_wkt())
-    except CRSError as error:
+    except (CRSError, ValueError) as error:  # not all of rasterio's are its own
         raise ValueError(
             f"{where}: {crs!r} is no coordinate system that PROJ knows ({error}); "
             "give it as EPSG:<code> or as WKT"
@@ -153,6 +154,19 @@ def resolve_transform(transform: Sequence[float] | None, where: str) -> Affine |
             f"width, 0, west, 0, minus pixel height, north), got {tuple(transform)}"
         )
     return affine
+
+
+def check_ground(
+    crs: str | None, transform: Affine | None, shape: tuple[int, int], where: str
+) -> None:
+    """Refuses a tile whose metres are none on the ground; degrees are another unit.
+
+    Raises:
+        ValueError: as `pixel_checks.check_ground_metres`.
+    """
+    system = None if crs is None else CRS.from_wkt(crs)
+    if system is not None and transform is not None and system.is_projected:
+        pixel_checks.check_ground_metres(system, transform, shape, where)
 
 
 def resolve_years(

@@ -27,6 +27,7 @@ from typing import Any
 import numpy as np
 import rasterio
 from numpy.typing import NDArray
+from rasterio import Affine
 from rasterio.windows import Window as RasterWindow
 
 from bigearthnet_tf.archive import (
@@ -168,7 +169,9 @@ def open_folder(folder: Path, facts: TileFacts) -> GeoTiffTile:
         shape = grid.height, grid.width
         with reading(labels_path):
             tile_labels.check(labels_path, grid.crs, grid.transform, shape)
-    transform = tile_facts.resolve_transform(facts.transform, where)
+    crs = tile_facts.resolve_crs(facts.crs, where) or grid.crs
+    transform = tile_facts.resolve_transform(facts.transform, where) or grid.transform
+    tile_facts.check_ground(crs, transform, (grid.height, grid.width), where)
     return GeoTiffTile(
         name=folder.resolve().name,
         bands=bands,
@@ -176,8 +179,8 @@ def open_folder(folder: Path, facts: TileFacts) -> GeoTiffTile:
         width=grid.width,
         doys=doys,
         years=years,
-        crs=tile_facts.resolve_crs(facts.crs, where) or grid.crs,
-        transform=grid.transform if transform is None else transform,
+        crs=crs,
+        transform=transform,
         has_labels=labels_path is not None,
         grain=max(file.stored * grid.width // file.width for file in files),
         layers=layers,
@@ -188,13 +191,13 @@ def open_folder(folder: Path, facts: TileFacts) -> GeoTiffTile:
 
 
 def _check_numbers(layers: Sequence[Sequence[Layer]], where: str) -> None:
-    """Looks at some pixels of the bands whose numbers may be others than they seem."""
+    """Looks at some pixels of the bands, whose numbers may be others than they seem."""
     doubts = []
     for layer in (layer for of_date in layers for layer in of_date[:-1]):
-        if layer.values.is_plain and layer.dtype == "uint16":
-            continue
         with open_raster(layer.path, "GTiff") as dataset, reading(layer.path):
-            numbers = pixel_checks.sample(dataset, layer.number, _LOOK_SIDE)
+            numbers = pixel_checks.sample(
+                dataset, layer.number, layer.values, _LOOK_SIDE
+            )
         doubt = pixel_checks.judge(
             numbers,
             layer.values,
@@ -237,9 +240,11 @@ def _find(found: Mapping[str, Layer], name: str, when: date, where: str) -> Laye
 
 def _compare(file: File, grid: File) -> None:
     """Refuses a file that covers something else than the finest one."""
-    tolerance = abs(grid.transform.a) / 2
-    apart = max(abs(a - b) for a, b in zip(file.bounds, grid.bounds, strict=True))
-    if file.crs != grid.crs or apart > tolerance:
+    finer = Affine.scale(file.width / grid.width, file.height / grid.height)
+    apart = tile_labels.pixels_apart(
+        file.transform @ finer, grid.transform, (grid.height, grid.width)
+    )
+    if file.crs != grid.crs or apart > tile_labels.TOLERANCE:
         raise ValueError(
             f"{file.path}: covers {_place(file)}, but {grid.path.name} "
             f"{_place(grid)}; all files of a tile must cover the same area"

@@ -204,6 +204,7 @@ def of_date(
                     f"{file.path}: tiles hold Sentinel-2, got band {name} of "
                     "Sentinel-1: name the bands to take with --bands"
                 )
+            pixel_evidence.check_is_level_2a(file.path)
             values = pixel_evidence.read(file.header, number, name, "S2", given)
         dtype = file.header.dtypes[number - 1]
         layers[name] = Layer(file.path, number, dtype, values)

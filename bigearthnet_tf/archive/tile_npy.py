@@ -43,6 +43,8 @@ STATISTICS = ("band_mean.npy", "band_std.npy")
 _MAPPED_DATES = 8
 # Rows and columns of a date whose numbers are looked at.
 _LOOK_SIDE = 32
+# Of the pixels that the mask calls usable.
+_MOST_ZEROS = 0.01
 
 
 @dataclass(frozen=True, eq=False)
@@ -130,6 +132,9 @@ def open_folder(folder: Path, facts: TileFacts) -> NpyTile:
     )
     values = _values(facts, doys, years_checked, where)
     _check_numbers(folder, values)
+    crs = tile_facts.resolve_crs(facts.crs, where)
+    transform = tile_facts.resolve_transform(facts.transform, where)
+    tile_facts.check_ground(crs, transform, (height, width), where)
     return NpyTile(
         name=folder.resolve().name,
         bands=tile_facts.check_bands(
@@ -139,8 +144,8 @@ def open_folder(folder: Path, facts: TileFacts) -> NpyTile:
         width=width,
         doys=doys,
         years=years_checked,
-        crs=tile_facts.resolve_crs(facts.crs, where),
-        transform=tile_facts.resolve_transform(facts.transform, where),
+        crs=crs,
+        transform=transform,
         has_labels=has_labels,
         grain=1,
         folder=folder,
@@ -184,14 +189,18 @@ def _check_numbers(folder: Path, values: Sequence[PixelValues]) -> None:
     )
     doubts = []
     for number, of_date in enumerate(values):
-        if of_date.is_plain:
-            continue
         part = bands[number][rows][:, columns]
         usable = np.asarray(masks[number][rows][:, columns]) == 1
         where = f"{folder / BANDS}: date {number}"
         doubt = pixel_checks.judge(
             part[usable], of_date, where, tile_facts.VALUE_OPTIONS
         )
+        zeros = np.mean((part[usable] == 0).all(axis=-1)) if usable.any() else 0.0
+        if zeros > _MOST_ZEROS:
+            doubt = (
+                f"{where}: {zeros:.0%} of the usable pixels are 0 in all bands, which "
+                f"no ground is: if they are a border make them 0 in {MASKS} too"
+            )
         doubts += [doubt] if doubt else []
     if doubts:
         logger.warning("%s (%d of %d dates)", doubts[0], len(doubts), len(values))

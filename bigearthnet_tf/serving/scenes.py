@@ -240,7 +240,7 @@ def _check_numbers(opened: _Opened) -> None:
     """Looks at some pixels for numbers that are none of the archives'."""
     band = opened.band
     with raster_header.reading(band.path):
-        numbers = pixel_checks.sample(opened.dataset, band.index)
+        numbers = pixel_checks.sample(opened.dataset, band.index, band.values)
     where = f"{band.path}: band {band.name}"
     doubt = pixel_checks.judge(numbers, band.values, where, ("--scale", "--offset"))
     if doubt:

@@ -19,6 +19,9 @@ LAND = RNG.integers(200, 3000, 4000).astype("u2")
 ESA = (1.0, -1000.0, "MTD_MSIL2A.xml")
 
 
+S2 = pixel_values.PixelValues("S2")
+
+
 def with_share(values, fill, share=0.3):
     filled = values.copy()
     filled[: round(share * len(values))] = fill
@@ -188,7 +191,7 @@ def test_samples_come_from_all_over(tmp_path, side):
     with rasterio.open(path, "w", width=side, height=side, **profile) as out:
         out.write(values)
     with rasterio.open(path) as dataset:
-        found = pixel_checks.sample(dataset, 1)
+        found = pixel_checks.sample(dataset, 1, S2)
     assert found.min() == 0 and found.max() == side * side - 1
     assert len(found) == (side * side if side < 1024 else 16 * 64 * 64)
 
@@ -205,4 +208,20 @@ def test_headers_that_claim_a_giant_are_refused(tmp_path):
         rasterio.open(path) as dataset,
         pytest.raises(ValueError, match="200000 x 200000 pixels in blocks of 65536"),
     ):
-        pixel_checks.sample(dataset, 1)
+        pixel_checks.sample(dataset, 1, S2)
+
+
+def test_a_valid_minority_is_looked_at_where_squares_are_empty(tmp_path):
+    image = np.zeros((2048, 2048), np.float32)
+    # A corner of a swath between the squares.
+    image[100:600, 100:600] = 0.05
+    profile = {"driver": "GTiff", "count": 1, "height": 2048, "width": 2048,
+               "dtype": "float32", "compress": "deflate", "crs": "EPSG:32632",
+               "transform": Affine(10, 0, 6e5, 0, -10, 5.3e6)}  # fmt: skip
+    with rasterio.open(tmp_path / "vv.tif", "w", **profile) as dataset:
+        dataset.write(image, 1)
+    radar = pixel_values.of_backscatter("float32")
+    with rasterio.open(tmp_path / "vv.tif") as dataset:
+        found = pixel_checks.sample(dataset, 1, radar)
+    with pytest.raises(ValueError, match="decibels"):
+        pixel_checks.judge(found, radar, "vv.tif", ("--scale", "--offset"))

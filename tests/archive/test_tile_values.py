@@ -254,3 +254,68 @@ def test_packed_tiles_are_to_be_unpacked(tmp_path, name):
     for find in (tiles.find_tiles, tiles.open_tile):
         with pytest.raises(ValueError, match=r"unpack it|got its metadata"):
             find(tmp_path / name)
+
+
+@pytest.mark.parametrize(
+    ("product", "message"),
+    [
+        ("HLS.L30.T32UMA.2021132T101021.v2.0", "Landsat"),
+        ("LC08_L2SP_195026_20210512_20210518_02_T1", "Landsat"),
+        ("S2A_MSIL1C_20210512T101021_N0300_R022_T32UMA", "level 1C"),
+    ],
+)
+def test_other_sensors_and_levels_are_refused(tmp_path, product, message):
+    write(tmp_path / "t" / product / "20210512_B04.tif", RAW)
+    write(tmp_path / "t" / product / "20210512_SCL.tif", CLEAR)
+    with pytest.raises(ValueError, match=message):
+        tiles.open_tile(tmp_path / "t", TileFacts())
+
+
+@pytest.mark.parametrize(
+    "transform",
+    [
+        rasterio.Affine(10, 0, 600_005, 0, -10, 5_300_000),
+        rasterio.Affine(0, 10, 600_000, -10, 0, 5_300_000),
+        rasterio.Affine(10, 0, 600_000, 0, 10, 5_299_920),
+    ],
+)
+def test_bands_half_a_pixel_off_or_turned_are_refused(tmp_path, transform):
+    straight = rasterio.Affine(10, 0, 600_000, 0, -10, 5_300_000)
+    acquire(tmp_path / "t", "20210512", transform=straight)
+    write(tmp_path / "t/20210512_B03.tif", RAW, transform=transform)
+    with pytest.raises(ValueError, match="must cover the same area"):
+        tiles.open_tile(tmp_path / "t", TileFacts())
+
+
+def test_fill_in_bulk_is_seen_in_digital_numbers(tmp_path, caplog):
+    half = np.where(np.arange(8) < 4, 65535, RAW).astype(np.uint16)
+    acquire(tmp_path / "t", "20210512", numbers=half)
+    with pytest.raises(ValueError, match="65535"):
+        tiles.open_tile(tmp_path / "t", TileFacts())
+    acquire(tmp_path / "u", "20210512", numbers=RAW * (half == RAW), nodata=65535)
+    tiles.open_tile(tmp_path / "u", TileFacts())
+    assert "50% of the pixels are 0" in caplog.text
+
+
+def write_array(folder, zeros=0):
+    """A date of 1600 everywhere but in some rows, all usable."""
+    tile_folders.write_npy(folder, dates=1, height=8, width=8)
+    numbers = np.full((1, 8, 8, 11), 1600, np.uint16)
+    numbers[:, :zeros] = 0
+    np.save(folder / "bands.npy", numbers)
+    np.save(folder / "masks.npy", np.ones((1, 8, 8), np.uint8))
+
+
+def test_zeros_that_a_mask_calls_usable_are_named(tmp_path, caplog):
+    write_array(tmp_path / "t", zeros=4)
+    tiles.open_tile(tmp_path / "t", TileFacts())
+    assert "50% of the usable pixels are 0" in caplog.text
+
+
+def test_web_mercator_is_no_ground_of_tiles(tmp_path):
+    write_array(tmp_path / "t")
+    place = {"transform": (10, 0, 1e6, 0, -10, 6e6)}
+    with pytest.raises(ValueError, match="metres on the ground"):
+        tiles.open_tile(tmp_path / "t", TileFacts(crs="EPSG:3857", **place))
+    place = {"transform": (10, 0, 6e5, 0, -10, 5.3e6)}
+    tiles.open_tile(tmp_path / "t", TileFacts(crs="EPSG:32632", **place))
