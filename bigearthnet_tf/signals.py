@@ -74,6 +74,9 @@ class Watch:
     def deferring(self, answer: str) -> Iterator[None]:
         """Has the first signal noted alone; `answer` says what happens then."""
         before, self._answer, self._defers = self._answer, answer, True
+        # TensorFlow takes SIGTERM over where several processes train together.
+        for each in WATCHED:
+            signal.signal(each, self._handle)
         try:
             yield
         finally:
