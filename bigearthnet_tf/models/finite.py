@@ -24,8 +24,8 @@ _LARGEST = float(np.finfo(np.float32).max)
 class FinitePixels(keras.layers.Layer):
     """Returns a mark for each patch: 0 if all its pixels are finite, else NaN.
 
-    Input a list of (batch, bands, height, width) float32 tensors, output (batch, 1)
-    float32.
+    Input one or a list of (batch, bands, height, width) float32 tensors, output
+    (batch, 1) float32.
     """
 
     def __init__(self, **kwargs: Any) -> None:
@@ -37,16 +37,18 @@ class FinitePixels(keras.layers.Layer):
         # `isfinite`, and x - x, which is NaN too, is simplified away.
         finite = [
             ops.all(ops.abs(x) <= _LARGEST, axis=tuple(range(1, len(x.shape))))
-            for x in inputs
+            for x in (inputs if isinstance(inputs, Sequence) else [inputs])
         ]
         every = finite[0]
         for other in finite[1:]:
             every = ops.logical_and(every, other)
         return ops.expand_dims(ops.where(every, 0.0, float("nan")), -1)
 
-    def compute_output_shape(self, input_shape: Sequence[tuple[Any, ...]]) -> Any:
+    def compute_output_shape(self, input_shape: Sequence[Any]) -> Any:
         """Returns the shape of the marks."""
-        return (input_shape[0][0], 1)
+        # Keras gives the shape alone of a list of one.
+        first = input_shape[0]
+        return (first[0] if isinstance(first, Sequence) else first, 1)
 
 
 @keras.saving.register_keras_serializable(package=layers.PACKAGE)

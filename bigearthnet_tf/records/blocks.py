@@ -165,6 +165,7 @@ def _manifest_of(path: str) -> str:
             "finished, or the manifest was not copied along with its shards"
         )
     if not block_manifest.describes_series(found):
+        storage.read_object(found)  # one that does not read says so itself
         raise ValueError(
             f"{path}: expected records of pixel time series, but {found} speaks of "
             "patches; bigearthnet-tf tiles writes time series"

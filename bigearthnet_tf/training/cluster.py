@@ -158,11 +158,12 @@ def join(cluster: Cluster, timeout: int) -> tf.distribute.Strategy:
     """
     # TensorFlow would wait in C++ for as long as it takes, deaf to signals.
     _meet(cluster, timeout)
-    logger.info(
-        "TensorFlow listens at port %d of all addresses of this machine: let nobody "
-        "but the other processes reach it",
-        _port(cluster.addresses[cluster.index]),
-    )
+    if cluster.is_chief:
+        logger.info(
+            "TensorFlow listens at port %d of all addresses of its machine, as in each "
+            "process: let nobody but the others reach it",
+            _port(cluster.addresses[cluster.index]),
+        )
     os.environ["TF_CONFIG"] = json.dumps(
         {
             "cluster": {"worker": cluster.addresses},

@@ -35,3 +35,11 @@ def name(number):
         f"S2A_MSIL2A_{DAYS[number % 3]}T101031_N9999_R022_T{TILES[number % 2]}_"
         f"{number // 90:02d}_{number % 90:02d}"
     )
+
+
+def name_s1(number):
+    """The name of its partner."""
+    return (
+        f"S1A_IW_GRDH_1SDV_{DAYS[number % 3]}T165043_{TILES[number % 2]}_"
+        f"{number // 90}_{number % 90}"
+    )

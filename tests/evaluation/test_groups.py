@@ -19,7 +19,7 @@ def table(tmp_path):
             "labels": [["Arable land"]] * 40,
             "split": ["test"] * 40,
             "country": ["Finland", "Austria"] * 20,
-            "s1_name": ["S1A_IW_GRDH_1SDV_20170613T165043_33UUP_1_2"] * 40,
+            "s1_name": [outcomes.name_s1(number) for number in range(40)],
         }
     )
     path = tmp_path / "metadata.parquet"

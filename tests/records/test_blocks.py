@@ -341,11 +341,11 @@ def edit_manifest(folder, **changes):
             lambda f: next(f.glob("train-00001*")).write_bytes(b"x"),
             "bytes by its manifest, got 1",
         ),
-        (lambda f: edit_manifest(f, mean=[math.nan] * 11), "mean.0"),
+        (lambda f: edit_manifest(f, mean=[math.nan] * 11), "NaN"),
         (lambda f: edit_manifest(f, std=[0.0] * 11), "std must be above 0"),
         (lambda f: edit_manifest(f, schema_version=9), "schema version 9"),
         (lambda f: edit_manifest(f, kind="patches"), "speaks of patches"),
-        (lambda f: (f / "train.manifest.json").write_text("{"), "speaks of patches"),
+        (lambda f: (f / "train.manifest.json").write_text("{"), "expected JSON"),
     ],
 )
 def test_damaged_records_are_refused_in_one_line(written, tmp_path, fault, message):

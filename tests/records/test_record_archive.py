@@ -99,7 +99,7 @@ def test_a_damaged_record_is_named(tmp_path):
     path.write_bytes(content)
     with pytest.raises(ValueError, match=r"00001.tfrecord: record 1 is damaged"):
         copy(tmp_path / "a", tmp_path / "b", "int64")
-    assert contents(tmp_path / "b") == {}
+    assert not (tmp_path / "b").exists()
 
 
 def test_an_archive_goes_to_another_process_while_a_file_is_open(tmp_path):
