@@ -61,7 +61,7 @@ def main() -> None:
     )
     parser.add_argument("--lmdb", type=Path, required=True)
     parser.add_argument("--metadata", type=Path, nargs="+", required=True)
-    parser.add_argument("--epochs", type=int, default=60)
+    parser.add_argument("--epochs", type=int, default=30)
     parser.add_argument("--write", action="store_true", help=f"into {RESULT}")
     arguments = parser.parse_args()
     with tempfile.TemporaryDirectory() as name:

@@ -415,3 +415,21 @@ def test_a_subset_of_bands_comes_back(tmp_path):
     assert source.bands == ("B02", "B03", "B04")
     entry = dataclasses.replace(ENTRY, name=patch.name_s2, name_s1=patch.name_s1)
     assert_equal(source.read(entry, ["B04", "B03", "B02"]), few)
+
+
+def test_what_the_first_patch_has_all_must_have(tmp_path):
+    whole = [make_patch(number, with_map=True) for number in (1, 2)]
+    content = lmdb_values.encode(whole[0]) | lmdb_values.encode(whole[1])
+    name = whole[1].name_s2
+    without_map = {k: v for k, v in content.items() if k != lmdb_values.map_key(name)}
+    path = write_raw(tmp_path / "some maps", without_map)
+    with pytest.raises(ValueError, match="1 of 2 patches have a reference map"):
+        lmdb_store.open_lmdb(path)
+    assert not lmdb_store.open_lmdb(path, reference_maps=False).reference_maps
+
+    arrays = {b: a for b, a in whole[1].bands.items() if b != "B03"}
+    fewer = lmdb_values.encode(dataclasses.replace(whole[1], bands=arrays))
+    path = write_raw(tmp_path / "some bands", content | fewer)
+    entry = PatchEntry(name, whole[1].name_s1, ("Pastures",), "BigEarthNet-19", "train")
+    with pytest.raises(ValueError, match=name):
+        lmdb_store.open_lmdb(path).read(entry)

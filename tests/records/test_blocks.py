@@ -343,6 +343,8 @@ def edit_manifest(folder, **changes):
         ),
         (lambda f: edit_manifest(f, mean=[math.nan] * 11), "NaN"),
         (lambda f: edit_manifest(f, std=[0.0] * 11), "std must be above 0"),
+        (lambda f: edit_manifest(f, num_pixels=7), "expected the sums of the shards"),
+        (lambda f: edit_manifest(f, num_labelled=7), "expected the sums of the shards"),
         (lambda f: edit_manifest(f, schema_version=9), "schema version 9"),
         (lambda f: edit_manifest(f, kind="patches"), "speaks of patches"),
         (lambda f: (f / "train.manifest.json").write_text("{"), "expected JSON"),

@@ -80,6 +80,18 @@ def test_records_without_maps_say_how_to_prepare_them(tmp_path):
         task.num_records("train")
 
 
+@pytest.mark.parametrize("split", ["train", "val"])
+def test_maps_without_a_labelled_pixel_train_nothing(tmp_path, monkeypatch, split):
+    map_records.write_all(tmp_path)
+    for path in tmp_path.glob(f"{split}*"):
+        path.unlink()
+    sea_of_none = np.full((120, 120), 999, np.uint16)
+    monkeypatch.setattr(map_records, "clc_map", lambda number: sea_of_none)
+    map_records.write(tmp_path, split, 3)
+    with pytest.raises(ValueError, match=f"{split}-.*no pixel .* has a label of"):
+        open_task(tmp_path).data_fingerprint()
+
+
 def test_maps_of_another_size_are_not_taken_for_others(records, tmp_path):
     """Not even four of half the side for one."""
     with tf.io.TFRecordWriter(str(tmp_path / "train-00000-of-00001.tfrecord")) as out:
@@ -93,7 +105,7 @@ def test_maps_of_another_size_are_not_taken_for_others(records, tmp_path):
     source = dataclasses.replace(source, files=tuple(map(str, tmp_path.iterdir())))
     with (
         pytest.raises(ValueError, match="train records: a reference map is not of 120"),
-        base.reading("train"),
+        base.reading(open_task(records), "train"),
     ):
         map_reader.count_pixels(source, "BigEarthNet-19")
 
