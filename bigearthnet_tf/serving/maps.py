@@ -14,6 +14,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+from bigearthnet_tf import files
 from bigearthnet_tf.registry import Registry
 from bigearthnet_tf.training import checkpoints, descriptions
 
@@ -155,6 +156,7 @@ def _find(run: Path, which: str) -> Path:
     """Returns the folder of a checkpoint."""
     if (run / "description.json").is_file():
         return run
+    files.check_unpacked(run, "the folder of a run")
     if not (run / "checkpoints").is_dir():
         raise FileNotFoundError(
             f"{run}: expected the folder of a run or of one of its checkpoints, but "

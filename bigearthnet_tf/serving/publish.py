@@ -95,6 +95,7 @@ def publish(
     """
     out = Path(out)
     _check_free(out, overwrite, run)
+    files.check_unpacked(run, "the folder of a run")
     if Path(run).exists() and weight_files.is_published(str(run)):
         raise ValueError(
             f"{run}: is no run; expected the folder of one, or of a checkpoint"
