@@ -174,8 +174,8 @@ def _decode(path: Path | str) -> _Image:
         ValueError,
         MemoryError,
     ) as error:
-        image = _decode_slowly(path, str(error))
-        return image if _is_scaled(data) else image._replace(header=None)
+        decoded = _decode_slowly(path, str(error))
+        return decoded if _is_scaled(data) else decoded._replace(header=None)
 
 
 def _is_scaled(data: bytes) -> bool:
