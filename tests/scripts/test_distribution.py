@@ -104,7 +104,7 @@ TWINS = {
     ("model", "keys"),
     [
         pytest.param("short_cnn", {}, marks=pytest.mark.long, id="short_cnn"),
-        pytest.param("resnet_test", {}, id="resnet"),
+        pytest.param("resnet_test", {}, marks=pytest.mark.long, id="resnet"),
         pytest.param("resnet_test", CONTRASTIVE, id="contrastive"),
     ],
 )

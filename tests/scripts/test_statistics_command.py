@@ -7,6 +7,7 @@ import pytest
 import toy
 
 from bigearthnet_tf import config as configs
+from bigearthnet_tf.archive import patch_content
 from bigearthnet_tf.archive import statistics as band_statistics
 from bigearthnet_tf.tasks import base
 
@@ -68,6 +69,8 @@ def test_what_is_odd_is_said(call, records, tmp_path, monkeypatch):
     patch.bands["VH"][0] = -9999
     patch.bands["B01"][:] = 0
     monkeypatch.setattr(toy.Memory, "read", lambda *_: patch)
+    # Our own conversion writes no such records, others do.
+    monkeypatch.setattr(patch_content, "check_finite", lambda *_: None)
     toy.write_records(tmp_path, "train", 1)
     done = measure(call, tmp_path, "-o", tmp_path / "own.json")
     assert done.status == 0, done.err

@@ -159,10 +159,6 @@ def test_a_tile_without_a_place_takes_it_from_the_call(
         (["--tile", "tile_O3"], "has no tile 'tile_O3'"),
         (["--stride", "300"], "--stride is not for the maps of task 'land_cover'"),
         (["--draws", "0"], "takes 16 dates, not all of a pixel"),
-        (["--draws", "-1"], "draws and seed of 0 or more"),
-        (["--min-valid", "-1"], "--min-valid: expected 0 or more"),
-        (["--sample-size", "0"], "--sample-size: expected 1 or more"),
-        (["--block-size", "0"], "block size of 1 or more"),
         (["--transform", *"100010"], "--transform is of one tile"),
         (["--crs", "EPSG:0"], "--crs"),
     ],
@@ -176,6 +172,25 @@ def test_a_wrong_call_says_what_is_wrong(
     assert result.status == 1
     assert message in result.complaint
     assert not list(tmp_path.glob("*.tif"))
+
+
+@pytest.mark.parametrize(
+    ("option", "value", "least"),
+    [
+        ("--draws", -1, 0),
+        ("--min-valid", -1, 0),
+        ("--sample-size", 0, 1),
+        ("--block-size", 0, 1),
+    ],
+)
+def test_numbers_out_of_bounds(call, made, tmp_path, option, value, least):
+    command = "bigearthnet-tf", "map", made / "run", made / "tiles"
+    result = call(*command, "-o", tmp_path / "out", option, value)
+    assert result.status == 2
+    assert (
+        f"expected a whole number, {least} or more, got '{value}'" in result.complaint
+    )
+    assert list(tmp_path.iterdir()) == []
 
 
 @pytest.mark.parametrize(
