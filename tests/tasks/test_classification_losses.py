@@ -113,7 +113,7 @@ def test_damaged_training_records_are_named(records):
     content = bytearray(shard.read_bytes())
     content[frame.offset + frames.HEADER_BYTES + 1000] ^= 1
     shard.write_bytes(content)
-    with pytest.raises(ValueError, match="the train records are damaged"):
+    with pytest.raises(ValueError, match="record 3 is damaged"):
         open_task(records, loss=WEIGHTED)
 
 
