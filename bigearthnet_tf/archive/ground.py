@@ -93,7 +93,7 @@ def to_pixels(
     Args:
         source: a placed tile.
         columns: in it; edges of pixels are whole numbers.
-        rows: likewise, of the same shape.
+        rows: rows in it, of the same shape.
         target: another placed tile.
 
     Returns:
@@ -162,7 +162,7 @@ class Anchor:
     Attributes:
         group: number of the tiles that share squares.
         row: row of the tile's corner in the common grid.
-        column: likewise.
+        column: column of the corner in the common grid.
     """
 
     group: int
@@ -212,7 +212,7 @@ def degree_squares(lon: ArrayLike, lat: ArrayLike, side: float) -> NDArray[np.in
 
     Args:
         lon: degrees.
-        lat: likewise.
+        lat: degrees.
         side: of a square in metres.
     """
     rows = np.floor(np.asarray(lat, np.float64) * DEGREE / side)

@@ -55,7 +55,7 @@ def check(name_s2: str | None, name_s1: str | None, where: Any = "") -> None:
 
     Args:
         name_s2: as for `mismatch`.
-        name_s1: likewise.
+        name_s1: as for `mismatch`.
         where: file, line or key that they come from, for the message.
 
     Raises:
@@ -80,12 +80,12 @@ def check_tile(name_s2: str, product: str | None, name_s1: str | None) -> None:
     Raises:
         ValueError: the tiles differ.
     """
-    told = re.search(names.PRODUCT_TILE, product or "")
+    stated = re.search(names.PRODUCT_TILE, product or "")
     tile = names.parse_name(name_s1).tile if name_s1 else None
-    if told and tile and tile != told[1]:
+    if stated and tile and tile != stated[1]:
         raise ValueError(
-            f"{name_s2} and {name_s1} are no pair: {told[1]} (by the JSON file of the "
-            f"first) and {tile} are different tiles; restore the names"
+            f"{name_s2} and {name_s1} are no pair: {stated[1]} (by the JSON file of "
+            f"the first) and {tile} are different tiles; restore the names"
         )
 
 
