@@ -49,7 +49,7 @@ class Watch:
             sys.warnoptions.append(_LEAKS)
         # TensorFlow's import closes standard error for a while.
         self._errors = os.dup(2)
-        self._may_end, self._answered = threading.Lock(), False
+        self._may_end, self._answered = threading.Lock(), threading.Event()
         self._inbox, self._outbox = socket.socketpair()
         self._outbox.setblocking(False)
         self._before = {each: signal.signal(each, self._handle) for each in WATCHED}
@@ -69,6 +69,16 @@ class Watch:
         self._inbox.close()
         self._outbox.close()
         os.close(self._errors)
+
+    def leave(self) -> None:
+        """Ends the watch, or if a signal has come, keeps it until the process ends.
+
+        That may take a while, in which a second signal still ends it at once.
+        """
+        if self.first is None:
+            self.close()
+        else:
+            self._answered.wait(timeout=1)
 
     @contextmanager
     def deferring(self, answer: str) -> Iterator[None]:
@@ -98,7 +108,7 @@ class Watch:
         if self.first is None:
             self.first = signal.Signals(number)
         if self._is_starting:
-            self._end(self.first, "" if self._answered else _STARTING)
+            self._end(self.first, "" if self._answered.is_set() else _STARTING)
         elif not self._defers and not self.has_raised:
             self.has_raised = True
             raise KeyboardInterrupt
@@ -113,8 +123,8 @@ class Watch:
                 answered, self.first = now, self.first or received
                 if self._is_starting:
                     self._end(received, _STARTING)
-                self._answered = True
                 self._say(f"{received.name}: {self._answer}; once more ends at once")
+                self._answered.set()
             elif now - answered > _SAME_SECONDS:
                 self._end(received, "ended at once")
 
@@ -150,7 +160,7 @@ def watching() -> Iterator[Watch | None]:
         yield watch
     finally:
         _current.clear()
-        watch.close()
+        watch.leave()
 
 
 @contextmanager

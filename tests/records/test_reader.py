@@ -150,9 +150,16 @@ def test_a_truncated_file_without_manifest_is_refused(tmp_path, size):
         reader.open_records(str(shard))
 
 
-def test_a_foreign_file_is_refused(tmp_path):
-    (tmp_path / "a.tfrecord").write_bytes(b"PK\x03\x04" * 100)
-    with pytest.raises(ValueError, match="no TFRecord file"):
+@pytest.mark.parametrize(
+    ("content", "complaint"),
+    [
+        (b"some text\n" * 100, "no TFRecord file"),
+        (b"PK\x03\x04" * 100, "packed file: unpack it"),
+    ],
+)
+def test_a_foreign_file_is_refused(tmp_path, content, complaint):
+    (tmp_path / "a.tfrecord").write_bytes(content)
+    with pytest.raises(ValueError, match=complaint):
         reader.open_records(str(tmp_path / "a.tfrecord"))
 
 

@@ -158,15 +158,22 @@ def test_the_sheet(inspect, records, tmp_path):
     assert "no Sentinel-1 composite: the records hold no VV, VH" in outcome.out
 
 
-@pytest.mark.parametrize("content", [b"", b"PK\x03\x04" * 100])
+@pytest.mark.parametrize(
+    ("content", "complaint"),
+    [
+        (b"", "record"),
+        (b"some text\n" * 100, "no TFRecord file"),
+        (b"PK\x03\x04" * 100, "packed file: unpack it"),
+    ],
+)
 @pytest.mark.parametrize(
     "arguments", [(), ("--verify",), ("--record", 0), ("--sheet", "{}/a.png")]
 )
-def test_files_without_records(inspect, tmp_path, content, arguments):
+def test_files_without_records(inspect, tmp_path, content, complaint, arguments):
     path = tmp_path / "a.tfrecord"
     path.write_bytes(content)
     outcome = inspect(path, *(str(a).format(tmp_path) for a in arguments))
-    fail(outcome, "no TFRecord file" if content else "record")
+    fail(outcome, complaint)
     assert [p.name for p in tmp_path.iterdir()] == ["a.tfrecord"]
 
 
@@ -176,11 +183,10 @@ def test_files_without_records(inspect, tmp_path, content, arguments):
         (("{records}/none*",), ("none*: no such records",)),
         (("{tmp}",), ("no records there",)),
         (("{records}", "--record", 12), ("no record 12: there are 12",)),
-        (("{records}", "--record", -1), ("no record -1",)),
         (("{records}", "--name", "S2A"), ("no patch S2A among 12 records",)),
         (("{records}", "--sheet", "a.pdf"), ("a.pdf: expected a path", ".png")),
         (("{records}", "--sheet", "{tmp}/file/a.png"), ("can't write into",)),
-        (("{records}", "--sheet", "a.png", "--count", 0), ("1 to 240", "got 0")),
+        (("{records}", "--sheet", "a.png", "--count", 241), ("1 to 240", "got 241")),
     ],
 )
 def test_bad_calls(inspect, records, tmp_path, arguments, parts, monkeypatch):
@@ -197,4 +203,6 @@ def test_bad_calls(inspect, records, tmp_path, arguments, parts, monkeypatch):
 def test_wrong_calls_have_status_2(inspect):
     assert inspect().status == 2
     assert inspect("x", "--record", 1, "--name", "y").status == 2
-    assert inspect("x", "--record", "one").status == 2
+    for number in ("one", -1):
+        assert inspect("x", "--record", number).status == 2
+    assert inspect("x", "--sheet", "a.png", "--count", 0).status == 2

@@ -14,6 +14,7 @@ import pytest
 import toy
 from run_files import ROOT, newest, tensors
 
+from bigearthnet_tf import signals
 from bigearthnet_tf.records import reader
 from bigearthnet_tf.training import logs
 
@@ -32,6 +33,16 @@ EVERYTHING_RANDOM = {
     "validate_per_iteration": 40,
     "deterministic": True,
 }
+
+
+@pytest.fixture(autouse=True)
+def handlers():
+    """Puts back what answers signals: a watch that got one stays until the end."""
+    before = {number: signal.getsignal(number) for number in signals.WATCHED}
+    yield
+    signal.set_wakeup_fd(-1)
+    for number, handler in before.items():
+        signal.signal(number, handler)
 
 
 def assert_equal_runs(a: Path, b: Path) -> None:

@@ -80,7 +80,8 @@ def test_features_are_written_once(call, run, tmp_path):
     assert outcome.status == 0, outcome.err
     lines = outcome.out.strip().splitlines()
     assert lines[0].endswith("was there already")
-    assert "val records, h_s1 (" in lines[1]
+    assert lines[1] == "scoring val: compiling the first step"
+    assert "val records, h_s1 (" in lines[2]
     wrong = call("bigearthnet-tf", "embed", run[1], "--split", "test", "val", "-o", "x")
     assert wrong.status == 1
     assert "one split" in wrong.complaint
