@@ -17,13 +17,15 @@ from rasterio.io import DatasetReader
 from rasterio.warp import transform as reproject
 from rasterio.windows import Window
 
-from bigearthnet_tf.archive import pixel_values
+from bigearthnet_tf.archive import pixel_values, raster_header
 from bigearthnet_tf.archive.pixel_values import PixelValues
 
 # Of the pixels that have data: less may be noise around zero, or glint.
 _BULK = 0.01
 # Medians of reflectance x 10,000 up to this are reflectance that was not multiplied.
 _REFLECTANCE = 2.0
+# No pixel of a sample is above this in reflectance in percent.
+_PERCENT = 200.0
 # Medians of decibels. Those of BigEarthNet's patches are -8 to -19; of calm water
 # -35, of city centres up to about 0.
 _DECIBELS = (-50.0, 20.0)
@@ -45,7 +47,7 @@ _SEMI_MAJOR, _ECCENTRICITY_2 = 6378137.0, 0.00669437999014
 def sample(
     dataset: DatasetReader, index: int, values: PixelValues, whole: int = 1024
 ) -> NDArray[np.generic]:
-    """Returns pixels from all over a band, (pixels,).
+    """Returns pixels from all over a band that no mask hides, (pixels,).
 
     Args:
         dataset: the raster.
@@ -63,21 +65,27 @@ def sample(
     height, width = dataset.shape
     shape = tuple(min(length, whole) for length in (height, width))
     if dataset.overviews(index) or max(height, width) <= whole:
-        return np.ravel(dataset.read(index, out_shape=shape))
+        return _unmasked(dataset, index, out_shape=shape)
     side = _SQUARE
     rows, columns = (
         np.linspace(0, max(length - side, 0), _SQUARES).astype(int)
         for length in (height, width)
     )
     parts = [
-        dataset.read(index, window=Window(column, row, side, side))
+        _unmasked(dataset, index, window=Window(column, row, side, side))
         for row in np.unique(rows)
         for column in np.unique(columns)
     ]
-    pixels = np.concatenate([np.ravel(part) for part in parts])
+    pixels = np.concatenate(parts)
     if values.has_data(pixels).any():
         return pixels
-    return np.ravel(dataset.read(index, out_shape=shape))
+    return _unmasked(dataset, index, out_shape=shape)
+
+
+def _unmasked(dataset: DatasetReader, index: int, **kwargs: Any) -> NDArray[np.generic]:
+    numbers = dataset.read(index, **kwargs)
+    unmasked = raster_header.read_mask(dataset, **kwargs)
+    return np.ravel(numbers) if unmasked is True else numbers[unmasked]
 
 
 def check_blocks(dataset: DatasetReader) -> None:
@@ -171,6 +179,12 @@ def _judge_reflectance(
         raise ValueError(
             f"{where}: expected reflectance x 10,000, got {got} of {meaning}, which is "
             f"reflectance itself: give {scale} 10000"
+        )
+    is_percent = median > _REFLECTANCE and high <= _PERCENT
+    if is_scaled and is_percent and values.evidence is None:
+        raise ValueError(
+            f"{where}: expected reflectance x 10,000, got {got} of {meaning}, which "
+            f"looks like percent: give {scale} 100, or {scale} 1 to take it as it is"
         )
     above = np.mean(reflectance >= _HIGHEST)
     if above > _BULK:

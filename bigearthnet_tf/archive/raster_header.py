@@ -7,8 +7,12 @@ from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
+import numpy as np
 import rasterio
+from numpy.typing import NDArray
+from rasterio.enums import ColorInterp, MaskFlags
 from rasterio.errors import NotGeoreferencedWarning, RasterioError
 from rasterio.io import DatasetReader
 
@@ -82,3 +86,31 @@ def read_header(dataset: DatasetReader, path: Path) -> Header:
         tags=dataset.tags(),
         band_tags=tuple(dataset.tags(index) for index in dataset.indexes),
     )
+
+
+def read_mask(dataset: DatasetReader, **kwargs: Any) -> NDArray[np.bool_] | bool:
+    """Returns where pixels are not masked, (rows, columns).
+
+    By a mask band, a .msk file or an alpha band; not by no-data numbers. What GDAL
+    takes for alpha, as the fourth band of a picture, is none if its description names
+    it otherwise.
+
+    Args:
+        dataset: the raster.
+        **kwargs: `window` or `out_shape`, as in rasterio's `read`.
+
+    Returns:
+        True for everywhere, where nothing masks.
+
+    Raises:
+        RasterioError: the file is damaged.
+    """
+    if ColorInterp.alpha in dataset.colorinterp:
+        alpha = dataset.colorinterp.index(ColorInterp.alpha)
+        name = dataset.descriptions[alpha]
+        if not name or "alpha" in name.lower():
+            return np.asarray(dataset.read(alpha + 1, **kwargs) != 0)
+    flags = dataset.mask_flag_enums[0]
+    if MaskFlags.per_dataset in flags and MaskFlags.alpha not in flags:
+        return np.asarray(dataset.read_masks(1, **kwargs) != 0)
+    return True

@@ -32,6 +32,7 @@ from rasterio.windows import Window as RasterWindow
 
 from bigearthnet_tf.archive import (
     geotiff,
+    land_cover,
     pixel_checks,
     tile,
     tile_facts,
@@ -39,7 +40,7 @@ from bigearthnet_tf.archive import (
     tile_layers,
 )
 from bigearthnet_tf.archive.band_names import SCENE
-from bigearthnet_tf.archive.raster_header import open_raster, reading
+from bigearthnet_tf.archive.raster_header import open_raster, read_mask, reading
 from bigearthnet_tf.archive.tile import Tile, Window
 from bigearthnet_tf.archive.tile_facts import TileFacts
 from bigearthnet_tf.archive.tile_layers import LABELS, File, Layer
@@ -83,8 +84,8 @@ class GeoTiffTile(Tile):
         bands = np.empty(shape, np.uint16)
         mask = np.empty(shape[:3], np.uint8)
         for number, layers in enumerate(self.layers):
-            *images, scene = self._read_date(layers, window)
-            usable = np.isin(scene, self.usable)
+            (*images, scene), usable = self._read_date(layers, window)
+            usable &= np.isin(scene, self.usable)
             for band, (layer, image) in enumerate(zip(layers, images, strict=False)):
                 valid = layer.values.has_data(image)
                 usable &= valid
@@ -92,29 +93,37 @@ class GeoTiffTile(Tile):
             mask[:, :, number] = usable
         return bands, mask
 
-    def _read_date(self, layers: Sequence[Layer], window: Window) -> list[NDArray[Any]]:
-        """Returns the layers of a date at the pixels of a window."""
+    def _read_date(
+        self, layers: Sequence[Layer], window: Window
+    ) -> tuple[list[NDArray[Any]], NDArray[np.bool_]]:
+        """Returns the layers of a date in a window, and which pixels no file masks."""
         images: dict[int, NDArray[Any]] = {}
+        unmasked = np.ones((window.height, window.width), bool)
         numbered = sorted(enumerate(layers), key=lambda item: str(item[1].path))
         for path, of_file in groupby(numbered, key=lambda item: item[1].path):
             places, found = zip(*of_file, strict=True)
             numbers = [layer.number for layer in found]
-            stack = self._read_file(path, numbers, window)
+            stack, of_path = self._read_file(path, numbers, window)
             images |= dict(zip(places, stack, strict=True))
-        return [images[place] for place in range(len(layers))]
+            unmasked &= of_path
+        return [images[place] for place in range(len(layers))], unmasked
 
     def _read_labels(self, window: Window) -> NDArray[np.uint8]:
         if self.labels_path is None:
             raise ValueError(f"{self.name}: has no map of classes")
-        (labels,) = self._read_file(self.labels_path, [1], window)
+        (labels,), unmasked = self._read_file(self.labels_path, [1], window)
         nodata = _opened(self.labels_path).nodata
         labels = tile_labels.without_nodata(labels, nodata)
+        labels = np.where(unmasked, labels, land_cover.NO_DATA)
         return tile.check_labels(labels, self.codes, str(self.labels_path))
 
     def _read_file(
         self, path: Path, numbers: Sequence[int], window: Window
-    ) -> NDArray[Any]:
-        """Returns (layers, height, width) of a file, coarse pixels repeated."""
+    ) -> tuple[NDArray[Any], NDArray[np.bool_]]:
+        """Returns layers of a file, coarse pixels repeated, and what is not masked.
+
+        (layers, height, width) and (height, width).
+        """
         with reading(path):
             dataset = _opened(path)
             rows, columns = (
@@ -129,7 +138,9 @@ class GeoTiffTile(Tile):
                 (int(columns[0]), int(columns[-1]) + 1),
             )
             image = dataset.read(list(numbers), window=part)
-        return image[:, (rows - rows[0])[:, None], columns - columns[0]]
+            unmasked = np.broadcast_to(read_mask(dataset, window=part), image.shape[1:])
+        chosen = (rows - rows[0])[:, None], columns - columns[0]
+        return image[:, *chosen], unmasked[chosen]
 
 
 def open_folder(folder: Path, facts: TileFacts) -> GeoTiffTile:

@@ -22,7 +22,7 @@ from rasterio.io import DatasetReader
 from rasterio.warp import reproject, transform_bounds
 from rasterio.windows import Window
 
-from bigearthnet_tf.archive import pixel_values
+from bigearthnet_tf.archive import pixel_values, raster_header
 from bigearthnet_tf.archive.bands import BANDS
 from bigearthnet_tf.serving.band_files import BandFile
 
@@ -108,6 +108,7 @@ class Warp:
             return square
         numbers = dataset.read(band.index, window=window)
         valid = band.values.has_data(numbers)
+        valid &= raster_header.read_mask(dataset, window=window)
         if not valid.any():
             return square
         values = band.values.to_archive(numbers, valid).astype(np.float32)

@@ -104,6 +104,8 @@ def test_other_backscatter_is_refused(numbers, message):
         (with_share(LAND, 65535), {"nodata": 65535}),
         (np.ones(99, "u2"), {}),  # black water
         (np.zeros(99, "u2"), {}),
+        (LAND / 100 + 0.25, {"scale": 100}),
+        (np.arange(99, dtype="f4"), {}),  # water, not resampled
         (with_share(LAND.astype("i2"), -10000), {}),
     ],
 )
@@ -119,6 +121,7 @@ def test_reflectance_passes(numbers, facts):
         (with_share(LAND / 1e4, 65535, 0.3), {}, "give --scale 10000"),
         (with_share(LAND / 1e4, -9999, 0.6), {}, "give --scale 10000"),
         (LAND / np.float32(1e4), {"tags": (1e-4, 0.0)}, "give --scale 10000"),
+        (LAND / 100 + 0.25, {}, "looks like percent: give --scale 100"),
         (LAND, {"scale": 10000}, "100% of the pixels reach it"),
         (LAND, {"tags": (10000.0, 0.0)}, "reach it"),
         (with_share(LAND, 65535, 0.02), {}, "2% of the pixels reach it"),

@@ -2,6 +2,7 @@ import shutil
 
 import numpy as np
 import pytest
+import rasterio
 import tile_folders
 
 from bigearthnet_tf.archive import tiles
@@ -73,6 +74,29 @@ def test_pixels_without_data_are_not_usable(stack):
     mask = tiles.open_tile(folder).read(0, 0, 20, 28).mask
     assert mask.sum() == mask.size - 1
     assert mask[0, 0, 1] == 0
+
+
+def test_masked_pixels_are_not_usable_and_masked_labels_are_none(stack):
+    folder, _, scenes, codes = stack
+    scenes[:] = 4
+    for date, scene in zip(DATES, scenes, strict=True):
+        tile_folders.write_tif(folder / f"{date}_SCL.tif", scene[None], metres=20.0)
+    for name, shape in (
+        (f"{DATES[0]}_bands.tif", (20, 28)),
+        (f"{DATES[2]}_SCL.tif", (10, 14)),
+        ("labels.tif", (20, 28)),
+    ):
+        mask = np.full(shape, 255, np.uint8)
+        mask[2:4] = 0
+        with rasterio.open(folder / name, "r+") as dataset:
+            dataset.write_mask(mask)
+    found = tiles.open_tile(folder).read(0, 0, 20, 28)
+    expected = np.ones((20, 28, 3), bool)
+    expected[2:4, :, 0] = expected[4:8, :, 2] = expected[0, 0, 1] = False
+    np.testing.assert_array_equal(found.mask, expected)
+    labels = np.where(codes == 0, 255, codes)
+    labels[2:4] = 255
+    np.testing.assert_array_equal(found.labels, labels)
 
 
 def test_bands_and_scene_classes_can_be_chosen(stack):

@@ -220,6 +220,46 @@ def test_means_leave_no_data_out(tmp_path):
     assert valid.mean() == 0.75 and set(found.bands["B02"][valid]) == {600}
 
 
+@pytest.mark.parametrize("kind", ["internal", "beside", "alpha"])
+@pytest.mark.parametrize("crs", [scene_files.CRS, "EPSG:32630"])
+def test_masks_hide_pixels(tmp_path, kind, crs):
+    """A border in the file has numbers, which a mask says are none."""
+    values = np.full((2, 120, 120), 600, np.uint16)
+    mask = np.full((120, 120), 255, np.uint8)
+    values[:, :, :40], mask[:, :40] = 7777, 0
+    names = ["B02", "B04"]
+    if kind == "alpha":
+        values, names = np.concatenate([values, mask[None]]), [*names, ""]
+    path = scene_files.write_tiff(tmp_path / "x.tif", values, 10, names)
+    internal = "YES" if kind == "internal" else "NO"
+    with rasterio.Env(GDAL_TIFF_INTERNAL_MASK=internal), rasterio.open(path, "r+") as f:
+        if kind == "alpha":
+            f.colorinterp = [*f.colorinterp[:2], rasterio.enums.ColorInterp.alpha]
+        else:
+            f.write_mask(mask)
+    assert path.with_name("x.tif.msk").exists() == (kind == "beside")
+    found = read(path, ("B02",), crs=crs)
+    valid = found.valid["B02"]
+    # Bilinear weights of equal numbers sum to 1.
+    np.testing.assert_allclose(found.bands["B02"][valid], 600, atol=1)
+    if crs == scene_files.CRS:
+        np.testing.assert_array_equal(valid, mask > 0)
+    else:
+        assert 0 < valid.mean() < 1
+
+
+def test_a_named_band_in_the_place_of_alpha_hides_nothing(tmp_path):
+    values = np.full((2, 120, 120), 600, np.uint16)
+    values[1, 5] = 0
+    path = scene_files.write_tiff(tmp_path / "x.tif", values, 10, ["B02", "B04"])
+    with rasterio.open(path, "r+") as dataset:
+        dataset.colorinterp = [
+            rasterio.enums.ColorInterp.gray,
+            rasterio.enums.ColorInterp.alpha,
+        ]
+    assert read(path, ("B02",)).valid["B02"].all()
+
+
 def test_names_that_contradict_each_other(tmp_path):
     values = np.full((1, 120, 120), 600, np.uint16)
     path = scene_files.write_tiff(tmp_path / "x_B04.tif", values, 10, ["b1"])
