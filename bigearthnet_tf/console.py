@@ -279,10 +279,15 @@ def describe(error: BaseException) -> str:
     text = " ".join(str(error).split())
     if isinstance(error, OSError) and error.strerror:
         where = f"{error.filename}: " if error.filename else ""
-        return f"{where}{' '.join(error.strerror.split())}"
+        return _short(f"{where}{' '.join(error.strerror.split())}")
     if isinstance(error, (ValueError, OSError)):
-        return text or type(error).__name__
+        return _short(text) or type(error).__name__
     return f"{type(error).__name__}: {text[:500]} (--debug shows the traceback)"
+
+
+def _short(text: str) -> str:
+    """Leaves out the middle of what nobody would read, such as an endless path."""
+    return text if len(text) <= 1000 else f"{text[:500]} ... {text[-500:]}"
 
 
 def complain(line: str) -> None:

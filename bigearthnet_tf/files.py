@@ -209,8 +209,11 @@ def is_packed(path: Path | str) -> bool:
     if not Path(path).is_file():
         return False
     with Path(path).open("rb") as file:
-        start = file.read(_TAR_MARK + 5)
-    return start.startswith(_PACKED) or start[_TAR_MARK:] == b"ustar"
+        return _begins_packed(file.read(_TAR_MARK + 5))
+
+
+def _begins_packed(data: bytes) -> bool:
+    return data.startswith(_PACKED) or data[_TAR_MARK : _TAR_MARK + 5] == b"ustar"
 
 
 def check_unpacked(path: Path | str, expected: str) -> None:
@@ -240,13 +243,11 @@ def read_text(path: Path | str, expected: str = "text") -> str:
 
 def decode(data: bytes, where: Path | str, expected: str) -> str:
     """Returns UTF-8 bytes as text, as `read_text` does."""
+    if _begins_packed(data):
+        raise ValueError(f"{where}: expected {expected}, got a packed file: unpack it")
     try:
         return data.decode("utf-8-sig")
     except UnicodeDecodeError as error:
-        if data.startswith(_PACKED):
-            raise ValueError(
-                f"{where}: expected {expected}, got a packed file: unpack it"
-            ) from None
         found = "it is UTF-16" if data[:2] in _UTF16 else f"byte {error.start} is not"
         raise ValueError(
             f"{where}: expected {expected} in UTF-8, but {found}; save it as UTF-8"

@@ -238,6 +238,7 @@ def to_frame(table: pa.Table, path: Path | str) -> pd.DataFrame:
 
 
 def _damaged(path: Path | str, expected: str, error: BaseException) -> ValueError:
+    files.check_unpacked(path, expected)
     lines = str(error).replace(f"'{path}'", "it").splitlines()
     lines = [*lines, type(error).__name__]
     return ValueError(
@@ -298,6 +299,12 @@ def with_forms(
             raise ValueError(
                 f"{path}: expected {called} in column {name!r}, got {column.type}: "
                 f"write the column as {called}"
+            )
+        if kind == pa.bool_() and column.null_count:
+            raise ValueError(
+                f"{path}: expected {called} in column {name!r}, got null in "
+                f"{column.null_count} of {len(column)} rows: fill it in, or leave the "
+                "column out"
             )
         index = table.column_names.index(name)
         try:

@@ -14,9 +14,8 @@ from typing import Protocol
 
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
-from rasterio import CRS, Affine
+from rasterio import CRS, Affine, warp
 from rasterio.errors import RasterioError
-from rasterio.warp import transform as reproject
 
 LONLAT = "EPSG:4326"
 # Metres of a degree of a great circle, on a sphere of 6371 km.
@@ -102,7 +101,7 @@ def to_pixels(
     columns, rows = np.asarray(columns, np.float64), np.asarray(rows, np.float64)
     x, y = _affine(source) @ (columns, rows)
     if not same_system(source, target):
-        x, y = _reproject(str(source.crs), str(target.crs), x, y)
+        x, y = reproject(str(source.crs), str(target.crs), x, y)
     inverse = ~_affine(target)
     return (
         inverse.a * x + inverse.b * y + inverse.c,
@@ -110,12 +109,32 @@ def to_pixels(
     )
 
 
-def _reproject(source: str, target: str, x: Floats, y: Floats) -> tuple[Floats, Floats]:
+def reproject(source: str, target: str, x: Floats, y: Floats) -> tuple[Floats, Floats]:
+    """Returns coordinates in another system.
+
+    Args:
+        source: coordinate system of `x` and `y`.
+        target: that of the result.
+        x: of any shape, as `y`.
+        y: see `x`.
+
+    Returns:
+        Infinite for what PROJ can't place there.
+
+    Raises:
+        CRSError: no such coordinate system.
+    """
+    systems = _crs(source), _crs(target)
     try:
-        found = reproject(_crs(source), _crs(target), x.ravel(), y.ravel())
-    except RasterioError:
-        nowhere = np.full(x.shape, np.inf)
-        return nowhere, nowhere
+        found = warp.transform(*systems, x.ravel(), y.ravel())
+    except Exception:  # rasterio lets GDAL's own classes through
+        # One place that can't be had is an error for all of them.
+        if x.size == 1:
+            nowhere = np.full(x.shape, np.inf)
+            return nowhere, nowhere
+        pairs = zip(x.ravel(), y.ravel(), strict=True)
+        each = [reproject(source, target, *map(np.atleast_1d, xy)) for xy in pairs]
+        found = tuple(map(np.concatenate, zip(*each, strict=True)))
     east, north = (np.asarray(values, np.float64).reshape(x.shape) for values in found)
     return east, north
 
@@ -265,7 +284,7 @@ def block_numbers(
 
 def _lonlat(tile: Placed, columns: Floats, rows: Floats) -> tuple[Floats, Floats]:
     x, y = _affine(tile) @ (columns, rows)
-    return _reproject(str(tile.crs), LONLAT, x, y)
+    return reproject(str(tile.crs), LONLAT, x, y)
 
 
 def is_geographic(crs: str) -> bool:
@@ -290,4 +309,4 @@ def _metres(tile: Placed) -> float:
 
 def to_lonlat(crs: str, x: ArrayLike, y: ArrayLike) -> tuple[Floats, Floats]:
     """Returns longitudes and latitudes of places in a coordinate system."""
-    return _reproject(crs, LONLAT, np.asarray(x, np.float64), np.asarray(y, np.float64))
+    return reproject(crs, LONLAT, np.asarray(x, np.float64), np.asarray(y, np.float64))

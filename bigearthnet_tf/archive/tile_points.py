@@ -8,9 +8,9 @@ from pathlib import Path
 
 import numpy as np
 import pandas as pd
-from rasterio.warp import transform as reproject
 
 from bigearthnet_tf import tables
+from bigearthnet_tf.archive import ground
 from bigearthnet_tf.archive.land_cover import NO_DATA, UNLABELLED
 from bigearthnet_tf.archive.tile import Tile
 
@@ -67,6 +67,11 @@ def read_points(path: Path | str, codes: Sequence[int]) -> list[Point]:
             f"{path}: expected numbers as {x}, {y} and label, but line "
             f"{tables.line_of(wrong)} has none"
         )
+    if crs is not None and (numbers[y].abs() > 90).any():
+        raise ValueError(
+            f"{path}: expected latitudes of -90 to 90 degrees, got one of "
+            f"{numbers[y].abs().max():g}: are lon and lat swapped, or metres?"
+        )
     strange = ~numbers["label"].isin([NO_DATA, UNLABELLED, *codes])
     if strange.any():
         raise ValueError(
@@ -93,11 +98,14 @@ def locate(points: Sequence[Point], tile: Tile) -> list[tuple[Point, int, int]]:
     found = []
     for crs in {point.crs for point in points}:
         of_crs = [point for point in points if point.crs == crs]
-        x, y = [point.x for point in of_crs], [point.y for point in of_crs]
+        x, y = (np.array([getattr(p, axis) for p in of_crs]) for axis in ("x", "y"))
         if crs is not None:
-            x, y = reproject(crs, tile.crs, x, y)
-        for point, place in zip(of_crs, zip(x, y, strict=True), strict=True):
-            column, row = map(int, np.floor(~tile.transform @ place))
-            if 0 <= row < tile.height and 0 <= column < tile.width:
-                found.append((point, row, column))
+            x, y = ground.reproject(crs, tile.crs, x, y)
+        columns, rows = map(np.floor, ~tile.transform @ (x, y))
+        # What PROJ can't place is infinite, and not within.
+        inside = (rows >= 0) & (rows < tile.height)
+        inside &= (columns >= 0) & (columns < tile.width)
+        found += [
+            (of_crs[i], int(rows[i]), int(columns[i])) for i in np.flatnonzero(inside)
+        ]
     return found

@@ -130,11 +130,11 @@ def _add_facts(group: argparse._ArgumentGroup) -> None:
 def run(arguments: argparse.Namespace) -> None:
     """Runs the command."""
     _refuse_wrong_calls(arguments)
-    if "://" not in arguments.out:
-        read = [*arguments.root, *filter(None, [arguments.points])]
-        outputs.check_folder(arguments.out, read)
     facts = _facts(arguments)
     folders = [path for root in arguments.root for path in tiles.find_tiles(root)]
+    if "://" not in arguments.out:
+        read = [*arguments.root, *folders, *filter(None, [arguments.points])]
+        outputs.check_folder(arguments.out, read)
     if arguments.transform is not None and len(folders) > 1:
         arguments.refuse(
             f"--transform places a single tile, but there are {len(folders)}: write "

@@ -40,8 +40,9 @@ class Config(
         """Refuses numbers that TensorFlow has no type for, and empty names."""
         for key, value in self:
             for one in value if isinstance(value, list) else [value]:
-                is_named = isinstance(one, str) and key not in _MAY_BE_EMPTY
-                if is_named and (not one.strip() or "\0" in one):
+                is_empty = isinstance(one, str) and not one.strip()
+                is_named = not is_empty or key in _MAY_BE_EMPTY
+                if not is_named or (isinstance(one, str) and "\0" in one):
                     raise ValueError(
                         f"{key}: expected a name or path, got {files.echo(one)}"
                     )

@@ -14,7 +14,7 @@ from collections.abc import Callable, Iterable, Iterator, Sequence
 from typing import Any
 
 import bigearthnet_tf
-from bigearthnet_tf import console
+from bigearthnet_tf import console, outputs
 from bigearthnet_tf.archive import bands as band_facts
 from bigearthnet_tf.archive import labels
 from bigearthnet_tf.archive.patch import PatchSource
@@ -27,6 +27,8 @@ logger = logging.getLogger(__name__)
 
 # A worker takes as long to start as to convert that many patches.
 PATCHES_PER_WORKER = 4000
+
+_LEFT_OUT_COLUMNS = ("patch", "reason")
 
 # Carries out jobs and yields each when it is finished, with its note; the function
 # is to be called with the number of patches done since it was called last.
@@ -73,6 +75,10 @@ def convert(
         ValueError: a patch is missing or damaged; the message names it.
     """
     with exclusive(out_dir):
+        for plan in plans:
+            if folder := storage.local_path(out_dir):
+                path = _left_out_path(plan, folder)
+                outputs.check_file(path, outputs.has_columns(*_LEFT_OUT_COLUMNS))
         present = {
             plan.split: None
             if overwrite
@@ -340,7 +346,7 @@ def _report_left_out(
         return
     text = io.StringIO()
     table = csv.writer(text, lineterminator="\n")
-    table.writerow(("patch", "reason"))
+    table.writerow(_LEFT_OUT_COLUMNS)
     table.writerows(left_out)
     storage.write_text(path, text.getvalue())
     logger.warning(

@@ -166,7 +166,11 @@ def restore(
         )
     if kind == "binary":
         shape = (vectors.shape[1],)
-        mean = np.array(folders.open_array(_mean_path(path), shape, np.float32))
+        mean = np.array(
+            folders.open_array(
+                _mean_path(path), shape, np.float32, "build the index again"
+            )
+        )
         return Binary(metric, index, mean, vectors, **options)
     return Approximate(kind, metric, index, bytes_per_item)
 

@@ -52,8 +52,16 @@ def make_array(path: Path, shape: tuple[int, ...], dtype: type) -> Memmap:
     return array
 
 
-def open_array(path: Path, shape: tuple[int, ...], dtype: type) -> NDArray[Any]:
+def open_array(
+    path: Path, shape: tuple[int, ...], dtype: type, advice: str
+) -> NDArray[Any]:
     """Opens an array that stays on disk until it is used.
+
+    Args:
+        path: of the array.
+        shape: that it should have.
+        dtype: that it should have.
+        advice: what to do where it is damaged.
 
     Raises:
         ValueError: missing, damaged, of another shape or dtype.
@@ -61,13 +69,11 @@ def open_array(path: Path, shape: tuple[int, ...], dtype: type) -> NDArray[Any]:
     try:
         array = arrays.open_npy(path, "features", "")
     except (OSError, ValueError) as error:
-        raise ValueError(
-            f"{path}: damaged or missing; remove {path.parent} and write it again"
-        ) from error
+        raise ValueError(f"{path}: damaged or missing; {advice}") from error
     if array.shape != shape or array.dtype != dtype:
         raise ValueError(
             f"{path}: expected {np.dtype(dtype)} of shape {shape}, got {array.dtype} "
-            f"of {array.shape}; remove {path.parent} and write it again"
+            f"of {array.shape}; {advice}"
         )
     return array
 
@@ -77,8 +83,13 @@ def write_names(path: Path, names: Sequence[str]) -> None:
     files.write_text(path, "\n".join(names))
 
 
-def read_names(path: Path, count: int) -> list[str]:
+def read_names(path: Path, count: int, advice: str) -> list[str]:
     """Reads what `write_names` wrote.
+
+    Args:
+        path: of the names.
+        count: how many there should be.
+        advice: what to do where they are damaged.
 
     Raises:
         ValueError: missing, or another number of names than expected.
@@ -86,12 +97,7 @@ def read_names(path: Path, count: int) -> list[str]:
     try:
         names = files.read_text(path).split("\n")
     except (OSError, ValueError) as error:
-        raise ValueError(
-            f"{path}: damaged or missing; remove {path.parent} and write it again"
-        ) from error
+        raise ValueError(f"{path}: damaged or missing; {advice}") from error
     if len(names) != count:
-        raise ValueError(
-            f"{path}: expected {count} names, got {len(names)}; remove {path.parent} "
-            "and write it again"
-        )
+        raise ValueError(f"{path}: expected {count} names, got {len(names)}; {advice}")
     return names

@@ -17,7 +17,7 @@ import uuid
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import Annotated, Any
 
 import numpy as np
 import pydantic
@@ -25,7 +25,7 @@ from numpy.typing import NDArray
 
 import bigearthnet_tf
 from bigearthnet_tf import disk, files
-from bigearthnet_tf.retrieval import approximate, exact, folders, search
+from bigearthnet_tf.retrieval import approximate, exact, folders, search, stored
 from bigearthnet_tf.retrieval.stored import SENSORS, Embeddings, Items
 from bigearthnet_tf.vectors import FUSIONS, unit
 
@@ -76,7 +76,7 @@ class IndexFacts(pydantic.BaseModel):
     kind: str
     options: dict[str, int]
     bytes_per_item: float
-    labels: list[str]
+    labels: Annotated[list[str], pydantic.AfterValidator(stored.all_different)]
     normalisation: str
     model_hash: str
     precision: str
@@ -228,13 +228,16 @@ def load(folder: Path | str) -> StoredIndex:
         )
     _check_known(folder / "index.json", facts)
     content, count = folder / facts.content, facts.num_items
+    advice = f"remove {folder} and build it again"
     vectors = folders.open_array(
-        content / "vectors.npy", (count, facts.dimensions), np.float32
+        content / "vectors.npy", (count, facts.dimensions), np.float32, advice
     )
     labels = folders.open_array(
-        content / "labels.npy", (count, len(facts.labels)), np.uint8
+        content / "labels.npy", (count, len(facts.labels)), np.uint8, advice
     )
-    names, names_s1 = (folders.read_names(content / name, count) for name in _NAMES)
+    names, names_s1 = (
+        folders.read_names(content / name, count, advice) for name in _NAMES
+    )
     items = Items(names, names_s1, labels, facts.labels)
     index: search.Index
     if facts.kind == "exact":

@@ -26,6 +26,18 @@ SENSORS = ("s1", "s2", "fused")
 _OFFERED = 3
 
 
+def all_different(names: list[str]) -> list[str]:
+    """Returns names as they are, for pydantic.
+
+    Raises:
+        ValueError: one is there twice.
+    """
+    twice = sorted({name for name in names if names.count(name) > 1})
+    if twice:
+        raise ValueError(f"{files.echo(twice[0])} is there twice")
+    return names
+
+
 class _Names(pydantic.BaseModel):
     """`names.json`: of both sensors, empty where a patch has none."""
 
@@ -73,7 +85,7 @@ class Facts(pydantic.BaseModel):
     split: str
     files: list[str]
     num_records: int
-    labels: list[str]
+    labels: Annotated[list[str], pydantic.AfterValidator(all_different)]
     layers: dict[Annotated[str, pydantic.Field(pattern=r"^[hp]_(s1|s2|fused)$")], int]
 
 
@@ -303,18 +315,21 @@ def load(folder: Path | str) -> Embeddings:
             f"{folder}: expected form {VERSION}, got {facts.version}; embed again"
         )
     count = facts.num_records
+    advice = f"remove {folder} and embed again"
     layers = {
-        name: folders.open_array(folder / f"{name}.npy", (count, dims), np.float32)
+        name: folders.open_array(
+            folder / f"{name}.npy", (count, dims), np.float32, advice
+        )
         for name, dims in facts.layers.items()
     }
     labels = folders.open_array(
-        folder / "labels.npy", (count, len(facts.labels)), np.uint8
+        folder / "labels.npy", (count, len(facts.labels)), np.uint8, advice
     )
     names = files.read_checked(folder / "names.json", _Names)
     for sensor, of in (("s2", names.s2), ("s1", names.s1)):
         if len(of) != count:
             raise ValueError(
                 f"{folder / 'names.json'}: expected {count} names under {sensor}, got "
-                f"{len(of)}; remove {folder} and embed again"
+                f"{len(of)}; {advice}"
             )
     return Embeddings(facts, layers, labels, names.s2, names.s1)

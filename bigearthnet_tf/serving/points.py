@@ -11,12 +11,10 @@ import numpy as np
 import pandas as pd
 from numpy.typing import NDArray
 from rasterio import CRS
-from rasterio.errors import RasterioError
-from rasterio.warp import transform as reproject
 from rasterio.windows import Window
 
 from bigearthnet_tf import console, files, tables
-from bigearthnet_tf.archive import tile_facts
+from bigearthnet_tf.archive import ground, tile_facts
 from bigearthnet_tf.archive.tile import Block
 from bigearthnet_tf.evaluation import generated
 from bigearthnet_tf.serving.pixel_model import Encoder, PixelModel
@@ -223,21 +221,14 @@ def locate(
     A pixel has its left and upper edge, not the others.
 
     Raises:
-        ValueError: the tile has no place, or its coordinate system can't be reached
-            from that of the points.
+        ValueError: the tile has no place.
     """
     crs, transform = tile.georeference()
     rows, columns = (np.full(len(points.x), -1, np.int64) for _ in range(2))
     placed = np.flatnonzero(np.isfinite(points.x + points.y))
     x, y = points.x[placed], points.y[placed]
     if points.crs is not None and len(placed):
-        try:
-            x, y = map(np.asarray, reproject(points.crs, crs, x, y))
-        except RasterioError as error:
-            raise ValueError(
-                f"{tile.name}: points of {points.crs} have no place in its coordinate "
-                f"system: {error}"
-            ) from error
+        x, y = ground.reproject(points.crs, crs, x, y)
     inverse = ~transform
     column = np.floor(inverse.a * x + inverse.b * y + inverse.c)
     row = np.floor(inverse.d * x + inverse.e * y + inverse.f)

@@ -246,6 +246,24 @@ PACKED = [
         ("features", "retrieve", lambda kit, path: [path, "--number", 0]),
         ("features", "index", lambda kit, path: ["build", "new", path]),
         ("an index", "index", lambda kit, path: ["show", path]),
+        ("names", "index", lambda kit, path: [
+            "remove", kit.copy("index", path.parent), "--names-from", path]),
+        ("a config", "train", lambda kit, path: [path]),
+        ("records", "train", lambda kit, path: [
+            kit.write_config(path.parent, tr_tf_record_files=[str(path)])]),
+        ("weights", "train", lambda kit, path: [
+            kit.write_config(path.parent, weights=str(path))]),
+        ("tiles", "tiles", lambda kit, path: [path, "-o", "out"]),
+        ("a scene", "map", lambda kit, path: [kit.s2_run, path, "-o", "m.tif"]),
+        ("points", "points", lambda kit, path: [
+            kit.land_cover, kit.tiles, "--points", path, "-o", "o.csv"]),
+        ("thresholds", "predict", lambda kit, path: [
+            kit.run, kit.records / "test-*", "-o", "o.csv", "--thresholds", path]),
+        ("metadata", "split", lambda kit, path: ["--metadata", path, "-o", "out"]),
+        ("a list of patches", "split", lambda kit, path: [
+            "--metadata", kit.v2 / "metadata.parquet", "--only", path, "-o", "out"]),
+        ("Sentinel-1", "predict", lambda kit, path: [
+            kit.run, kit.bands_of_v2()[0], "--s1", path, "-o", "o.csv"]),
     ))
     for name in (("a.zip", "a.tar") if number % 2 else ("a.tgz", "a.zip"))
 ]  # fmt: skip

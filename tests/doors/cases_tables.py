@@ -105,6 +105,44 @@ PARQUET = {
         _with("contains_seasonal_snow", lambda v: pa.array(["no"] * len(v))),
         "true or false",
     ),
+    "splits in capitals": (
+        _with("split", lambda v: pa.array([x.upper() for x in v])),
+        "split",
+    ),
+    "splits as lists": (_with("split", lambda v: pa.array([[x] for x in v])), "text"),
+    "a split in a category is null": (
+        _with("split", lambda v: pa.array([None, *v[1:]]).dictionary_encode()),
+        "split is not",
+    ),
+    "labels nested": (
+        _with("labels", lambda v: pa.array([[x] for x in v])),
+        "lists of text",
+    ),
+    "labels unknown": (
+        _with("labels", lambda v: pa.array([["Sea"]] * len(v))),
+        "Sea",
+    ),
+    "labels with a blank": (
+        _with("labels", lambda v: pa.array([[f"{x[0]} "] for x in v])),
+        "label",
+    ),
+    "names with a line break": (
+        _with("patch_id", lambda v: pa.array([f"{x}\n" for x in v])),
+        "patch",
+    ),
+    "names of folders above": (
+        _with("patch_id", lambda v: pa.array([f"../{x}" for x in v])),
+        "patch",
+    ),
+    "rows twice": (lambda t: pa.concat_tables([t, t]), "twice"),
+    "columns in capitals": (
+        lambda t: t.rename_columns([x.upper() for x in t.column_names]),
+        "missing",
+    ),
+    "snow unknown": (
+        _with("contains_seasonal_snow", lambda v: pa.nulls(len(v), pa.bool_())),
+        "true or false",
+    ),
     "a column twice": (lambda t: t.append_column("split", t["split"]), "twice"),
     "a column missing": (lambda t: t.drop_columns(["labels"]), "labels is missing"),
     "cut short": (lambda t: bytes(_bytes_of(t)[:2000]), "does not read"),
