@@ -27,7 +27,7 @@ from bigearthnet_tf.evaluation.predictions import Predictions
 from bigearthnet_tf.records import reader
 from bigearthnet_tf.tasks import base
 from bigearthnet_tf.tasks.classification import Classification
-from bigearthnet_tf.training import scoring
+from bigearthnet_tf.training import logs, scoring
 from bigearthnet_tf.training.session import Session
 
 logger = logging.getLogger(__name__)
@@ -134,7 +134,8 @@ def write(
     _write_tables(out_dir, result, by_group)
     predictions.save(out_dir / predictions.FILE, found)
     figures = classification_page.draw(task, result, out_dir)
-    classification_page.write_tensorboard(out_dir, result, figures)
+    iteration = max(result.predictions.iteration, 0)
+    logs.write_test(out_dir, iteration, logs.overall(result.flat()), figures)
     classification_page.write(out_dir, task, result, by_group, figures)
     return _lines(result, out_dir)
 

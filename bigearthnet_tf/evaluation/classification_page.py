@@ -9,7 +9,7 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
-from bigearthnet_tf import escapes, files, pictures
+from bigearthnet_tf import escapes, files
 from bigearthnet_tf.archive import labels as label_facts
 from bigearthnet_tf.evaluation import (
     confusions,
@@ -27,7 +27,6 @@ from bigearthnet_tf.tasks.classification import Classification
 from bigearthnet_tf.training import logs
 
 Rows = Sequence[Mapping[str, Any]]
-Figures = Sequence[tuple[str, plots.Figure]]
 
 _KINDS = {"country": "Countries", "season": "Seasons", "tile": "Tiles"}
 _GROUP_TITLES = {
@@ -58,7 +57,7 @@ _CONFUSIONS = (
 _SHOWN = ("precision", "recall", "f1", "average_precision", "auroc")
 
 
-def draw(task: Classification, result: Measured, out_dir: Path) -> Figures:
+def draw(task: Classification, result: Measured, out_dir: Path) -> list[report.Picture]:
     """Returns the pictures of the report with their captions."""
     labels, scores = result.predictions.labels, result.predictions.scores
     colours = [label.colour for label in label_facts.TABLES[task.label_type]]
@@ -100,7 +99,7 @@ def draw(task: Classification, result: Measured, out_dir: Path) -> Figures:
     if history:
         curves = plots.history_curves(history, "Training")
         figures.append(("Course of the training", curves))
-    return figures
+    return report.rendered(figures)
 
 
 def _bounds(result: Measured) -> list[tuple[float, float]] | None:
@@ -121,23 +120,12 @@ def _history(out_dir: Path) -> dict[str, list[tuple[int, float]]]:
     return series
 
 
-def write_tensorboard(out_dir: Path, result: Measured, figures: Figures) -> None:
-    """Adds scalars and pictures to `logs/test`."""
-    log = logs.RunLog(out_dir)
-    iteration = max(result.predictions.iteration, 0)
-    log.write("test", iteration, logs.overall(result.flat()))
-    for caption, figure in figures:
-        image = pictures.to_png(figure, dpi=100)
-        log.write_png("test", iteration, f"report/{caption.split(';')[0]}", image)
-    log.close()
-
-
 def write(
     out_dir: Path,
     task: Classification,
     result: Measured,
     by_group: Rows,
-    figures: Figures,
+    figures: Sequence[report.Picture],
 ) -> None:
     """Writes `report.html` and `report.md`."""
     title = f"{task.model_name} on {' '.join(_sensors(task))}, test split"

@@ -11,7 +11,7 @@ from typing import Any
 import numpy as np
 from matplotlib.figure import Figure
 
-from bigearthnet_tf import escapes, files, outputs
+from bigearthnet_tf import escapes, files, outputs, pictures
 from bigearthnet_tf import runs as run_folders
 from bigearthnet_tf.evaluation import compare, generated, markdown, page, plots, report
 from bigearthnet_tf.evaluation.compare import Comparison, Difference
@@ -117,7 +117,7 @@ def _page(found: Comparison) -> str:
             report.figure_html(
                 f"Difference of average precision to {names[0]}, with 95 % intervals; "
                 "filled where they exclude 0",
-                forest(found),
+                pictures.to_png(forest(found)),
             ),
         ),
         page.section("Average precision of each label", _labels(found, 0)),

@@ -12,7 +12,7 @@ import keras
 import numpy as np
 from numpy.typing import NDArray
 
-from bigearthnet_tf import files, pictures
+from bigearthnet_tf import files
 from bigearthnet_tf.evaluation import pixel_features, pixel_plots, probes, report
 from bigearthnet_tf.evaluation.pixel_features import Labelled
 from bigearthnet_tf.metrics import pixels as metrics
@@ -238,12 +238,8 @@ def _write(
             for name, counts in zip(names, confused, strict=True)
         ]
         report.write_per_class_csv(out_dir / "eval_confusion.csv", table)
-    log = logs.RunLog(out_dir)
-    log.write("test", iteration, logs.overall(result))
-    for caption, figure in figures:
-        png = pictures.to_png(figure, dpi=100)
-        log.write_png("test", iteration, f"report/{caption}", png)
-    log.close()
+    shown = report.rendered(figures)
+    logs.write_test(out_dir, iteration, logs.overall(result), shown)
     report.write_report(
         out_dir / "report.html",
         title=f"{task.name.replace('_', ' ').capitalize()} with {task.model_name}",
@@ -259,7 +255,7 @@ def _write(
         metrics=result,
         per_class=per_class,
         baselines=_baselines(rows),
-        figures=figures,
+        figures=shown,
         config=session.config.model_dump(),
         headlines=_TWINS | HEADLINES,
     )

@@ -343,9 +343,11 @@ def laid_out(figure: Figure) -> Figure:
     figure would differ from the first by some pixels.
     """
     pictures.without_formulas(figure)
-    for _ in range(2):  # text beside the axes settles in the second round
-        figure.draw_without_rendering()
-    figure.set_layout_engine("none")
+    engine = figure.get_layout_engine()
+    for _ in range(2 if engine else 0):  # text beside the axes settles in the second
+        engine.execute(figure)
+    # None, since matplotlib lets even the engine "none" draw once before each PNG.
+    figure.set_layout_engine(None)
     return figure
 
 
@@ -357,7 +359,6 @@ def finish(axes: Axes) -> None:
     axes.set_axisbelow(True)
 
 
-def to_data_uri(figure: Figure) -> str:
-    """Returns a figure as a `data:` address of a PNG, to stand inside an HTML page."""
-    data = base64.b64encode(pictures.to_png(figure))
-    return "data:image/png;base64," + data.decode("ascii")
+def to_data_uri(png: bytes) -> str:
+    """Returns a PNG as a `data:` address, to stand inside an HTML page."""
+    return "data:image/png;base64," + base64.b64encode(png).decode("ascii")

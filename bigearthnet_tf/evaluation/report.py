@@ -18,11 +18,14 @@ from typing import Any
 
 import numpy as np
 
-from bigearthnet_tf import files
+from bigearthnet_tf import files, pictures
 from bigearthnet_tf.evaluation import generated, page, plots
 
 Rows = Sequence[Mapping[str, Any]]
 """One mapping per label, all with the same keys: column name to text or number."""
+
+Picture = tuple[str, bytes]
+"""Caption and PNG."""
 
 Intervals = Mapping[str, tuple[float, float]]
 """Lower and upper bound of each metric that has them."""
@@ -82,7 +85,7 @@ def write_report(
     metrics: Mapping[str, float],
     per_class: Rows = (),
     baselines: Mapping[str, Mapping[str, float]] | None = None,
-    figures: Sequence[tuple[str, plots.Figure]] = (),
+    figures: Sequence[Picture] = (),
     config: Mapping[str, Any] | None = None,
     headlines: Mapping[str, str] = MappingProxyType(HEADLINES),
     more: Sequence[str] = (),
@@ -102,7 +105,7 @@ def write_report(
             main ones, the last all of them.
         per_class: what `per_class_table` returns.
         baselines: name of each baseline to its metrics, shown beside the model's.
-        figures: pairs of caption and picture.
+        figures: pairs of caption and PNG.
         config: the resolved config.
         headlines: keys of the first table, and their words; others are left out.
         more: finished sections that come after the figures.
@@ -243,10 +246,15 @@ def _settings(config: Mapping[str, Any]) -> str:
     return page.table(["Key", "Value"], lines)
 
 
-def figure_html(caption: str, figure: plots.Figure) -> str:
+def rendered(figures: Sequence[tuple[str, plots.Figure]]) -> list[Picture]:
+    """Returns figures as PNGs, each drawn once for all places that show it."""
+    return [(caption, pictures.to_png(figure)) for caption, figure in figures]
+
+
+def figure_html(caption: str, png: bytes) -> str:
     """Returns a picture with its caption."""
     caption = html.escape(caption)
-    source = plots.to_data_uri(figure)
+    source = plots.to_data_uri(png)
     return (
         f'<figure><div class="scroll" tabindex="0"><img src="{source}" '
         f'alt="{caption}"></div><figcaption>{caption}</figcaption></figure>\n'

@@ -17,7 +17,7 @@ import keras
 import numpy as np
 from numpy.typing import NDArray
 
-from bigearthnet_tf import files, pictures
+from bigearthnet_tf import files
 from bigearthnet_tf.config import Config
 from bigearthnet_tf.evaluation import (
     gallery,
@@ -106,11 +106,12 @@ def evaluate(
         ),
         (f"{searched_for}, by labels", retrieval_plots.per_class(per_class)),
     ]
-    _write_tensorboard(out_dir, iteration, result, figures)
+    drawn = report.rendered(figures)
+    logs.write_test(out_dir, iteration, result, drawn)
     projector.write(out_dir / "logs" / "test", queries, config.retrieval_layer)
     columns = {shown: result, **theirs}
     shown_hits = _gallery(found, queries, archive, ks, same)
-    _write_page(results, session, iteration, columns, figures, ks, shown_hits)
+    _write_page(results, session, iteration, columns, drawn, ks, shown_hits)
     return _lines(columns, ks, results)
 
 
@@ -272,26 +273,12 @@ def _gallery(
     ]
 
 
-def _write_tensorboard(
-    out_dir: Path,
-    iteration: int,
-    result: Mapping[str, float],
-    figures: Sequence[tuple[str, Any]],
-) -> None:
-    log = logs.RunLog(out_dir)
-    log.write("test", iteration, dict(result))
-    for caption, figure in figures:
-        png = pictures.to_png(figure, dpi=100)
-        log.write_png("test", iteration, f"report/{caption}", png)
-    log.close()
-
-
 def _write_page(
     out_dir: Path,
     session: Session,
     iteration: int,
     columns: Mapping[str, Mapping[str, float]],
-    figures: Sequence[tuple[str, Any]],
+    figures: Sequence[report.Picture],
     ks: Sequence[int],
     shown_hits: Sequence[str],
 ) -> None:

@@ -14,7 +14,7 @@ import numpy as np
 from matplotlib.figure import Figure
 from numpy.typing import NDArray
 
-from bigearthnet_tf import files, pictures
+from bigearthnet_tf import files
 from bigearthnet_tf.archive import bands as band_facts
 from bigearthnet_tf.archive import labels as label_facts
 from bigearthnet_tf.evaluation import pixel_baselines, plots, report
@@ -112,13 +112,8 @@ def evaluate(
         _baselines(task, confusions) if config.baselines else {},
     )
     _write_tables(task, outcome, out_dir)
-    figures = _draw(task, model, outcome, out_dir)
-    log = logs.RunLog(out_dir)
-    log.write("test", iteration, logs.overall(outcome.result))
-    for caption, figure in figures:
-        png = pictures.to_png(figure, dpi=100)
-        log.write_png("test", iteration, f"report/{caption}", png)
-    log.close()
+    figures = report.rendered(_draw(task, model, outcome, out_dir))
+    logs.write_test(out_dir, iteration, logs.overall(outcome.result), figures)
     _write_page(session, task, outcome, iteration, out_dir, figures)
     return _lines(outcome, iteration, out_dir)
 
@@ -305,7 +300,7 @@ def _write_page(
     outcome: Outcome,
     iteration: int,
     out_dir: Path,
-    figures: Figures,
+    figures: Sequence[report.Picture],
 ) -> None:
     left_out = "Pixels without a label are left out everywhere"
     notes = [f"{left_out}. Means are over the labels that occur."]

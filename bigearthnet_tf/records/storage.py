@@ -16,6 +16,7 @@ import shutil
 import uuid
 from collections.abc import Iterator
 from contextlib import contextmanager
+from pathlib import Path
 from typing import Any
 
 import tensorflow as tf
@@ -113,6 +114,10 @@ def modified(path: StrPath) -> int:
     Raises:
         FileNotFoundError: no such file.
     """
+    local = local_path(path)
+    if local is not None:
+        # TensorFlow says whole seconds.
+        return Path(local).stat().st_mtime_ns
     with python_errors(path):
         return int(tf.io.gfile.stat(os.fspath(path)).mtime_nsec)
 

@@ -6,7 +6,7 @@ import json
 import logging
 import math
 import re
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from pathlib import Path
 from typing import Any
 
@@ -198,3 +198,24 @@ def _line(point: Mapping[str, Any]) -> str:
         for key, value in point.items()
     }
     return json.dumps(finite) + "\n"
+
+
+def write_test(
+    out_dir: Path,
+    iteration: int,
+    metrics: Mapping[str, float],
+    shown: Iterable[tuple[str, bytes]],
+) -> None:
+    """Adds what an evaluation measured, and its pictures, to `logs/test`.
+
+    Args:
+        out_dir: folder of the run.
+        iteration: of the checkpoint.
+        metrics: by their names.
+        shown: captions and PNGs; a caption counts up to its first semicolon.
+    """
+    log = RunLog(out_dir)
+    log.write("test", iteration, dict(metrics))
+    for caption, png in shown:
+        log.write_png("test", iteration, f"report/{caption.split(';')[0]}", png)
+    log.close()

@@ -96,7 +96,7 @@ def test_same_figure_gives_the_same_bytes(draw, tmp_path):
 def test_data_uri_holds_the_png_of_the_file(tmp_path):
     figure = history()
     pictures.save_png(figure, tmp_path / "a.png")
-    head, _, data = plots.to_data_uri(figure).partition(",")
+    head, _, data = plots.to_data_uri(pictures.to_png(figure)).partition(",")
     assert head == "data:image/png;base64"
     assert base64.b64decode(data) == (tmp_path / "a.png").read_bytes()
 
@@ -104,7 +104,7 @@ def test_data_uri_holds_the_png_of_the_file(tmp_path):
 def test_no_global_state_is_touched():
     before = dict(matplotlib.rcParams)
     figure = bars()[0]
-    plots.to_data_uri(figure)
+    pictures.to_png(figure)
     assert dict(matplotlib.rcParams) == before
     assert figure.canvas.manager is None  # unknown to pyplot: nothing to close
 
