@@ -83,7 +83,7 @@ def test_texts_of_parquet(tmp_path):
         {
             "a": pa.array(["x", "y"]).dictionary_encode(),
             "b": pa.array([["x"], ["y", "x"]], pa.large_list(pa.large_string())),
-            "c": pa.array([True, None]),
+            "c": pa.array([True, False]),
         }
     )
     parquet.write_table(table, path)
@@ -98,6 +98,9 @@ def test_texts_of_parquet(tmp_path):
     ):
         with pytest.raises(ValueError, match=f"expected {called} in column '{name}'"):
             tables.with_forms(table, {name: form}, path)
+    unknown = pa.table({"c": pa.array([True, None])})
+    with pytest.raises(ValueError, match="got null in 1 of 2 rows"):
+        tables.with_forms(unknown, {"c": tables.TRUTH}, path)
 
 
 def mutants(data, seed, count=60):

@@ -57,6 +57,18 @@ def forget_models():
     framework.disable_op_determinism()
 
 
+@pytest.fixture(autouse=True)
+def few_pictures(request, monkeypatch):
+    """Leaves the pictures of a report out, but for tests marked `pictures`.
+
+    They take most of the time of a small evaluation.
+    """
+    from bigearthnet_tf.evaluation import classification_page
+
+    if not request.node.get_closest_marker("pictures"):
+        monkeypatch.setattr(classification_page, "draw", lambda *_: [])
+
+
 @pytest.fixture(scope="session")
 def archive_v1(tmp_path_factory) -> Path:
     out = tmp_path_factory.mktemp("v1") / "archive"

@@ -15,6 +15,7 @@ from bigearthnet_tf.training import logs
 ROOT = Path(__file__).parents[2]
 
 
+@pytest.mark.pictures
 def test_from_archive_to_report(call, records, write_config, tmp_path):
     config = write_config(records, modality="MM", baselines=True)
     trained = call("train", config)
@@ -30,6 +31,7 @@ def test_from_archive_to_report(call, records, write_config, tmp_path):
         "eval_scores.npz", "report.html", "report.md", "eval_conventions.json",
         "eval_intervals.json", "eval_groups.csv",
     }  # fmt: skip
+    assert (run / "report.html").read_text().count("<img src=") == 5
     # Confusions only where there are some.
     left = {path.name for path in run.iterdir()}
     assert left - {"eval_confusions.csv"} == expected

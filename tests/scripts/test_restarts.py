@@ -18,6 +18,7 @@ from bigearthnet_tf import signals
 from bigearthnet_tf.records import reader
 from bigearthnet_tf.training import logs
 
+SIGNALS = long_tests.beyond([signal.SIGINT], [signal.SIGTERM, signal.SIGINT])
 EVERYTHING_RANDOM = {
     "nb_epoch": 150,
     "image_size": 32,
@@ -63,7 +64,7 @@ def points(run: Path) -> list[dict]:
 
 
 @pytest.mark.slow
-@pytest.mark.parametrize("kills", long_tests.beyond([4], [4, 20]))
+@pytest.mark.parametrize("kills", long_tests.beyond([2], [2, 20]))
 def test_killed_again_and_again_a_run_ends_bit_for_bit_the_same(
     records, write_config, tmp_path, kills
 ):
@@ -108,7 +109,7 @@ def wait_for(condition, process, seconds=120):
 
 
 @pytest.mark.slow
-@pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGINT])
+@pytest.mark.parametrize("number", SIGNALS)
 def test_a_signal_saves_and_ends_the_run(call, records, write_config, tmp_path, number):
     keys = {
         "nb_epoch": 150,
@@ -139,7 +140,11 @@ def test_a_signal_saves_and_ends_the_run(call, records, write_config, tmp_path, 
 
 
 @pytest.mark.parametrize(
-    ("monitor", "which"), [("macro_average_precision", 1), ("label_cardinality", 2)]
+    ("monitor", "which"),
+    long_tests.beyond(
+        [("label_cardinality", 2)],
+        [("macro_average_precision", 1), ("label_cardinality", 2)],
+    ),
 )
 def test_a_signal_in_a_validation_has_it_done_once_on_continuing(
     call, records, write_config, tmp_path, monkeypatch, monitor, which
@@ -167,7 +172,7 @@ def test_a_signal_in_a_validation_has_it_done_once_on_continuing(
     assert_equal_runs(tmp_path / "whole", tmp_path / "run")
 
 
-@pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGINT])
+@pytest.mark.parametrize("number", SIGNALS)
 def test_a_signal_in_a_step_ends_the_run_before_the_validation_that_is_due(
     call, records, write_config, tmp_path, monkeypatch, number
 ):
@@ -344,6 +349,7 @@ def test_a_full_disk_while_saving(call, records, write_config, tmp_path):
         subprocess.run(["umount", "-l", str(disk)], check=True)
 
 
+@pytest.mark.long
 def test_a_profile_on_demand(call, records, write_config, tmp_path):
     config = write_config(records, nb_epoch=20)
     outcome = call("train", config, "--profile", 3)
