@@ -3,6 +3,7 @@
 import json
 from pathlib import Path
 
+import long_tests
 import numpy as np
 import pytest
 from hypothesis import given, settings
@@ -121,7 +122,7 @@ def clustered():
         ("binary", {"rerank": 0}, 0.05, 4),
     ],
 )
-@pytest.mark.parametrize("metric", ["cosine", "l2"])
+@pytest.mark.parametrize("metric", long_tests.beyond(["cosine"], ["cosine", "l2"]))
 def test_approximations_find_most_in_less_memory(
     clustered, kind, options, recall, most_bytes, metric
 ):

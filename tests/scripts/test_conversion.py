@@ -107,7 +107,7 @@ def test_any_number_of_workers_writes_the_same_shards(tmp_path, arguments, undis
         assert contents(tmp_path / str(workers)) == contents(undisturbed)
 
 
-@pytest.mark.slow
+@pytest.mark.long
 def test_so_does_beam_with_several_workers(tmp_path, arguments, undisturbed):
     pytest.importorskip("apache_beam", reason="the extra beam is not installed")
     beam = ["--runner", "DirectRunner", "--direct_num_workers", "2"]

@@ -10,7 +10,6 @@ import time
 
 import closeness
 import double_precision
-import long_tests
 import numpy as np
 import pytest
 import series_records
@@ -104,8 +103,10 @@ TWINS = {
     ("model", "keys"),
     [
         pytest.param("short_cnn", {}, marks=pytest.mark.long, id="short_cnn"),
-        pytest.param("resnet_test", {}, marks=pytest.mark.long, id="resnet"),
-        pytest.param("resnet_test", CONTRASTIVE, id="contrastive"),
+        pytest.param("resnet_test", {}, id="resnet"),
+        pytest.param(
+            "resnet_test", CONTRASTIVE, marks=pytest.mark.long, id="contrastive"
+        ),
     ],
 )
 def test_one_device_two_replicas_and_two_processes_give_the_same_weights(
@@ -123,7 +124,7 @@ def test_one_device_two_replicas_and_two_processes_give_the_same_weights(
     assert_the_same_however_it_is_divided(config, tmp_path, loss, iterations)
 
 
-@pytest.mark.slow
+@pytest.mark.long
 def test_barlow_twins_correlate_over_the_whole_batch(write_config, tmp_path):
     series = series_records.write(tmp_path)
 
@@ -189,7 +190,7 @@ def first_gradients(path) -> tuple[list[np.ndarray], float]:
     return [gradient.numpy() for gradient in found], opened.config.learning_rate
 
 
-@pytest.mark.slow
+@pytest.mark.long
 def test_batch_norm_of_each_replica_is_continued_exactly(
     records, write_config, tmp_path
 ):
@@ -240,8 +241,8 @@ def test_metrics_are_the_same_on_any_number_of_replicas(
             assert abs(value - exact) <= bound, name
 
 
-@pytest.mark.slow
-@pytest.mark.parametrize("lost", long_tests.beyond([0], [0, 1]))
+@pytest.mark.long
+@pytest.mark.parametrize("lost", [0, 1])
 def test_a_lost_process_ends_the_others_and_the_run_goes_on(
     records, write_config, tmp_path, lost
 ):

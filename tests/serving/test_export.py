@@ -107,6 +107,7 @@ def test_timm_reads_an_export_without_prefix_by_itself(tmp_path):
     closeness.assert_close(logits, ours, closeness.NETWORK)
 
 
+@pytest.mark.long
 def test_a_run_of_all_43_labels_with_statistics_of_its_own(tmp_path, monkeypatch):
     """Through training, export and back; the file of statistics is gone by then."""
     from bigearthnet_tf import config as configs

@@ -191,6 +191,7 @@ def test_results_of_other_weights_stay_away(run, records, tmp_path, caplog):
     assert "was not evaluated" in caplog.text
 
 
+@pytest.mark.long
 def test_statistics_of_its_own_travel(records, tmp_path, monkeypatch):
     bands = band_facts.resolve_bands("s2")
     own = {

@@ -377,6 +377,7 @@ TRAIN = """
 """
 
 
+@pytest.mark.long
 def test_two_replicas_give_what_one_gives_that_is_continued(records, tmp_path):
     """Although the labelled pixels are not shared out evenly."""
     config = config_of(

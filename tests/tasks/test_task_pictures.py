@@ -2,6 +2,7 @@
 
 import io
 
+import long_tests
 import numpy as np
 import pytest
 from PIL import Image
@@ -118,7 +119,7 @@ def test_false_alarms_are_named_up_to_a_number():
     assert texts_of(figure)[-1] == "+ 38 more"
 
 
-@pytest.mark.parametrize("count", [1, 4, 5, 64])
+@pytest.mark.parametrize("count", long_tests.beyond([1, 5], [1, 4, 5, 64]))
 def test_every_patch_is_on_the_sheet_in_its_colours(count):
     shades = np.linspace(0.2, 1, count)
     images = np.zeros((count, 4, 4, 3)) + shades[:, None, None, None] * [1, 0, 0]
