@@ -91,6 +91,18 @@ def _test_run(**keys):
     return call
 
 
+def _series_test_run(kit, here):
+    config = {
+        "task": "barlow_twins", "model_name": "pixel_mlp", "batch_size": 512,
+        "nb_epoch": 1, "devices": "cpu", "out_dir": "run",
+        **{f"{key}_tf_record_files": [str(kit.blocks / f"{split}-*.tfrecord")]
+           for key, split in (("tr", "train"), ("val", "val"), ("test", "test"))},
+    }  # fmt: skip
+    path = here / "series.json"
+    path.write_text(json.dumps(config))
+    return [path, "--test-run"]
+
+
 def _batch_is(size, accumulation=1):
     def check(here, outcome):
         config = json.loads((here / "run-test-run/config.json").read_text())
@@ -154,6 +166,11 @@ CASES = [
          _test_run(batch_size=64, devices="cpu:2"), check=_batch_is(12)),
     Case("a test run", "a batch that the run could not divide", "train",
          _test_run(batch_size=9, devices="cpu:2"), says=["batch_size 9 .* divide"]),
+    Case("a test run", "contrastive", "train", _test_run(
+        task="contrastive", encoders="joint", modality="MM", batch_size=512),
+        check=_batch_is(12)),
+    Case("a test run", "pixel time series", "train", _series_test_run,
+         check=_batch_is(16)),
     Case("generated data", "a run", "publish", _published,
          says=["generated", "--allow-generated"]),
     Case("generated data", "a run, allowed", "publish", lambda kit, here: [

@@ -228,6 +228,58 @@ def _squares_are_apart(here, outcome):
     assert all(facts["num_records"] % 2 == 0 for facts in counts.values())
 
 
+def _across_zones(kit, here):
+    """Two tiles of neighbouring zones; the west of the second lies in the first."""
+    import shutil
+
+    import numpy as np
+
+    from bigearthnet_tf.archive import ground
+
+    tiles = kit.copy("tiles", here)
+    shutil.rmtree(tiles / "tile_03")
+    west, north = 740_000.0, 4_430_000.0
+    # A quarter of the tile of 32 pixels further east.
+    x, y = ground.reproject(
+        "EPSG:32613", "EPSG:32614", np.array([west + 80]), np.array([north])
+    )
+    places = {"tile_01": (13, west, north), "tile_02": (14, float(x[0]), float(y[0]))}
+    for name, (zone, left, top) in places.items():
+        path = tiles / name / "tile.json"
+        facts = {"crs": f"EPSG:326{zone}", "transform": [10, 0, left, 0, -10, top]}
+        path.write_text(json.dumps(json.loads(path.read_text()) | facts))
+    return _tiles_of(tiles, "--block-size", 4, "--val", "tile_02", "--workers", 1)
+
+
+def _tiles_of(tiles, *options):
+    return [tiles, "-o", "out", "--min-valid", 16, *options]
+
+
+def _zones_share_no_ground(here, outcome):
+    import numpy as np
+    from affine import Affine
+
+    from bigearthnet_tf.archive import ground
+    from bigearthnet_tf.records import blocks
+
+    assert "left out, since their ground is in val too" in outcome.out
+    found = {}
+    for split in ("train", "val"):
+        source = blocks.open_blocks(str(here / f"out/{split}-*.tfrecord"))
+        centres = []
+        for block in blocks.iterate_blocks(source):
+            facts = source.tiles[block.tile]
+            rows, columns = np.indices(block.mask.shape[:2]) + 0.5
+            place = Affine(*facts.transform)
+            xy = place @ (columns + block.column, rows + block.row)
+            centres.append(ground.reproject(facts.crs, "EPSG:32613", *xy))
+        found[split] = np.hstack([np.reshape(xy, (2, -1)) for xy in centres]).T
+    apart = np.linalg.norm(found["train"][:, None] - found["val"], axis=-1)
+    # Pixels of 10 m whose centres are nearer than that overlap.
+    assert apart.min() > 9
+    assert len(found["train"]) > 60
+
+
 def _changed(kit, here):
     """Records of an archive of which a file has changed since."""
     import shutil
@@ -305,6 +357,8 @@ CASES = [
         "--metadata", kit.v2 / "metadata.parquet"], ["expected patches of S1"]),
     Case("the same ground", "a tile in train and val", "tiles",
          _tile_twice("--val", "tile_02"), ["all ground of its tiles"]),
+    Case("the same ground", "tiles of two zones", "tiles", _across_zones,
+         check=_zones_share_no_ground),
     Case("the same ground", "squares of a tile given twice", "tiles",
          _tile_twice("--squares", 16, "--ratios", 0.5, 0.5), check=_squares_are_apart),
 ]  # fmt: skip
