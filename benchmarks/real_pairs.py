@@ -185,7 +185,7 @@ def report(
         for split in ("train", "val", "test")
     }
     numbers = ", ".join(f"{m['num_records']} {split}" for split, m in counts.items())
-    lines = ["# Genuine pairs\n", f"{machine()}. Records: {numbers}.\n"]
+    lines = ["# Genuine pairs\n", f"{machine()} Records: {numbers}.\n"]
     lines += ["## Classification\n", header(SCORES.values())]
     for sensor, scores in learnt.items():
         for who, values in scores.items():
