@@ -30,6 +30,7 @@ BASE = {
     "arrays",
     "signals",
     "escapes",
+    "memory",
 }
 TENSOR_ROOMS = {"losses", "metrics", "optimization", "models"}
 ALLOWED = {
@@ -47,6 +48,7 @@ ALLOWED = {
     "tables": {"files"},
     "arrays": {"files"},
     "escapes": set(),
+    "memory": set(),
     "config": {"registry", "files"},
     "runs": {"", "config", "files", "outputs"},
     "archive": BASE,

@@ -343,9 +343,9 @@ def laid_out(figure: Figure) -> Figure:
     figure would differ from the first by some pixels.
     """
     pictures.without_formulas(figure)
-    engine = figure.get_layout_engine()
-    for _ in range(2 if engine else 0):  # text beside the axes settles in the second
-        engine.execute(figure)
+    if (engine := figure.get_layout_engine()) is not None:
+        for _ in range(2):  # text beside the axes settles in the second round
+            engine.execute(figure)
     # None, since matplotlib lets even the engine "none" draw once before each PNG.
     figure.set_layout_engine(None)
     return figure

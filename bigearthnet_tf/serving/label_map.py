@@ -10,7 +10,7 @@ import tensorflow as tf
 from bigearthnet_tf.retrieval import embeddings
 from bigearthnet_tf.serving import maps, scene_map, trained
 from bigearthnet_tf.serving.windows import WindowModel
-from bigearthnet_tf.training import initial_weights
+from bigearthnet_tf.training import initial_weights, memory
 
 
 def make_map(request: maps.Request) -> list[str]:
@@ -64,4 +64,5 @@ def load(path: Path | str) -> WindowModel:
         key=embeddings.hash_model(model, description),
         title=meaning.title,
         per_pixel=True,
+        example_bytes=memory.bytes_of_example(model, training=False),
     )

@@ -24,7 +24,7 @@ from affine import Affine
 from rasterio.windows import Window
 
 import bigearthnet_tf
-from bigearthnet_tf import console, outputs, pictures
+from bigearthnet_tf import console, memory, outputs, pictures
 from bigearthnet_tf.archive import bands as band_facts
 from bigearthnet_tf.archive.pixel_values import Given
 from bigearthnet_tf.serving import (
@@ -41,6 +41,7 @@ from bigearthnet_tf.serving.rasters import RasterForm, ResumableRaster
 from bigearthnet_tf.serving.scene_products import Product
 from bigearthnet_tf.serving.scenes import METRES, STEP, Region, Scene
 from bigearthnet_tf.serving.windows import Block, Grid, WindowModel
+from bigearthnet_tf.training import memory as step_memory
 
 logger = logging.getLogger(__name__)
 
@@ -102,6 +103,8 @@ def write(model: WindowModel, request: maps.Request) -> list[str]:
             lines = [f"{request.out}: is there already"]
         else:
             at_once = options.get("batch_size", trained.BATCH_SIZE)
+            most = min(at_once, max(block.num_windows for block in grid.blocks()))
+            step_memory.check_batch(most, model.example_bytes, "--batch-size")
             _write(request.out, form, key, model, scene, grid, product, at_once)
             rows, columns = grid.shape
             size = f"{rows} x {columns} pixels of {grid.pixel * METRES} m"
@@ -177,7 +180,20 @@ def _grid(scene: Scene, model: WindowModel, options: Mapping[str, Any]) -> Grid:
         raise ValueError(
             f"--batch-size: expected 1 or more, got {options['batch_size']}"
         )
+    rows, columns = min(block, scene.height), min(block, scene.width)
+    memory.check_room(
+        rows * columns * _bytes_of_pixel(model.bands),
+        f"--block-size: {rows} x {columns} pixels of {METRES} m at once need",
+    )
     return Grid(scene.height, scene.width, stride // METRES, pixel // METRES, block)
+
+
+def _bytes_of_pixel(bands: Sequence[str]) -> int:
+    """Returns the bytes of all bands on 10 m x 10 m, with a byte for validity."""
+    facts = [band_facts.BANDS[name] for name in bands]
+    return math.ceil(
+        sum((np.dtype(f.dtype).itemsize + 1) * (METRES / f.metres) ** 2 for f in facts)
+    )
 
 
 def _key(

@@ -12,7 +12,7 @@ from affine import Affine
 from numpy.typing import NDArray
 from rasterio.windows import Window
 
-from bigearthnet_tf import registry
+from bigearthnet_tf import memory, registry
 from bigearthnet_tf.archive import safe, tile_facts, tiles
 from bigearthnet_tf.archive.tile import Block, Tile
 from bigearthnet_tf.serving import maps
@@ -88,10 +88,15 @@ def of_folder(tile: Tile, folder: Path, block_size: int = BLOCK_SIZE) -> MapTile
         block_size: rows and columns of what is read at once.
 
     Raises:
-        ValueError: a block size below 1.
+        ValueError: a block size below 1, or beyond memory.
     """
     if block_size < 1:
         raise ValueError(f"expected a block size of 1 or more, got {block_size}")
+    rows, columns = min(block_size, tile.height), min(block_size, tile.width)
+    one = len(tile.doys) * (2 * len(tile.bands) + 1)
+    memory.check_room(
+        rows * columns * one, f"--block-size: {rows} x {columns} pixels at once need"
+    )
 
     def read(wanted: Wanted) -> Iterator[Block]:
         for row in range(0, tile.height, block_size):

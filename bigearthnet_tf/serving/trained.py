@@ -63,6 +63,7 @@ class Trained:
             self.key,
             self.title,
             fingerprint=self.fingerprint,
+            example_bytes=self.example_bytes,
         )
 
 

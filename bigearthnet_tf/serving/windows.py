@@ -42,6 +42,7 @@ class WindowModel:
         title: of the model, for tags and pictures.
         per_pixel: whether it scores pixels.
         fingerprint: of the weights, as `thresholds.json` has it; empty where unknown.
+        example_bytes: that a window takes in memory, at least.
     """
 
     bands: tuple[str, ...]
@@ -52,6 +53,7 @@ class WindowModel:
     title: str
     per_pixel: bool = False
     fingerprint: str = ""
+    example_bytes: int = 0
 
 
 @dataclass(frozen=True)

@@ -8,40 +8,20 @@ from __future__ import annotations
 
 import math
 from collections.abc import Iterator
-from pathlib import Path
 from typing import Any
 
 import keras
 import numpy as np
 import tensorflow as tf
 
+from bigearthnet_tf import memory
 from bigearthnet_tf.config import Config
 from bigearthnet_tf.config.time_series_keys import TASKS
 
-_SYSTEM = Path("/proc/meminfo")
-# Of a container: what it may have, and what it has (cgroup 2).
-_LIMIT = Path("/sys/fs/cgroup/memory.max")
-_USED = Path("/sys/fs/cgroup/memory.current")
-_FILES = Path("/sys/fs/cgroup/memory.stat")
 # Of the outputs of all layers, what is kept until the gradients are there: those of
 # normalisations, activations and sums often share memory with others.
 _KEPT = 0.5
 _FLOAT = 4
-
-
-def available() -> int | None:
-    """Returns the bytes that this process can still get; None where nobody tells."""
-    found = []
-    if _SYSTEM.exists():
-        lines = dict(line.split(":", 1) for line in _SYSTEM.read_text().splitlines())
-        if "MemAvailable" in lines:
-            found.append(int(lines["MemAvailable"].split()[0]) * 1024)
-    if _LIMIT.exists() and (limit := _LIMIT.read_text().strip()).isdecimal():
-        used = int(_USED.read_text())
-        stat = dict(line.split() for line in _FILES.read_text().splitlines())
-        # What files have in memory is given back where it is needed.
-        found.append(int(limit) - used + int(stat.get("inactive_file", 0)))
-    return max(min(found), 0) if found else None
 
 
 def bytes_of_example(model: keras.Model, training: bool) -> int:
@@ -134,16 +114,11 @@ def check_batch(examples: int, one: int, option: str) -> None:
     Raises:
         ValueError: names the option, and the numbers.
     """
-    free = available()
-    if free is not None and examples * one > free:
-        raise ValueError(
-            f"{option}: {examples} at once need {examples * one / 1e9:.1f} GB or more, "
-            f"but {free / 1e9:.1f} GB of memory are free: lower it"
-        )
+    memory.check_room(examples * one, f"{option}: {examples} at once need")
 
 
 def _compare(config: Config, needed: int) -> None:
-    free = available()
+    free = memory.available()
     if free is None or needed <= free:
         return
     patches = config.task not in TASKS
