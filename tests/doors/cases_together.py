@@ -355,6 +355,8 @@ CASES = [
     Case("sensor of a folder", "-s with Sentinel-2", "prep_splits", lambda kit, here: [
         "-r", kit.bands_of_v2()[0], "-s", kit.bands_of_v2()[0], "-o", "out",
         "--metadata", kit.v2 / "metadata.parquet"], ["expected patches of S1"]),
+    Case("changed sources", "a band", "prep_splits", _changed,
+         ["files that have changed since"]),
     Case("the same ground", "a tile in train and val", "tiles",
          _tile_twice("--val", "tile_02"), ["all ground of its tiles"]),
     Case("the same ground", "tiles of two zones", "tiles", _across_zones,
