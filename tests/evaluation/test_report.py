@@ -25,10 +25,10 @@ def results():
 
 
 @pytest.fixture
-def figure():
+def picture():
     figure = Figure(figsize=(2, 1))
     figure.add_subplot().plot([0, 1], [1, 0])
-    return figure
+    return report.rendered([("Course of the training", figure)])[0]
 
 
 class Page(HTMLParser):
@@ -79,8 +79,8 @@ def write(path, results, **changes):
     return source, Page(source)
 
 
-def test_page_has_every_number_passed(tmp_path, results, figure):
-    figures = [("Course of the training", figure)]
+def test_page_has_every_number_passed(tmp_path, results, picture):
+    figures = [picture]
     _, page = write(tmp_path / "report.html", results, figures=figures)
     model, priors, counts = results
     lines = {cells[0]: cells[1:] for cells in page.cells}
@@ -107,7 +107,7 @@ def test_page_has_every_number_passed(tmp_path, results, figure):
         assert text in page.text
 
 
-def test_every_text_is_escaped(tmp_path, results, figure):
+def test_every_text_is_escaped(tmp_path, results, picture):
     source, page = write(
         tmp_path / "report.html",
         results,
@@ -115,7 +115,7 @@ def test_every_text_is_escaped(tmp_path, results, figure):
         run={EVIL: EVIL},
         per_class=[{"label": EVIL, "count": 1, EVIL: EVIL}],
         baselines={EVIL: {EVIL: 0.5}},
-        figures=[(EVIL, figure)],
+        figures=[(EVIL, picture[1])],
         config={EVIL: EVIL},
     )
     assert "script" not in page.tags
@@ -126,8 +126,8 @@ def test_every_text_is_escaped(tmp_path, results, figure):
     assert ("img", "alt", EVIL) in page.attributes
 
 
-def test_page_loads_nothing_from_elsewhere(tmp_path, results, figure):
-    source, page = write(tmp_path / "report.html", results, figures=[("a", figure)])
+def test_page_loads_nothing_from_elsewhere(tmp_path, results, picture):
+    source, page = write(tmp_path / "report.html", results, figures=[picture])
     assert not re.search(
         r"https?:|//|url\(|@import", re.sub(r"base64,[^\"]*", "", source)
     )
@@ -168,9 +168,9 @@ def test_a_baseline_may_lack_a_measure(tmp_path, results):
     assert lines["hamming_loss"] == ["–", "0.125"]
 
 
-def test_same_results_give_the_same_page(tmp_path, results, figure):
-    first, _ = write(tmp_path / "a.html", results, figures=[("a", figure)])
-    second, _ = write(tmp_path / "b.html", results, figures=[("a", figure)])
+def test_same_results_give_the_same_page(tmp_path, results, picture):
+    first, _ = write(tmp_path / "a.html", results, figures=[picture])
+    second, _ = write(tmp_path / "b.html", results, figures=[picture])
     assert first == second
 
 
