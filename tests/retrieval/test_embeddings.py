@@ -288,6 +288,7 @@ def test_features_that_are_not_finite_are_not_kept(opened, model, tmp_path):
     assert not (tmp_path / "out").exists()
 
 
+@pytest.mark.long
 def test_what_is_learnt_from_labels_is_searched_with_too(records, tmp_path):
     """By the metrics that the older system had, too; one query has no labels."""
     run = tmp_path / "run"

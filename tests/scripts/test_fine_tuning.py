@@ -85,6 +85,7 @@ def test_layers_are_frozen_by_name(call, records, write_config, tmp_path, first_
     assert kept == 25
 
 
+@pytest.mark.long
 def test_a_perceptron_as_head(call, records, write_config, tmp_path, first_run):
     result, out = train(
         call, write_config, records, tmp_path,
@@ -134,6 +135,7 @@ def test_bad_wishes(call, records, write_config, tmp_path, keys, message):
     assert not out.exists()
 
 
+@pytest.mark.long
 def test_a_slower_backbone(call, records, write_config, tmp_path, first_run):
     """Two runs of one step each: Adam's first step has the size of the rate."""
     for factor in (1.0, 0.1):

@@ -98,7 +98,7 @@ def iterations(run):
     return [(point["split"], point["iteration"]) for point in logs.read_history(run)]
 
 
-@pytest.mark.slow
+@pytest.mark.long
 def test_the_rate_is_the_configs_after_a_restart_too(
     call, records, write_config, tmp_path
 ):

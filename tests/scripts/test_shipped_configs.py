@@ -45,7 +45,6 @@ REPRESENTATIVES = {
     "segmentation-resnet_small_generated",
     "tf_project-k_branch_cnn_43",
     "tf_project-resnet50_19_mm",
-    "time_series-land_cover_fine_tuning",
 }
 
 

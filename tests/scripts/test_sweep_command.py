@@ -52,7 +52,7 @@ def test_one_contrastive_training_serves_all_fusions(call, records, write_config
     assert json.loads((config.parent / root / "sweep.json").read_text()) == rows
 
 
-@pytest.mark.slow
+@pytest.mark.long
 def test_a_classification_is_trained_for_each_fusion(call, records, write_config):
     config = write_config(records, model_name="resnet_test", **KEYS)
     outcome = call(

@@ -149,6 +149,7 @@ def weights_of(run) -> dict[str, np.ndarray]:
     }
 
 
+@pytest.mark.long
 def test_killed_and_continued_it_is_the_same_run(write):
     """A process of its own that dies as by `kill -9` right after a checkpoint."""
     keys = {

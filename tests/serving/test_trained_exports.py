@@ -16,9 +16,8 @@ from bigearthnet_tf.tasks import base
 from bigearthnet_tf.training import checkpoints
 from bigearthnet_tf.training.state import State
 
-USUAL = ["resnet_test", "vit_test"]
 FAMILIES = [
-    *USUAL,
+    "resnet_test",
     *(
         pytest.param(name, marks=pytest.mark.long)
         for name in (
@@ -32,6 +31,7 @@ FAMILIES = [
             "resnet_small",
             "short_cnn",
             "vgg_test",
+            "vit_test",
             "keras/mobilenet_v3_small",
         )
     ),
