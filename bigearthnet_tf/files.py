@@ -26,6 +26,7 @@ Content = TypeVar("Content", bound=pydantic.BaseModel)
 _LARGEST = 2**127 - 1
 _MOST_DIGITS = 40
 # First bytes of zip, gzip, bzip2, xz, Zstandard, 7z and RAR; a tar has its mark later.
+_UNPACK = "got a packed file: unpack it"
 _PACKED = (
     *(b"PK\x03\x04", b"PK\x05\x06", b"\x1f\x8b", b"BZh", b"\xfd7zXZ"),
     *(b"\x28\xb5\x2f\xfd", b"7z\xbc\xaf", b"Rar!"),
@@ -223,7 +224,7 @@ def check_unpacked(path: Path | str, expected: str) -> None:
         ValueError: it is packed; it need not be there.
     """
     if is_packed(path):
-        raise ValueError(f"{path}: expected {expected}, got a packed file: unpack it")
+        raise ValueError(f"{path}: expected {expected}, {_UNPACK}")
 
 
 def read_text(path: Path | str, expected: str = "text") -> str:
@@ -244,7 +245,7 @@ def read_text(path: Path | str, expected: str = "text") -> str:
 def decode(data: bytes, where: Path | str, expected: str) -> str:
     """Returns UTF-8 bytes as text, as `read_text` does."""
     if _begins_packed(data):
-        raise ValueError(f"{where}: expected {expected}, got a packed file: unpack it")
+        raise ValueError(f"{where}: expected {expected}, {_UNPACK}")
     try:
         return data.decode("utf-8-sig")
     except UnicodeDecodeError as error:

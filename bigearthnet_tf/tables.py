@@ -210,9 +210,10 @@ def read_parquet(path: Path | str, expected: str = "a table") -> pa.Table:
 
     Raises:
         FileNotFoundError: no such file.
-        ValueError: not Parquet or damaged, or two columns of one name.
+        ValueError: packed, not Parquet or damaged, or two columns of one name.
     """
     files.check_is_file(path)
+    files.check_unpacked(path, expected)
     try:
         with parquet.ParquetFile(Path(path)) as file:
             names = file.schema_arrow.names
@@ -238,7 +239,6 @@ def to_frame(table: pa.Table, path: Path | str) -> pd.DataFrame:
 
 
 def _damaged(path: Path | str, expected: str, error: BaseException) -> ValueError:
-    files.check_unpacked(path, expected)
     lines = str(error).replace(f"'{path}'", "it").splitlines()
     lines = [*lines, type(error).__name__]
     return ValueError(

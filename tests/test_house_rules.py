@@ -30,7 +30,6 @@ BASE = {
     "arrays",
     "signals",
     "escapes",
-    "memory",
 }
 TENSOR_ROOMS = {"losses", "metrics", "optimization", "models"}
 ALLOWED = {
@@ -48,7 +47,6 @@ ALLOWED = {
     "tables": {"files"},
     "arrays": {"files"},
     "escapes": set(),
-    "memory": set(),
     "config": {"registry", "files"},
     "runs": {"", "config", "files", "outputs"},
     "archive": BASE,

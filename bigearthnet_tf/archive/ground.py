@@ -53,7 +53,12 @@ def is_placed(tile: Placed) -> bool:
 
 @lru_cache(maxsize=256)
 def _crs(text: str) -> CRS:
-    return CRS.from_user_input(text)
+    try:
+        return CRS.from_user_input(text)
+    except RasterioError as error:
+        raise ValueError(
+            f"{text!r} is no coordinate system that PROJ knows; give it as EPSG:<code>"
+        ) from error
 
 
 def _affine(tile: Placed) -> Affine:
@@ -122,7 +127,7 @@ def reproject(source: str, target: str, x: Floats, y: Floats) -> tuple[Floats, F
         Infinite for what PROJ can't place there.
 
     Raises:
-        CRSError: no such coordinate system.
+        ValueError: PROJ knows no such system.
     """
     systems = _crs(source), _crs(target)
     try:
@@ -293,12 +298,7 @@ def is_geographic(crs: str) -> bool:
     Raises:
         ValueError: PROJ knows no such system.
     """
-    try:
-        return bool(crs) and bool(_crs(crs).is_geographic)
-    except (RasterioError, ValueError) as error:
-        raise ValueError(
-            f"{crs!r} is no coordinate system that PROJ knows; give it as EPSG:<code>"
-        ) from error
+    return bool(crs) and bool(_crs(crs).is_geographic)
 
 
 def _metres(tile: Placed) -> float:

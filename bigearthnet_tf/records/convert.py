@@ -75,10 +75,7 @@ def convert(
         ValueError: a patch is missing or damaged; the message names it.
     """
     with exclusive(out_dir):
-        for plan in plans:
-            if folder := storage.local_path(out_dir):
-                path = _left_out_path(plan, folder)
-                outputs.check_file(path, outputs.has_columns(*_LEFT_OUT_COLUMNS))
+        _check_left_out(plans, out_dir)
         present = {
             plan.split: None
             if overwrite
@@ -275,6 +272,14 @@ def _is_repaired(source: PatchSource, plan: Plan, out_dir: storage.StrPath) -> b
 
 def _left_out_path(plan: Plan, out_dir: storage.StrPath) -> str:
     return storage.join(out_dir, f"{plan.split}.left_out.csv")
+
+
+def _check_left_out(plans: Iterable[Plan], out_dir: storage.StrPath) -> None:
+    """Raises OSError where a list of left-out patches would replace a foreign file."""
+    if (folder := storage.local_path(out_dir)) is not None:
+        for plan in plans:
+            path = _left_out_path(plan, folder)
+            outputs.check_file(path, outputs.has_columns(*_LEFT_OUT_COLUMNS))
 
 
 def occupied(plan: ShardPlan, out_dir: storage.StrPath, state: str) -> FileExistsError:

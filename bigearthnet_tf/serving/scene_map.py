@@ -24,7 +24,7 @@ from affine import Affine
 from rasterio.windows import Window
 
 import bigearthnet_tf
-from bigearthnet_tf import console, memory, outputs, pictures
+from bigearthnet_tf import console, outputs, pictures
 from bigearthnet_tf.archive import bands as band_facts
 from bigearthnet_tf.archive.pixel_values import Given
 from bigearthnet_tf.serving import (
@@ -41,7 +41,7 @@ from bigearthnet_tf.serving.rasters import RasterForm, ResumableRaster
 from bigearthnet_tf.serving.scene_products import Product
 from bigearthnet_tf.serving.scenes import METRES, STEP, Region, Scene
 from bigearthnet_tf.serving.windows import Block, Grid, WindowModel
-from bigearthnet_tf.training import memory as step_memory
+from bigearthnet_tf.training import memory
 
 logger = logging.getLogger(__name__)
 
@@ -104,7 +104,7 @@ def write(model: WindowModel, request: maps.Request) -> list[str]:
         else:
             at_once = options.get("batch_size", trained.BATCH_SIZE)
             most = min(at_once, max(block.num_windows for block in grid.blocks()))
-            step_memory.check_batch(most, model.example_bytes, "--batch-size")
+            memory.check_batch(most, model.example_bytes, "--batch-size")
             _write(request.out, form, key, model, scene, grid, product, at_once)
             rows, columns = grid.shape
             size = f"{rows} x {columns} pixels of {grid.pixel * METRES} m"

@@ -12,10 +12,11 @@ from affine import Affine
 from numpy.typing import NDArray
 from rasterio.windows import Window
 
-from bigearthnet_tf import memory, registry
+from bigearthnet_tf import registry
 from bigearthnet_tf.archive import safe, tile_facts, tiles
 from bigearthnet_tf.archive.tile import Block, Tile
 from bigearthnet_tf.serving import maps
+from bigearthnet_tf.training import memory
 
 if TYPE_CHECKING:
     from bigearthnet_tf.records.blocks import BlockSource

@@ -8,20 +8,40 @@ from __future__ import annotations
 
 import math
 from collections.abc import Iterator
+from pathlib import Path
 from typing import Any
 
 import keras
 import numpy as np
 import tensorflow as tf
 
-from bigearthnet_tf import memory
 from bigearthnet_tf.config import Config
 from bigearthnet_tf.config.time_series_keys import TASKS
 
+_SYSTEM = Path("/proc/meminfo")
+# Of a container: what it may have, and what it has (cgroup 2).
+_LIMIT = Path("/sys/fs/cgroup/memory.max")
+_USED = Path("/sys/fs/cgroup/memory.current")
+_FILES = Path("/sys/fs/cgroup/memory.stat")
 # Of the outputs of all layers, what is kept until the gradients are there: those of
 # normalisations, activations and sums often share memory with others.
 _KEPT = 0.5
 _FLOAT = 4
+
+
+def available() -> int | None:
+    """Returns the bytes that this process can still get; None where nobody tells."""
+    found = []
+    if _SYSTEM.exists():
+        lines = dict(line.split(":", 1) for line in _SYSTEM.read_text().splitlines())
+        if "MemAvailable" in lines:
+            found.append(int(lines["MemAvailable"].split()[0]) * 1024)
+    if _LIMIT.exists() and (limit := _LIMIT.read_text().strip()).isdecimal():
+        used = int(_USED.read_text())
+        stat = dict(line.split() for line in _FILES.read_text().splitlines())
+        # What files have in memory is given back where it is needed.
+        found.append(int(limit) - used + int(stat.get("inactive_file", 0)))
+    return max(min(found), 0) if found else None
 
 
 def bytes_of_example(model: keras.Model, training: bool) -> int:
@@ -114,11 +134,29 @@ def check_batch(examples: int, one: int, option: str) -> None:
     Raises:
         ValueError: names the option, and the numbers.
     """
-    memory.check_room(examples * one, f"{option}: {examples} at once need")
+    check_room(examples * one, f"{option}: {examples} at once need")
+
+
+def check_room(needed: int, what: str) -> None:
+    """Refuses what does not fit into memory.
+
+    Args:
+        needed: bytes, at least.
+        what: names the option that they follow from, and ends in "need".
+
+    Raises:
+        ValueError: that many are not free.
+    """
+    free = available()
+    if free is not None and needed > free:
+        raise ValueError(
+            f"{what} {needed / 1e9:.1f} GB or more, but {free / 1e9:.1f} GB of memory "
+            "are free: lower it"
+        )
 
 
 def _compare(config: Config, needed: int) -> None:
-    free = memory.available()
+    free = available()
     if free is None or needed <= free:
         return
     patches = config.task not in TASKS

@@ -4,7 +4,7 @@ from fractions import Fraction
 
 import numpy as np
 import pytest
-from hypothesis import given, settings
+from hypothesis import given
 from hypothesis import strategies as st
 from hypothesis.extra import numpy as hnp
 
@@ -25,7 +25,6 @@ def expected(value, low, high):
     return {n for n in range(256) if abs(n - clipped) <= Fraction(1, 2) + 1e-9}
 
 
-@settings(max_examples=30)
 @given(red=RASTERS, green=RASTERS, blue=RASTERS)
 def test_true_colour_is_linear_up_to_white(red, green, blue):
     bands = {"B02": blue, "B03": green, "B04": red, "VV": np.zeros(1)}
@@ -38,7 +37,6 @@ def test_true_colour_is_linear_up_to_white(red, green, blue):
             assert value in expected(raster[row, column], 0, 2000)
 
 
-@settings(max_examples=30)
 @given(vv=DECIBELS, vh=DECIBELS)
 def test_radar_channels_are_vv_vh_and_their_difference(vv, vh):
     picture = composites.radar_composite({"VH": vh, "VV": vv})

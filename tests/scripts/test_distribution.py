@@ -216,10 +216,10 @@ def test_batch_norm_of_each_replica_is_continued_exactly(
 def test_metrics_are_the_same_on_any_number_of_replicas(
     call, records, write_config, tmp_path
 ):
-    """Four test records in a batch of 12: parts are full, partly full and empty."""
+    """Four test records in a batch of 12: parts are full, half full and empty."""
     assert call("train", write_config(records, nb_epoch=1)).status == 0
     found = {}
-    for devices in ("cpu", "cpu:4"):
+    for devices in ("cpu", "cpu:3", "cpu:4"):
         config = write_config(records, devices=devices, batch_size=12)
         done = subprocess.run(
             [sys.executable, ROOT / "eval.py", config],

@@ -64,7 +64,7 @@ def points(run: Path) -> list[dict]:
 
 
 @pytest.mark.slow
-@pytest.mark.parametrize("kills", long_tests.beyond([2], [2, 20]))
+@pytest.mark.parametrize("kills", long_tests.beyond([3], [3, 4, 20]))
 def test_killed_again_and_again_a_run_ends_bit_for_bit_the_same(
     records, write_config, tmp_path, kills
 ):

@@ -408,10 +408,10 @@ def test_what_cannot_be_mapped_is_refused_in_a_line(scene, tmp_path, monkeypatch
     refuse("--batch-size: expected 1 or more", folder, batch_size=0)
     refuse("--thresholds is for --output labels alone", folder, thresholds="0.5")
     with monkeypatch.context() as patch:
-        patch.setattr("bigearthnet_tf.memory.available", lambda: 10**5)
+        patch.setattr("bigearthnet_tf.training.memory.available", lambda: 10**5)
         size = r"--block-size: \d+ x \d+ pixels of 10 m at once need 0\.\d GB"
         refuse(size, folder)
-        patch.setattr("bigearthnet_tf.memory.available", lambda: 10**6)
+        patch.setattr("bigearthnet_tf.training.memory.available", lambda: 10**6)
         large = model_of(example_bytes=10**6)
         refuse("--batch-size: 4 at once need", folder, model=large, batch_size=4)
     refuse(

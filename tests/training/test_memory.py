@@ -5,7 +5,6 @@ import pytest
 import tensorflow as tf
 
 from bigearthnet_tf import config as configs
-from bigearthnet_tf import memory as free
 from bigearthnet_tf.tasks import base
 from bigearthnet_tf.training import memory
 
@@ -36,18 +35,18 @@ def test_batches_are_compared_with_what_is_free(model, monkeypatch):
     one = memory.bytes_of_example(model, training=True)
     weights = 3 * 3 * 3 * 4 * 4
     config = configs.from_dict({"batch_size": 100})
-    monkeypatch.setattr(free, "available", lambda: 100 * one + weights)
+    monkeypatch.setattr(memory, "available", lambda: 100 * one + weights)
     memory.check_step(config, model, training=True)
-    monkeypatch.setattr(free, "available", lambda: 100 * one + weights - 1)
+    monkeypatch.setattr(memory, "available", lambda: 100 * one + weights - 1)
     with pytest.raises(ValueError, match="batch_size 100 with image_size 120 needs"):
         memory.check_step(config, model, training=True)
     memory.check_step(config, model, training=True, parts=2)
-    monkeypatch.setattr(free, "available", lambda: None)
+    monkeypatch.setattr(memory, "available", lambda: None)
     memory.check_step(config, model, training=True)
 
 
 def test_the_input_alone_may_be_too_much(monkeypatch):
-    monkeypatch.setattr(free, "available", lambda: 10**9)
+    monkeypatch.setattr(memory, "available", lambda: 10**9)
     config = configs.from_dict({"batch_size": 10, "image_size": 1000})
     memory.check_inputs(config, num_bands=10)
     with pytest.raises(
@@ -57,7 +56,7 @@ def test_the_input_alone_may_be_too_much(monkeypatch):
 
 
 def test_what_is_free_is_known_here():
-    assert 0 < free.available() < 2**50
+    assert 0 < memory.available() < 2**50
 
 
 @pytest.mark.parametrize(
