@@ -23,7 +23,7 @@ quickstart: $(VENV)/.run-ready $(ARCHIVE)/README.txt
 $(ARCHIVE)/README.txt: | $(VENV)/.run-ready
 	$(BIN)/bigearthnet-tf sample --patches $(PATCHES) --out $(ARCHIVE)
 
-# Style, types, and every test but the long ones. Takes half an hour on two cores.
+# Style, types, and every test but the long ones. Takes 30 to 40 minutes on two cores.
 test: $(VENV)/.test-ready
 	$(BIN)/ruff check .
 	$(BIN)/ruff format --check .

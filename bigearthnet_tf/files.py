@@ -26,12 +26,12 @@ Content = TypeVar("Content", bound=pydantic.BaseModel)
 _LARGEST = 2**127 - 1
 _MOST_DIGITS = 40
 # First bytes of zip, gzip, bzip2, xz, Zstandard, 7z and RAR; a tar has its mark later.
-_UNPACK = "got a packed file: unpack it"
 _PACKED = (
     *(b"PK\x03\x04", b"PK\x05\x06", b"\x1f\x8b", b"BZh", b"\xfd7zXZ"),
     *(b"\x28\xb5\x2f\xfd", b"7z\xbc\xaf", b"Rar!"),
 )
 _TAR_MARK = 257
+_UNPACK = "got a packed file: unpack it"
 _UTF16 = (b"\xff\xfe", b"\xfe\xff")
 _KINDS = (
     (stat.S_ISDIR, "a folder"),
