@@ -52,13 +52,19 @@ def is_placed(tile: Placed) -> bool:
 
 
 @lru_cache(maxsize=256)
-def _crs(text: str) -> CRS:
+def read_crs(text: str) -> CRS:
+    """Returns a coordinate system given as EPSG code, WKT or in another way of PROJ.
+
+    Raises:
+        ValueError: PROJ does not know it.
+    """
     try:
         return CRS.from_user_input(text)
-    except RasterioError as error:
+    except (RasterioError, ValueError) as error:  # ValueError for EPSG:banana
         raise ValueError(
-            f"{text!r} is no coordinate system that PROJ knows; give it as EPSG:<code>"
-        ) from error
+            f"{text!r} is no coordinate system that PROJ knows ({error}); "
+            "give it as EPSG:<code> or as WKT"
+        ) from None
 
 
 def _affine(tile: Placed) -> Affine:
@@ -69,7 +75,7 @@ def _affine(tile: Placed) -> Affine:
 
 def same_system(one: Placed, other: Placed) -> bool:
     """Tells whether two placed tiles have the same coordinate system."""
-    return one.crs == other.crs or _crs(str(one.crs)) == _crs(str(other.crs))
+    return one.crs == other.crs or read_crs(str(one.crs)) == read_crs(str(other.crs))
 
 
 def grid_shift(one: Placed, other: Placed) -> tuple[int, int] | None:
@@ -129,7 +135,7 @@ def reproject(source: str, target: str, x: Floats, y: Floats) -> tuple[Floats, F
     Raises:
         ValueError: PROJ knows no such system.
     """
-    systems = _crs(source), _crs(target)
+    systems = read_crs(source), read_crs(target)
     try:
         found = warp.transform(*systems, x.ravel(), y.ravel())
     except Exception:  # rasterio lets GDAL's own classes through
@@ -298,13 +304,13 @@ def is_geographic(crs: str) -> bool:
     Raises:
         ValueError: PROJ knows no such system.
     """
-    return bool(crs) and bool(_crs(crs).is_geographic)
+    return bool(crs) and bool(read_crs(crs).is_geographic)
 
 
 def _metres(tile: Placed) -> float:
     """Returns the side of a pixel in metres."""
     side = abs(_affine(tile).determinant) ** 0.5
-    return side * DEGREE if _crs(str(tile.crs)).is_geographic else side
+    return side * DEGREE if read_crs(str(tile.crs)).is_geographic else side
 
 
 def to_lonlat(crs: str, x: ArrayLike, y: ArrayLike) -> tuple[Floats, Floats]:

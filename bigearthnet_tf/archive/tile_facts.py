@@ -19,11 +19,9 @@ import numpy as np
 import pydantic
 from numpy.typing import NDArray
 from rasterio import Affine
-from rasterio.crs import CRS
-from rasterio.errors import CRSError
 
 from bigearthnet_tf import files
-from bigearthnet_tf.archive import pixel_checks
+from bigearthnet_tf.archive import ground, pixel_checks
 from bigearthnet_tf.archive.band_names import SCENE, canonical, is_auxiliary
 from bigearthnet_tf.archive.land_cover import WORLD_COVER
 from bigearthnet_tf.archive.pixel_values import Given
@@ -131,12 +129,9 @@ def resolve_crs(crs: str | None, where: str) -> str | None:
     if crs is None:
         return None
     try:
-        return str(CRS.from_user_input(crs).to_wkt())
-    except (CRSError, ValueError) as error:  # not all of rasterio's are its own
-        raise ValueError(
-            f"{where}: {crs!r} is no coordinate system that PROJ knows ({error}); "
-            "give it as EPSG:<code> or as WKT"
-        ) from None
+        return str(ground.read_crs(crs).to_wkt())
+    except ValueError as error:
+        raise ValueError(f"{where}: {error}") from None
 
 
 def resolve_transform(transform: Sequence[float] | None, where: str) -> Affine | None:
@@ -164,7 +159,7 @@ def check_ground(
     Raises:
         ValueError: as `pixel_checks.check_ground_metres`.
     """
-    system = None if crs is None else CRS.from_wkt(crs)
+    system = None if crs is None else ground.read_crs(crs)
     if system is not None and transform is not None and system.is_projected:
         pixel_checks.check_ground_metres(system, transform, shape, where)
 

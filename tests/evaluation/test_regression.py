@@ -92,8 +92,9 @@ def test_metres_of_several_tiles_need_their_system(table):
     crs = np.where(table["cluster"] == 0, "EPSG:32633", "")
     with pytest.raises(ValueError, match="152 points have no crs"):
         regression.blocks_of(other.assign(crs=crs), 1, "t")
-    with pytest.raises(ValueError, match="is no coordinate system that PROJ knows"):
-        regression.blocks_of(other, 1, "t", "EPSG:banana")
+    for unknown in ("EPSG:banana", "banana", "EPSG:1.5", "EPSG:999999", "PROJCS["):
+        with pytest.raises(ValueError, match="is no coordinate system that PROJ knows"):
+            regression.blocks_of(other, 1, "t", unknown)
 
 
 def test_degrees_by_any_name_make_the_same_blocks():
