@@ -136,7 +136,8 @@ def written(measured, path) -> bytes:
     return path.read_bytes()
 
 
-@pytest.mark.parametrize("workers", [3, pytest.param(2, marks=pytest.mark.long)])
+@pytest.mark.long
+@pytest.mark.parametrize("workers", [2, 3])
 def test_any_number_of_workers_gives_the_same_bytes(tmp_path, workers):
     toy.write_records(tmp_path, count=COUNT, shard_size_mb=0.4)
     names = "no_interpolation", "128_bicubic"

@@ -100,7 +100,7 @@ def compare(out, undisturbed, written):
     assert {name: times[name] for name in written} == written
 
 
-@pytest.mark.slow
+@pytest.mark.long
 def test_any_number_of_workers_writes_the_same_shards(tmp_path, arguments, undisturbed):
     for workers in (2, 3):
         assert start(arguments, tmp_path / str(workers), workers).wait() == 0
@@ -187,8 +187,8 @@ def test_wrong_calls(call, tmp_path, arguments, message):
     assert message in result.complaint
 
 
-@pytest.mark.slow
-@pytest.mark.parametrize("kills", long_tests.beyond([2], [2, 6]))
+@pytest.mark.long
+@pytest.mark.parametrize("kills", [2, 6])
 def test_overwriting_after_kills_has_the_patches_of_today(
     tmp_path, arguments, undisturbed, kills
 ):

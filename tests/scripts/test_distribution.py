@@ -271,7 +271,7 @@ def test_a_lost_process_ends_the_others_and_the_run_goes_on(
         np.testing.assert_array_equal(value, tensors(run)[name])
 
 
-@pytest.mark.slow
+@pytest.mark.long
 def test_a_signal_to_one_process_ends_all_of_them_in_good_order(
     records, write_config, tmp_path
 ):

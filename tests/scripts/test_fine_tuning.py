@@ -62,6 +62,7 @@ def test_level_0_learns_the_head_alone(
     assert changed(weights_of(first_run), weights_of(out)) == 2
 
 
+@pytest.mark.long
 def test_level_1_learns_everything(call, records, write_config, tmp_path, first_run):
     result, out = train(call, write_config, records, tmp_path, weights=str(first_run))
     assert result.status == 0, result.err

@@ -70,6 +70,7 @@ def _labels(records):
     return manifest["label_order"]["BigEarthNet-19"]
 
 
+@pytest.mark.long
 def test_called_again_a_run_continues(call, records, write_config, tmp_path):
     """Two epochs in one call, or one and then another, give the same weights."""
     keys = {

@@ -165,10 +165,8 @@ def test_older_records_train_and_evaluate_with_the_same_command(
         np.testing.assert_array_equal(labels, new[name][1][0])
 
 
-@pytest.mark.slow
-@pytest.mark.parametrize(
-    "encoders", long_tests.beyond(["joint"], ["separate", "joint"])
-)
+@pytest.mark.long
+@pytest.mark.parametrize("encoders", ["separate", "joint"])
 def test_the_real_pairs_find_each_other(call, real, write_config, tmp_path, encoders):
     """All six memorised: each patch finds its own view by the other sensor."""
     shards = [f"{real}/v2/*.tfrecord"]

@@ -139,12 +139,10 @@ def test_a_signal_saves_and_ends_the_run(call, records, write_config, tmp_path, 
     assert_equal_runs(tmp_path / "whole", run)
 
 
+@pytest.mark.long
 @pytest.mark.parametrize(
     ("monitor", "which"),
-    long_tests.beyond(
-        [("label_cardinality", 2)],
-        [("macro_average_precision", 1), ("label_cardinality", 2)],
-    ),
+    [("macro_average_precision", 1), ("label_cardinality", 2)],
 )
 def test_a_signal_in_a_validation_has_it_done_once_on_continuing(
     call, records, write_config, tmp_path, monkeypatch, monitor, which

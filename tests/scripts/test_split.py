@@ -273,11 +273,8 @@ runpy.run_module("bigearthnet_tf.cli", run_name="__main__")
 """
 
 
-@pytest.mark.slow
-@pytest.mark.parametrize(
-    "ratios",
-    [[], pytest.param(["--ratios", "60", "20", "20"], marks=pytest.mark.long)],
-)
+@pytest.mark.long
+@pytest.mark.parametrize("ratios", [[], ["--ratios", "60", "20", "20"]])
 def test_the_real_metadata_in_two_gibibytes(shared, tmp_path, ratios):
     table = shared / "data/v2/metadata.parquet"
     command = ["split", "-o", tmp_path / "out", *ratios, "--metadata", table]

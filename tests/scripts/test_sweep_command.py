@@ -20,6 +20,7 @@ KEYS = {
 }
 
 
+@pytest.mark.long
 def test_one_contrastive_training_serves_all_fusions(call, records, write_config):
     config = write_config(records, model_name="resnet_test", task="contrastive", **KEYS)
     root = json.loads(config.read_text())["out_dir"]
