@@ -7,6 +7,7 @@ process never uses TensorFlow, so that its forks begin with a fresh runtime.
 from __future__ import annotations
 
 import fnmatch
+import gc
 import importlib
 import json
 import os
@@ -188,6 +189,7 @@ def serve(root: Path) -> None:
         "bigearthnet_tf.serving.scene_map",
     ):
         importlib.import_module(name)  # fmt: skip
+    gc.freeze()  # What the forks share is not looked at again in each of them.
     kit = Kit(root / "kit")
     if not (root / "kit.done").exists():
         _make(kit, PARTS)

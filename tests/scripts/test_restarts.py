@@ -112,11 +112,11 @@ def wait_for(condition, process, seconds=120):
 @pytest.mark.parametrize("number", SIGNALS)
 def test_a_signal_saves_and_ends_the_run(call, records, write_config, tmp_path, number):
     keys = {
-        "nb_epoch": 150,
+        "nb_epoch": 80,
         "image_size": 32,
         "drop_rate": 0.3,
         "log_per_iteration": 4,
-        "validate_per_iteration": 100,
+        "validate_per_iteration": 60,
     }
     whole = write_config(records, **keys, out_dir=str(tmp_path / "whole"))
     assert call("train", whole).status == 0
@@ -133,7 +133,7 @@ def test_a_signal_saves_and_ends_the_run(call, records, write_config, tmp_path, 
         f"{number.name} at iteration {iteration}: saved "
         f"{run}/checkpoints/iteration-{iteration}; the same command continues there"
     )
-    assert 0 < iteration < 300
+    assert 0 < iteration < 160
     assert not (run / ".lock").exists()
     assert call("train", config).status == 0
     assert_equal_runs(tmp_path / "whole", run)

@@ -51,7 +51,7 @@ def patches(tmp_path_factory):
 
 @pytest.fixture(scope="module", params=FAMILIES)
 def run(request, patches, tmp_path_factory):
-    """A run of a family that has learnt for a few dozen steps."""
+    """A run of a family that has learnt until its loss was a fifth less."""
     keys = {"modality": "MM"}
     if models.get_model(request.param).inputs == "by_resolution":
         keys = {"bands": list(band_facts.resolve_bands("s2_full"))}
@@ -74,10 +74,14 @@ def run(request, patches, tmp_path_factory):
     labels = [[label in p.labels for label in task.labels] for p in patches]
     loss = keras.losses.BinaryCrossentropy(from_logits=True)
     model.compile(keras.optimizers.Adam(3e-3), loss)
-    course = model.fit(
-        images, np.array(labels, "float32"), batch_size=8, epochs=12, verbose=0
-    )
-    assert course.history["loss"][-1] < 0.8 * course.history["loss"][0]
+    truth = np.array(labels, "float32")
+    first = model.evaluate(images, truth, batch_size=8, verbose=0)
+    for _ in range(6):
+        course = model.fit(images, truth, batch_size=8, epochs=12, verbose=0)
+        if course.history["loss"][-1] < 0.8 * first:
+            break
+    else:
+        pytest.fail(f"the loss is {course.history['loss'][-1]}, and was {first}")
     folder = tmp_path_factory.mktemp(request.param.replace("/", "_"))
     saved = checkpoints.CheckpointFolder(folder / "checkpoints", task.describe())
     saved.save(State(model), 36, None, {"config": config.model_dump()})
