@@ -11,7 +11,6 @@ import logging
 import math
 import os
 import struct
-import warnings
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
@@ -21,7 +20,7 @@ import imagecodecs
 import numpy as np
 import rasterio
 from numpy.typing import NDArray
-from rasterio.errors import NotGeoreferencedWarning, RasterioError
+from rasterio.errors import RasterioError
 
 from bigearthnet_tf import files
 from bigearthnet_tf.archive import (
@@ -272,8 +271,6 @@ def quiet() -> Iterator[None]:
     """Keeps GDAL from commenting on a file whose faults are reported anyway."""
     before, _gdal_logger.disabled = _gdal_logger.disabled, True
     try:
-        with warnings.catch_warnings():
-            warnings.simplefilter("ignore", NotGeoreferencedWarning)
-            yield
+        yield
     finally:
         _gdal_logger.disabled = before

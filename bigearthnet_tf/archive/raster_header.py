@@ -16,6 +16,10 @@ from rasterio.enums import ColorInterp, MaskFlags
 from rasterio.errors import NotGeoreferencedWarning, RasterioError
 from rasterio.io import DatasetReader
 
+# A raster without a place is no error yet. Said once and for all: scenes and patches
+# are read in threads, where the end of one `warnings.catch_warnings` undoes another's.
+warnings.filterwarnings("ignore", category=NotGeoreferencedWarning)
+
 
 @contextmanager
 def reading(path: Path) -> Iterator[None]:
@@ -45,8 +49,7 @@ def open_raster(path: Path, driver: str | None = None) -> Iterator[DatasetReader
     Raises:
         ValueError: it can't be read.
     """
-    with reading(path), warnings.catch_warnings():
-        warnings.simplefilter("ignore", NotGeoreferencedWarning)
+    with reading(path):
         dataset = rasterio.open(path, driver=driver)
     with dataset:
         yield dataset

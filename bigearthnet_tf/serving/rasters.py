@@ -14,7 +14,6 @@ import logging
 import os
 import shutil
 import time
-import warnings
 from collections.abc import Iterable, Iterator
 from contextlib import ExitStack, contextmanager
 from pathlib import Path
@@ -26,10 +25,11 @@ import numpy as np
 import rasterio
 import rasterio.shutil
 from numpy.typing import ArrayLike, NDArray
-from rasterio.errors import NotGeoreferencedWarning, RasterioError
+from rasterio.errors import RasterioError
 from rasterio.windows import Window
 
 from bigearthnet_tf import files, outputs
+from bigearthnet_tf.archive import raster_header
 from bigearthnet_tf.serving import raster_form
 from bigearthnet_tf.serving.raster_form import RasterForm
 
@@ -78,11 +78,9 @@ def is_finished(path: Path | str, key: str) -> bool:
 def _key_of(path: Path | str) -> str | None:
     """Returns the key of a finished map; None where there is none."""
     try:
-        with warnings.catch_warnings():
-            warnings.simplefilter("ignore", NotGeoreferencedWarning)
-            with rasterio.open(path) as dataset:
-                return dataset.tags().get(KEY_TAG)
-    except RasterioError:
+        with raster_header.open_raster(Path(path)) as dataset:
+            return dataset.tags().get(KEY_TAG)
+    except ValueError:
         return None
 
 
