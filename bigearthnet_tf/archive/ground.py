@@ -53,7 +53,7 @@ def is_placed(tile: Placed) -> bool:
 
 @lru_cache(maxsize=256)
 def read_crs(text: str) -> CRS:
-    """Returns a coordinate system given as EPSG code, WKT or in another way of PROJ.
+    """Returns a coordinate system, given in any form that PROJ accepts.
 
     Raises:
         ValueError: PROJ does not know it.

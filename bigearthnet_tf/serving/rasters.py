@@ -80,7 +80,7 @@ def _key_of(path: Path | str) -> str | None:
     try:
         with raster_header.open_raster(Path(path)) as dataset:
             return dataset.tags().get(KEY_TAG)
-    except ValueError:
+    except (RasterioError, ValueError):
         return None
 
 

@@ -187,8 +187,8 @@ def test_wrong_calls(call, tmp_path, arguments, message):
     assert message in result.complaint
 
 
-@pytest.mark.long
-@pytest.mark.parametrize("kills", [2, 6])
+@pytest.mark.slow
+@pytest.mark.parametrize("kills", long_tests.beyond([2], [2, 6]))
 def test_overwriting_after_kills_has_the_patches_of_today(
     tmp_path, arguments, undisturbed, kills
 ):

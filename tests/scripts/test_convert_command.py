@@ -199,7 +199,7 @@ def test_bad_lmdbs(call, tmp_path, archive_v2, content):
     assert not (tmp_path / "out").exists()
 
 
-@pytest.mark.long
+@pytest.mark.slow
 def test_killed_while_writing_an_lmdb_it_goes_on(records, tmp_path):
     out = tmp_path / "lmdb"
     command = [

@@ -218,7 +218,7 @@ def test_batch_norm_of_each_replica_is_continued_exactly(
 def test_metrics_are_the_same_on_any_number_of_replicas(
     call, records, write_config, tmp_path, replicas
 ):
-    """Four test records in a batch of 12: parts are full, half full and empty."""
+    """Four test records in a batch of 12: parts are full, partly full and empty."""
     assert call("train", write_config(records, nb_epoch=1)).status == 0
     found = {}
     for devices in ("cpu", replicas):
