@@ -7,6 +7,7 @@ Files that it does not take, such as sparse ones, are left to rasterio.
 
 from __future__ import annotations
 
+import contextvars
 import logging
 import math
 import os
@@ -35,7 +36,9 @@ from bigearthnet_tf.archive.pixel_values import PixelValues
 from bigearthnet_tf.archive.placement import Place
 from bigearthnet_tf.archive.raster_header import Header
 
-_gdal_logger = logging.getLogger("rasterio._env")
+# A variable of each thread: threads read files side by side.
+_is_quiet = contextvars.ContextVar("is_quiet", default=False)
+logging.getLogger("rasterio._env").addFilter(lambda record: not _is_quiet.get())
 
 # Tag Software of generated files.
 GENERATED_SOFTWARE = "bigearthnet_tf sample (generated data)"
@@ -269,8 +272,8 @@ def _open(path: Path | str, fault: str = "") -> Iterator[rasterio.io.DatasetRead
 @contextmanager
 def quiet() -> Iterator[None]:
     """Keeps GDAL from commenting on a file whose faults are reported anyway."""
-    before, _gdal_logger.disabled = _gdal_logger.disabled, True
+    token = _is_quiet.set(True)
     try:
         yield
     finally:
-        _gdal_logger.disabled = before
+        _is_quiet.reset(token)

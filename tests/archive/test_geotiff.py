@@ -1,6 +1,8 @@
 """Reading single bands: real files against rasterio, and every kind of damage."""
 
+import logging
 import os
+import threading
 
 import numpy as np
 import pytest
@@ -232,6 +234,27 @@ def test_the_decoder_keeps_quiet(shared, tmp_path, caplog, capfd):
         geotiff.read_tiff(broken, "B05")
     assert capfd.readouterr() == ("", "")
     assert not [record for record in caplog.records if record.levelname != "DEBUG"]
+
+
+def test_quiet_of_two_threads_ends_with_each(caplog):
+    logger = logging.getLogger("rasterio._env")
+    inside, outside = threading.Event(), threading.Event()
+
+    def other():
+        with geotiff.quiet():
+            inside.set()
+            assert outside.wait(10)
+            logger.warning("of the other")
+
+    with geotiff.quiet():
+        thread = threading.Thread(target=other)
+        thread.start()
+        assert inside.wait(10)
+    logger.warning("of this one")
+    outside.set()
+    thread.join()
+    logger.warning("after both")
+    assert [r.message for r in caplog.records] == ["of this one", "after both"]
 
 
 def test_a_huge_image_is_refused_before_it_is_decoded(tmp_path):
