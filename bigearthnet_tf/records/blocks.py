@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+import itertools
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 
 import numpy as np
 from numpy.typing import NDArray
 
+from bigearthnet_tf.archive import ground
 from bigearthnet_tf.archive.tile import Block
 from bigearthnet_tf.records import (
     block_manifest,
@@ -127,6 +129,33 @@ def iterate_blocks(source: BlockSource, tile: str | None = None) -> Iterator[Blo
             block = series_schema.decode_block(serialized, f"{path}: record {number}")
             if tile is None or block.tile == tile:
                 yield block
+
+
+def shared_ground(one: BlockSource, other: BlockSource) -> list[str]:
+    """Returns the tiles of a source that share ground with those of another.
+
+    Records in one folder are of one call of `bigearthnet-tf tiles`, which has seen to
+    it that none is in two splits. Tiles without a place share theirs with themselves.
+
+    Args:
+        one: shards of a split.
+        other: those of another split.
+    """
+    found: dict[str, None] = {}
+    for mine, theirs in itertools.product(one.manifests, other.manifests):
+        if storage.folder_of(mine) == storage.folder_of(theirs):
+            continue
+        tiles, others = (block_manifest.load(path).tiles for path in (mine, theirs))
+        for name, tile in tiles.items():
+            if any(_share(tile, each) for each in others.values()):
+                found[name] = None
+    return list(found)
+
+
+def _share(one: TileFacts, other: TileFacts) -> bool:
+    if ground.is_placed(one) and ground.is_placed(other):
+        return ground.overlap(one, other)
+    return one == other
 
 
 def _expand(patterns: Sequence[str]) -> list[str]:

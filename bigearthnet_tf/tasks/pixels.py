@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import functools
+import itertools
 import logging
 from collections.abc import Mapping
 from typing import Any
@@ -179,27 +180,46 @@ class PixelTask:
         return source.files if source else ()
 
     @functools.cached_property
-    def bands(self) -> tuple[str, ...]:
-        """Names of the bands, in the order that the model sees them."""
-        first: blocks.BlockSource | None = None
+    def _opened(self) -> dict[str, blocks.BlockSource]:
+        """Sources of the splits whose records are there, at least one."""
+        found: dict[str, blocks.BlockSource] = {}
         for split in ("train", "val", "test"):
             try:
                 source = self.find(split)
             except FileNotFoundError:
                 # Evaluation needs but the test split, and training none of that.
                 continue
-            if source and first and source.bands != first.bands:
-                raise ValueError(
-                    f"{split}: the records hold the bands {' '.join(source.bands)}, "
-                    f"those of another split {' '.join(first.bands)}; write all alike"
-                )
-            first = first or source
-        if first is None:
+            if source is not None:
+                found[split] = source
+        if not found:
             raise FileNotFoundError(
                 "none of the records of tr_, val_ and test_tf_record_files is there; "
                 "bigearthnet-tf tiles writes records of time series"
             )
-        return first.bands
+        for one, other in itertools.combinations(found, 2):
+            if shared := blocks.shared_ground(found[one], found[other]):
+                logger.warning(
+                    "%s and %s: the records are in different folders and share the "
+                    "ground of %s: unless one call of bigearthnet-tf tiles wrote both, "
+                    "the same pixels may be in both splits; write them in one",
+                    one,
+                    other,
+                    ", ".join(shared),
+                )
+        return found
+
+    @functools.cached_property
+    def bands(self) -> tuple[str, ...]:
+        """Names of the bands, in the order that the model sees them."""
+        first, *others = self._opened.items()
+        for split, source in others:
+            if source.bands != first[1].bands:
+                raise ValueError(
+                    f"{split}: the records hold the bands {' '.join(source.bands)}, "
+                    f"those of another split {' '.join(first[1].bands)}; write all "
+                    "alike"
+                )
+        return first[1].bands
 
     def num_records(self, split: str) -> int:
         """Returns the pixels of an epoch or of a scored split; 0 for no split."""

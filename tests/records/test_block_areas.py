@@ -7,7 +7,7 @@ from rasterio.warp import transform as reproject
 
 from bigearthnet_tf.archive import tile_points, tiles
 from bigearthnet_tf.archive.tile import Window, windows
-from bigearthnet_tf.records import block_areas, block_plan
+from bigearthnet_tf.records import block_areas, block_plan, block_writer, blocks
 
 SIDE = 8
 RATIOS = [0.5, 0.25, 0.25]
@@ -183,3 +183,34 @@ def test_a_point_in_two_tiles_is_of_the_later_split(tmp_path):
         "305",
         "485",
     ]
+
+
+def write(folder, *made):
+    areas = [(tile, Window(0, 0, tile.height, tile.width)) for tile in made]
+    plan = block_plan.plan_blocks(
+        "train", areas, {10: "Tree cover"}, "here", side=16, min_valid=0
+    )
+    block_writer.write_blocks(made, [plan], folder)
+    return blocks.open_blocks(str(folder / "train-*"))
+
+
+@pytest.mark.parametrize("second", [*SECOND, "elsewhere", "no place", "own copy"])
+def test_records_of_separate_calls_are_compared(tmp_path, second):
+    places = {**SECOND, "elsewhere": {"west": WEST + 480}, "no place": {"crs": None}}
+    first = {"crs": None} if second == "own copy" else {}
+    place = places.get(second, first)
+    one = write(
+        tmp_path / "x",
+        make(tmp_path, "a", **first),
+        make(tmp_path, "c", west=WEST - 9000),
+    )
+    name = "a" if second == "own copy" else "b"
+    seed = 0 if second == "own copy" else 1
+    other = write(
+        tmp_path / "y",
+        make(tmp_path / "of others", name, seed=seed, **place),
+        make(tmp_path / "of others", "farther", west=WEST + 90_000),
+    )
+    apart = second in ("elsewhere", "no place")
+    assert blocks.shared_ground(other, one) == ([] if apart else [name])
+    assert blocks.shared_ground(one, one) == []

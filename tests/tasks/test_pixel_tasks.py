@@ -78,6 +78,18 @@ def correlate(one, other):
     )  # fmt: skip
 
 
+def test_the_same_ground_in_records_of_two_calls_is_warned_of(
+    records, tmp_path, caplog
+):
+    assert open_task(records, "land_cover").bands
+    assert not caplog.messages
+    again = series_records.files(series_records.write(tmp_path))
+    keys = {"val_tf_record_files": again["tr_tf_record_files"]}
+    assert open_task(records, "land_cover", **keys).bands
+    (warning,) = caplog.messages
+    assert warning.startswith("train and val: the records are in different folders")
+
+
 def test_the_loss_is_that_of_both_views(records):
     task = open_task(records, "barlow_twins", encoder_drop_rate=0.0)
     model = task.build_model()
