@@ -334,8 +334,10 @@ def _read_files(
     pixels: dict[str, NDArray[Any]] = {}
     places: list[tuple[Path, str, placement.Place | None]] = []
     codes = None
+    # Asked once for all files of a folder.
+    beside = {folder: geotiff.has_sidecars(folder) for folder in dict(files)}
     for folder, name in files:
-        read = partial(geotiff.read_band, band_name=name)
+        read = partial(geotiff.read_band, band_name=name, sidecars=beside[folder])
         pixels[name], place = _read_first(read, folder, name)
         places.append((folder, name, place))
     if map_folder is not None:

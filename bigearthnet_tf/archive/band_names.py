@@ -15,10 +15,11 @@ _BAND = re.compile(
 _SCENE = re.compile(r"(?<![A-Z0-9])SCL(?![A-Z0-9])")
 # Layers of products that come along with their bands: true colour, aerosol, water
 # vapour, probabilities of cloud and snow, quality, angles and masks, as ESA, Earth
-# Engine, Sentinel Hub and HLS name them.
+# Engine, Sentinel Hub and HLS name them; and of composites, spread and counts.
 _AUXILIARY = re.compile(
     r"(?<![A-Z0-9])(?:SCL|TCI|AOT|WVP|PVI|CLD|SNW|CLP|CLM|CLDPRB|SNWPRB|MSK|"
-    r"QA(?:10|20|60)?|FMASK|DATAMASK|[SV][ZA]A|"
+    r"QA(?:10|20|60)?|FMASK|DATAMASK|[SV][ZA]A|(?:CLOUD|SHADOW|SNOW) MASK|"
+    r"STD|STDEV|STDDEV|VARIANCE|COUNT|NOBS|"
     r"(?:SUN|VIEW)(?:ZENITH|AZIMUTH)\w*)(?![A-Z0-9])"
 )
 

@@ -11,6 +11,7 @@ import contextvars
 import logging
 import math
 import os
+import re
 import struct
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -29,8 +30,10 @@ from bigearthnet_tf.archive import (
     labels,
     patch,
     patch_values,
+    pixel_evidence,
     placement,
     raster_header,
+    safe,
 )
 from bigearthnet_tf.archive.pixel_values import PixelValues
 from bigearthnet_tf.archive.placement import Place
@@ -48,10 +51,17 @@ _SIZES, _SHORT = (256, 257, _SAMPLES), 3
 # A hundred times what a patch has.
 _MOST_VALUES = 100 * 120 * 120
 _MOST_PAGES = 1000
-# What the metadata of GDAL, a tag, have where numbers are scaled: such a file is looked
-# at. Only a file with that tag is searched, which takes half the time of decoding.
-_GDAL_METADATA = 42112
-_SCALED = (b'role="scale"', b'role="offset"')
+# Tags that make a file be read by GDAL: a page that is a mask, a number for no data
+# (but the 0 of genuine files, whose zeros are numbers), and metadata that say something
+# of the numbers. Only a file with metadata is searched for it, which takes half the
+# time of decoding.
+_PAGE_KIND, _MASK_PAGE = 254, 4
+_GDAL_METADATA, _GDAL_NODATA = 42112, 42113
+_TELLING = re.compile(
+    rb'role="(?:scale|offset)"|name="(?:%s)"' % "|".join(pixel_evidence.TAGS).encode()
+)
+# Beside a file these say something of its numbers too.
+_SIDECARS = (".aux.xml", ".msk")
 
 _MISSING = (
     "no such file: extract it from the archive, or leave the patch out of the list"
@@ -78,19 +88,45 @@ def read_tiff(path: Path | str, band_name: str) -> NDArray[Any]:
     return read_band(path, band_name)[0]
 
 
-def read_band(path: Path | str, band_name: str) -> tuple[NDArray[Any], Place | None]:
-    """Returns the pixels of one band, and where they lie; see `read_tiff`."""
-    array, place, header = _decode(path)
-    if header is not None:
-        values = patch_values.of_file(header, band_name)
+def read_band(
+    path: Path | str, band_name: str, sidecars: bool | None = None
+) -> tuple[NDArray[Any], Place | None]:
+    """Returns the pixels of one band, and where they lie; see `read_tiff`.
+
+    Args:
+        path: a GeoTIFF with a single band.
+        band_name: the band it holds.
+        sidecars: `has_sidecars` of its folder, where that is known.
+    """
+    image = _decode(path, sidecars)
+    if image.header is not None:
+        values = patch_values.of_file(image.header, band_name)
     elif bands.BANDS[band_name].sensor == "S2":
         values = patch_values.of_name(Path(path).parent.name)
     else:
         values = PixelValues("S1")
-    array = patch_values.to_archive(array, band_name, values, path)
+    where = f"{path}: band {band_name}"
+    patch_values.check_unmasked(image.pixels, image.unmasked, where)
+    array = patch_values.to_archive(image.pixels, band_name, values, path)
     patch.check_band(band_name, array, path)
     patch_values.check_decibels(array, band_name, path)
-    return array, place
+    return array, image.place
+
+
+def has_sidecars(folder: Path | str) -> bool:
+    """Tells whether files in a folder say something of the numbers in others.
+
+    Such are masks and metadata beside GeoTIFFs, and the metadata of a product. False
+    for a folder that is not there. 20 us from a disk.
+    """
+    try:
+        with os.scandir(folder) as found:
+            return any(
+                entry.name.endswith(_SIDECARS) or entry.name == safe.METADATA
+                for entry in found
+            )
+    except OSError:
+        return False
 
 
 def read_reference_map(path: Path | str) -> NDArray[np.uint16]:
@@ -103,13 +139,16 @@ def read_reference_map(path: Path | str) -> NDArray[np.uint16]:
     return read_map(path)[0]
 
 
-def read_map(path: Path | str) -> tuple[NDArray[np.uint16], Place | None]:
+def read_map(
+    path: Path | str, sidecars: bool | None = None
+) -> tuple[NDArray[np.uint16], Place | None]:
     """Returns a reference map, and where it lies; see `read_reference_map`."""
-    array, place, _ = _decode(path)
+    image = _decode(path, sidecars)
     where = f"{path}: reference map"
-    patch.check_raster(array, 120, "uint16", where)
-    labels.check_codes(array, where)
-    return array, place
+    patch.check_raster(image.pixels, 120, "uint16", where)
+    patch_values.check_unmasked(image.pixels, image.unmasked, where)
+    labels.check_codes(image.pixels, where)
+    return image.pixels, image.place
 
 
 def read_georeference(path: Path | str) -> patch.GeoReference:
@@ -141,14 +180,15 @@ def is_generated(path: Path | str) -> bool:
 
 
 class _Image(NamedTuple):
-    """Pixels, where they lie, and the header if it may scale them."""
+    """Pixels, where they lie, and of a file that GDAL has read header and mask."""
 
     pixels: NDArray[Any]
     place: Place | None
     header: Header | None = None
+    unmasked: NDArray[np.bool_] | bool = True
 
 
-def _decode(path: Path | str) -> _Image:
+def _decode(path: Path | str, sidecars: bool | None) -> _Image:
     """Returns the image of a TIFF; every fault becomes one error."""
     try:
         # A pipe would be waited for; without a writer it is empty at once.
@@ -157,9 +197,11 @@ def _decode(path: Path | str) -> _Image:
     except FileNotFoundError:
         raise FileNotFoundError(f"{path}: {_MISSING}") from None
     try:
-        pages, values, has_metadata = _declared(data)
+        pages, values, tells, has_metadata = _declared(data)
         _check_size(values, path)
-        if has_metadata and _is_scaled(data):
+        if sidecars is None:
+            sidecars = has_sidecars(Path(path).parent)
+        if sidecars or tells or (has_metadata and _TELLING.search(data)):
             return _decode_slowly(path, "")
         # Pages of one shape come stacked and are refused with other wrong shapes.
         image = imagecodecs.tiff_decode(data, index=None if pages > 1 else 0)
@@ -176,12 +218,7 @@ def _decode(path: Path | str) -> _Image:
         ValueError,
         MemoryError,
     ) as error:
-        decoded = _decode_slowly(path, str(error))
-        return decoded if _is_scaled(data) else decoded._replace(header=None)
-
-
-def _is_scaled(data: bytes) -> bool:
-    return any(role in data for role in _SCALED)
+        return _decode_slowly(path, str(error))
 
 
 def _open_at_once(path: str, flags: int) -> int:
@@ -201,11 +238,15 @@ def _check_size(values: int, path: Path | str) -> None:
         )
 
 
-def _declared(data: bytes) -> tuple[int, int, bool]:
-    """Returns pages of a TIFF, values that they declare, and if GDAL wrote metadata.
+def _declared(data: bytes) -> tuple[int, int, bool, bool]:
+    """Returns what the directories of a TIFF declare.
 
     A TIFF starts with byte order, 42 and the offset of the first directory: a count,
     entries of 12 bytes, and the offset of the next one or 0 (TIFF 6.0, section 2).
+
+    Returns:
+        Pages, values in them, whether there is a mask or a number for no data other
+        than 0, and whether GDAL wrote metadata.
 
     Raises:
         ValueError: a BigTIFF, which has other widths, or a chain without end.
@@ -216,22 +257,27 @@ def _declared(data: bytes) -> tuple[int, int, bool]:
     if magic != 42:
         raise ValueError(f"expected 42 in its head, got {magic}")
     pages = values = 0
-    has_metadata = False
+    tells = has_metadata = False
     while directory:
         if (pages := pages + 1) > _MOST_PAGES:
             raise ValueError(f"more than {_MOST_PAGES} pages")
         (count,) = struct.unpack_from(f"{order}H", data, directory)
         sizes = {_SAMPLES: 1}
         entries = data[directory + 2 : directory + 2 + 12 * count]
-        for tag, kind, _, value in struct.iter_unpack(f"{order}HHII", entries):
+        for tag, kind, length, value in struct.iter_unpack(f"{order}HHII", entries):
             if tag in _SIZES:
                 # A short fills the first half of its four bytes.
                 short = value >> 16 if order == ">" else value & 0xFFFF
                 sizes[tag] = short if kind == _SHORT else value
+            elif tag == _PAGE_KIND:
+                tells |= bool(value & _MASK_PAGE)
+            elif tag == _GDAL_NODATA:
+                # Text of up to four bytes, the last one 0, is in place of the value.
+                tells |= length > 2 or struct.pack(f"{order}I", value)[:1] != b"0"
             has_metadata |= tag == _GDAL_METADATA
         values += math.prod(sizes.values())
         (directory,) = struct.unpack_from(f"{order}I", data, directory + 2 + 12 * count)
-    return pages, values, has_metadata
+    return pages, values, tells, has_metadata
 
 
 def _decode_slowly(path: Path | str, fault: str) -> _Image:
@@ -245,7 +291,8 @@ def _decode_slowly(path: Path | str, fault: str) -> _Image:
         _check_size(dataset.width * dataset.height * dataset.count, path)
         image, place = dataset.read(), placement.of_dataset(dataset)
         header = raster_header.read_header(dataset, Path(path))
-    return _Image(image[0] if len(image) == 1 else image, place, header)
+        unmasked = raster_header.read_mask(dataset, [1])
+    return _Image(image[0] if len(image) == 1 else image, place, header, unmasked)
 
 
 @contextmanager

@@ -41,6 +41,25 @@ def of_name(patch: str) -> PixelValues:
     values = pixel_values.of_reflectance(
         "uint16", product=product, day=pixel_evidence.day_in(patch)
     )
+    _check_settled(values, patch)
+    return values
+
+
+def of_file(header: Header, band: str) -> PixelValues:
+    """Returns what the numbers of a patch in a GeoTIFF with tags mean.
+
+    0 stands for no data only where it is Sentinel-1's, since genuine files have that
+    tag and zeros among their numbers.
+
+    Raises:
+        ValueError: tags that can't be read, or a question that is open.
+    """
+    values = pixel_evidence.read(header, 1, band, BANDS[band].sensor)
+    _check_settled(values, header.path.parent.name)
+    return values
+
+
+def _check_settled(values: PixelValues, patch: str) -> None:
     if values.is_open:
         raise ValueError(
             f"{patch}: expected a patch of before {pixel_values.NEWER_SINCE}, or one "
@@ -48,20 +67,6 @@ def of_name(patch: str) -> PixelValues:
             "digital numbers since; put N0400 into its name if they are in there, "
             "N0301 if not"
         )
-    return values
-
-
-def of_file(header: Header, band: str) -> PixelValues:
-    """Returns what the numbers of a patch in a GeoTIFF with tags mean.
-
-    Raises:
-        ValueError: tags that can't be read, or a question that is open.
-    """
-    sensor = BANDS[band].sensor
-    values = pixel_evidence.read(header, 1, band, sensor)
-    if values.evidence is None and sensor == "S2":
-        return of_name(header.path.parent.name)
-    return values
 
 
 def to_archive(
@@ -83,15 +88,30 @@ def to_archive(
     if array.dtype != dtype and not is_tagged:
         return array  # which the readers refuse
     if array.dtype == dtype and values.is_plain:
-        return array
-    doubt = pixel_checks.judge(array, values, f"{where}: band {band}", _OPTIONS)
-    if doubt:
-        logger.warning("%s", doubt)
+        if values.nodata == _DECIBELS.nodata:
+            return array
+    else:
+        doubt = pixel_checks.judge(array, values, f"{where}: band {band}", _OPTIONS)
+        if doubt:
+            logger.warning("%s", doubt)
     # 0 is a number here, unless the file says otherwise.
     gaps = ~values.has_data(array) & (array != 0)
     if gaps.any():
         raise ValueError(_gaps(array, gaps, f"{where}: band {band}"))
     return values.stored(array, np.ones(array.shape, bool), dtype)
+
+
+def check_unmasked(
+    array: NDArray[Any], unmasked: NDArray[np.bool_] | bool, where: str
+) -> None:
+    """Refuses pixels that the file masks.
+
+    Raises:
+        ValueError: there are such.
+    """
+    hidden = np.broadcast_to(np.logical_not(unmasked), array.shape)
+    if hidden.any():
+        raise ValueError(_gaps(array, hidden, where))
 
 
 def _gaps(array: NDArray[Any], gaps: NDArray[np.bool_], where: str) -> str:

@@ -84,7 +84,7 @@ def sample(
 
 def _unmasked(dataset: DatasetReader, index: int, **kwargs: Any) -> NDArray[np.generic]:
     numbers = dataset.read(index, **kwargs)
-    unmasked = raster_header.read_mask(dataset, **kwargs)
+    unmasked = raster_header.read_mask(dataset, [index], **kwargs)
     return np.ravel(numbers) if unmasked is True else numbers[unmasked]
 
 

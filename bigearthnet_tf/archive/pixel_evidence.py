@@ -9,7 +9,7 @@ import calendar
 import logging
 import math
 import re
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from datetime import date, timedelta
 from pathlib import Path
 
@@ -30,21 +30,24 @@ _DATE = re.compile(
 )
 # A month or a year by itself; 2048 is the side of a picture.
 _PERIOD = re.compile(
-    r"(?<![A-Za-z0-9])(?P<year>20[123]\d)(?:[-_.]?(?P<month>0[1-9]|1[0-2]))?"
-    r"(?![A-Za-z0-9])"
+    r"(?<!\d)(?P<year>20[123]\d)(?:[-_.]?(?P<month>0[1-9]|1[0-2]))?(?!\d)"
 )
 _DATE_TAGS = (
     *("ACQUISITION_DATE", "SENSING_TIME", "PRODUCT_START_TIME"),
     *("DATATAKE_1_DATATAKE_SENSING_START", "DATETIME", "datetime", "date"),
-    "TIFFTAG_DATETIME",
 )
-_BASELINE = re.compile(r"(?<![A-Z0-9])N(\d\d)(\d\d)(?![A-Z0-9])")
+# Many programs write there when they made the file.
+_FILE_DATE_TAG = "TIFFTAG_DATETIME"
+# Not the latitude in N0512_E01330.
+_BASELINE = re.compile(r"(?<![A-Z0-9])N(\d\d)(\d\d)(?![A-Z0-9]|_?[EW]\d)")
 _PRODUCT = re.compile(r"S2[A-Z]_MSIL\d")
 _LANDSAT = re.compile(r"L[COTEM]0\d_|HLS\.L30\.")
 _QUANTIFICATIONS = (
     *("BOA_QUANTIFICATION_VALUE", "QUANTIFICATION_VALUE"),
     "L2A_BOA_QUANTIFICATION_VALUE",
 )
+# All tags of a file or a band that say something of its numbers.
+TAGS = (*_DATE_TAGS, *_QUANTIFICATIONS, "BOA_ADD_OFFSET", "PROCESSING_BASELINE")
 
 
 def read(
@@ -73,20 +76,19 @@ def read(
     try:
         if sensor == "S1":
             return pixel_values.of_backscatter(dtype, tags, nodata, given)
-        day = acquisition_day(path, header.tags) or _last_day(path)
-        product = None
+        day = last_day(path, header.tags)
+        told: list[Product] = []
         if given.scale is None or given.offset is None:
-            product = find_product(
-                path, band, {**header.tags, **header.band_tags[place]}
-            )
+            told = find_products(path, band, {**header.tags, **header.band_tags[place]})
+        product = told[0] if told else None
         found = pixel_values.of_reflectance(dtype, tags, nodata, given, product, day)
     except ValueError as error:
         raise ValueError(f"{path}: band {band}: {error}") from error
-    _report_conflict(path, band, found, product)
+    _report_conflicts(path, band, found, told)
     return found
 
 
-def find_product(path: Path, band: str, tags: Mapping[str, str]) -> Product | None:
+def find_products(path: Path, band: str, tags: Mapping[str, str]) -> list[Product]:
     """Returns what metadata and names say of the digital numbers of a file.
 
     Args:
@@ -95,35 +97,47 @@ def find_product(path: Path, band: str, tags: Mapping[str, str]) -> Product | No
         tags: of the file and of the band.
 
     Returns:
-        Scale and offset to numbers of the archives, and where they stand. The offset is
-        None where nothing says one; None if there is nothing at all.
+        Scale and offset to numbers of the archives, and where they stand, the first one
+        being what counts. The offset is None where nothing says one.
 
     Raises:
-        ValueError: metadata that can't be read.
+        ValueError: metadata that can't be read, or a name with two baselines.
     """
+    told: list[Product] = []
     scale, offset = _of_tags(tags)
     if offset is not None:
-        return scale or 1.0, offset, "the metadata in its tags"
+        told.append((scale or 1.0, offset, "the metadata in its tags"))
     metadata = safe.find_metadata(path)
     if metadata is not None:
         of_product, offset = safe.read_calibration(metadata).to_archive(band)
         scale = scale or of_product
         if offset is not None:
-            return scale, offset, metadata.name
+            told.append((scale, offset, metadata.name))
     for text in names(path):
         found = offset_in_name(text)
         if found is not None:
-            return scale or 1.0, found[0] * (scale or 1.0), found[1]
-    return None if scale is None else (scale, None, "its metadata")
+            told.append((scale or 1.0, found[0] * (scale or 1.0), found[1]))
+    return told or ([] if scale is None else [(scale, None, "its metadata")])
 
 
 def offset_in_name(text: str) -> tuple[float, str] | None:
-    """Returns the offset of the baseline that a name says, and where it says so."""
+    """Returns the offset of the baseline that a name says, and where it says so.
+
+    Raises:
+        ValueError: it says two that have different offsets.
+    """
+    told: dict[float, str] = {}
     for match in _BASELINE.finditer(text.upper()):
         offset = safe.offset_of_baseline(".".join(match.groups()))
         if offset is not None:
-            return offset, f"{match[0]} in its name"
-    return None
+            told.setdefault(offset, match[0])
+    if len(told) > 1:
+        raise ValueError(
+            f"expected one processing baseline in the name {text}, got "
+            f"{' and '.join(told.values())}: rename it, or give scale and offset by "
+            "option"
+        )
+    return next(((off, f"{name} in its name") for off, name in told.items()), None)
 
 
 def names(path: Path) -> list[str]:
@@ -153,36 +167,67 @@ def check_is_level_2a(path: Path) -> None:
 
 
 def acquisition_day(path: Path, tags: Mapping[str, str]) -> date | None:
-    """Returns the day that names or tags tell; None if they tell none."""
-    texts = (*names(path), *(tags[name] for name in _DATE_TAGS if name in tags))
-    return next((day for day in map(day_in, texts) if day), None)
+    """Returns the day that names or tags tell; None if they tell none.
+
+    Raises:
+        ValueError: the name of the file and a tag tell different days.
+    """
+    named = next(filter(None, map(day_in, names(path))), None)
+    for tag in (name for name in _DATE_TAGS if name in tags):
+        tagged = day_in(tags[tag])
+        # A date in another time zone is a day off.
+        if named and tagged and abs((named - tagged).days) > 1:
+            raise ValueError(
+                f"{path}: expected one date, but the name says {named} and the tag "
+                f"{tag} {tagged}: correct the one that is wrong"
+            )
+        named = named or tagged
+    return named or day_in(tags.get(_FILE_DATE_TAG, ""))
+
+
+def last_day(path: Path, tags: Mapping[str, str]) -> date | None:
+    """Returns the last day that a file may show; None if nothing tells.
+
+    Composites are named after months, years, and where they begin and end. The name
+    of the file and its tags count before the names of folders.
+    """
+    own = (path.name, *(tags[name] for name in _DATE_TAGS if name in tags))
+    told = list(filter(None, map(_last_day_in, own)))
+    if told:
+        return max(told)
+    others = (*names(path)[1:], tags.get(_FILE_DATE_TAG, ""))
+    return next(filter(None, map(_last_day_in, others)), None)
 
 
 def day_in(text: str) -> date | None:
     """Returns the first date in a text; None if there is none."""
+    return next(_days_in(text), None)
+
+
+def _days_in(text: str) -> Iterator[date]:
     for match in _DATE.finditer(text):
         try:
             if match["doy"]:
                 first = date(int(match["year"]), 1, 1)
                 found = first + timedelta(days=int(match["doy"]) - 1)
                 if found.year == first.year:
-                    return found
+                    yield found
                 continue
-            return date(*(int(match[part]) for part in ("year", "month", "day")))
+            yield date(*(int(match[part]) for part in ("year", "month", "day")))
         except ValueError:
             continue
-    return None
 
 
-def _last_day(path: Path) -> date | None:
-    """Returns the end of the month or year that names tell in place of a date.
-
-    So composites are named: S2_2023-07.tif, median_2023.tif.
-    """
-    for match in filter(None, map(_PERIOD.search, names(path))):
+def _last_day_in(text: str) -> date | None:
+    """Returns the last date in a text, or the end of the last month or year."""
+    # Names of products have the sensing first, then the processing.
+    if _PRODUCT.match(text):
+        return day_in(text)
+    days = list(_days_in(text))
+    for match in _PERIOD.finditer(_DATE.sub(" ", text)):
         year, month = int(match["year"]), int(match["month"] or 12)
-        return date(year, month, calendar.monthrange(year, month)[1])
-    return None
+        days.append(date(year, month, calendar.monthrange(year, month)[1]))
+    return max(days, default=None)
 
 
 def check_settled(
@@ -248,6 +293,11 @@ def _of_tags(tags: Mapping[str, str]) -> tuple[float | None, float | None]:
     if quantification is not None:
         scale = safe.ARCHIVE_QUANTIFICATION / quantification
     offset = _number(tags, ("BOA_ADD_OFFSET",), float)
+    if offset is not None and offset > 0:
+        raise ValueError(
+            f"expected BOA_ADD_OFFSET of 0 or below, which ESA adds as -1000, got "
+            f"{offset:g}: correct the tag, or give scale and offset by option"
+        )
     if offset is None:
         offset = _number(tags, ("PROCESSING_BASELINE",), safe.offset_of_baseline)
     return scale, None if offset is None else offset * (scale or 1.0)
@@ -266,24 +316,22 @@ def _number(
     if number is not None and not math.isfinite(number):
         raise ValueError(
             f"expected a number such as 04.00 as {key}, got {tags[key]!r}; correct the "
-            "tag, or give the offset by option"
+            "tag, or give scale and offset by option"
         )
     return number
 
 
-def _report_conflict(
-    path: Path, band: str, found: PixelValues, product: Product | None
+def _report_conflicts(
+    path: Path, band: str, found: PixelValues, told: Sequence[Product]
 ) -> None:
     """Says which piece of evidence won where they differ by more than rounding."""
-    if (
-        product is None
-        or product[1] is None
-        or found.evidence == pixel_values.BY_OPTION
-    ):
+    if found.evidence == pixel_values.BY_OPTION:
         return
-    if abs(product[1] - found.offset) > 1:
-        logger.warning(
-            "%s: band %s: %s say an offset of %g, %s one of %g: the former holds "
-            "unless the offset is given by option",
-            *(path, band, found.evidence, found.offset, product[2], product[1]),
-        )
+    for _, offset, evidence in told:
+        if offset is not None and abs(offset - found.offset) > 1:
+            logger.warning(
+                "%s: band %s: %s say an offset of %g, %s one of %g: the former holds "
+                "unless the offset is given by option",
+                *(path, band, found.evidence, found.offset, evidence, offset),
+            )
+            return

@@ -94,7 +94,7 @@ class PixelValues:
         offset: see `scale`.
         nodata: numbers that stand for none, beside NaN and infinity.
         evidence: where scale and offset come from; None if nothing says so.
-        day: of the acquisition, where the names or tags tell.
+        day: the last of the acquisition, where the names or tags tell.
     """
 
     sensor: Sensor

@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
+import re
 import warnings
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
@@ -19,6 +20,11 @@ from rasterio.io import DatasetReader
 # A raster without a place is no error yet. Said once and for all: scenes and patches
 # are read in threads, where the end of one `warnings.catch_warnings` undoes another's.
 warnings.filterwarnings("ignore", category=NotGeoreferencedWarning)
+
+
+_ALPHA = re.compile(r"alpha|^(data|valid)?[ _]?mask$", re.IGNORECASE)
+# Of a mask that GDAL makes up.
+_NOT_ITS_OWN = {MaskFlags.all_valid, MaskFlags.nodata, MaskFlags.alpha}
 
 
 @contextmanager
@@ -91,7 +97,9 @@ def read_header(dataset: DatasetReader, path: Path) -> Header:
     )
 
 
-def read_mask(dataset: DatasetReader, **kwargs: Any) -> NDArray[np.bool_] | bool:
+def read_mask(
+    dataset: DatasetReader, indexes: Sequence[int], **kwargs: Any
+) -> NDArray[np.bool_] | bool:
     """Returns where pixels are not masked, (rows, columns).
 
     By a mask band, a .msk file or an alpha band; not by no-data numbers. What GDAL
@@ -100,6 +108,7 @@ def read_mask(dataset: DatasetReader, **kwargs: Any) -> NDArray[np.bool_] | bool
 
     Args:
         dataset: the raster.
+        indexes: of the bands, from 1, each of which may have a mask of its own.
         **kwargs: `window` or `out_shape`, as in rasterio's `read`.
 
     Returns:
@@ -111,9 +120,14 @@ def read_mask(dataset: DatasetReader, **kwargs: Any) -> NDArray[np.bool_] | bool
     if ColorInterp.alpha in dataset.colorinterp:
         alpha = dataset.colorinterp.index(ColorInterp.alpha)
         name = dataset.descriptions[alpha]
-        if not name or "alpha" in name.lower():
+        if not name or _ALPHA.search(name):
             return np.asarray(dataset.read(alpha + 1, **kwargs) != 0)
-    flags = dataset.mask_flag_enums[0]
-    if MaskFlags.per_dataset in flags and MaskFlags.alpha not in flags:
-        return np.asarray(dataset.read_masks(1, **kwargs) != 0)
-    return True
+    unmasked: NDArray[np.bool_] | bool = True
+    has_common = False
+    for index in indexes:
+        flags = set(dataset.mask_flag_enums[index - 1])
+        if flags & _NOT_ITS_OWN or (MaskFlags.per_dataset in flags and has_common):
+            continue
+        has_common |= MaskFlags.per_dataset in flags
+        unmasked = unmasked & (dataset.read_masks(index, **kwargs) != 0)
+    return unmasked

@@ -76,16 +76,16 @@ def offset_of_baseline(text: str) -> float | None:
     """Returns what is added to the digital numbers of a processing baseline.
 
     Args:
-        text: such as `"05.10"`.
+        text: such as `"05.10"`, or `"0510"` as in names.
 
     Returns:
         -1000 from 04.00 on, 0 before; None for numbers that are not ESA's.
 
     Raises:
-        ValueError: not a number.
+        ValueError: not a number of two digits before the point.
     """
-    number = float(text)
-    if not math.isfinite(number) or number < 0:
+    number = float(re.sub(r"^(\d\d)(\d\d)$", r"\1.\2", text.strip()))
+    if not 0 <= number < 100:
         raise ValueError(f"expected a number such as 04.00, got {text!r}")
     first, end = _BASELINES
     if not first <= number < end:
@@ -190,7 +190,11 @@ def read_calibration(path: Path) -> Calibration:
         }
         general = offset_of_baseline(baseline)
         numbers = [quantification, *offsets.values()]
-        if quantification <= 0 or not all(map(math.isfinite, numbers)):
+        if (
+            quantification <= 0
+            or not all(map(math.isfinite, numbers))
+            or (max(offsets.values(), default=0) > 0)
+        ):
             raise ValueError(f"got {numbers}")
     except (StopIteration, ValueError, IndexError) as error:
         raise ValueError(

@@ -138,7 +138,8 @@ class GeoTiffTile(Tile):
                 (int(columns[0]), int(columns[-1]) + 1),
             )
             image = dataset.read(list(numbers), window=part)
-            unmasked = np.broadcast_to(read_mask(dataset, window=part), image.shape[1:])
+            unmasked = read_mask(dataset, numbers, window=part)
+            unmasked = np.broadcast_to(unmasked, image.shape[1:])
         chosen = (rows - rows[0])[:, None], columns - columns[0]
         return image[:, *chosen], unmasked[chosen]
 

@@ -95,12 +95,12 @@ def look_at_all(folder: Path, facts: TileFacts) -> list[File]:
 
 def list_files(folder: Path) -> list[Path]:
     """Returns the GeoTIFFs of a tile, but not its labels."""
-    found = (
+    return sorted(
         path
-        for pattern in ("*.tif", "*.tiff", "*/*.tif", "*/*.tiff")
+        for pattern in ("*", "*/*")
         for path in folder.glob(pattern)
+        if path.suffix.lower() in (".tif", ".tiff") and path.name not in LABELS
     )
-    return sorted(path for path in found if path.name not in LABELS)
 
 
 def is_tile(folder: Path) -> bool:

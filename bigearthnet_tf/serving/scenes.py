@@ -270,7 +270,7 @@ def _read(
         window = Window(left, first, right - left, last - first)
         with raster_header.reading(band.path):
             part = dataset.read(band.index, window=window)
-            unmasked = raster_header.read_mask(dataset, window=window)
+            unmasked = raster_header.read_mask(dataset, [band.index], window=window)
         inside = (slice(first - row, last - row), slice(left - column, right - column))
         numbers[inside], valid[inside] = part, band.values.has_data(part) & unmasked
     return _to_archive(numbers, valid, band, side)

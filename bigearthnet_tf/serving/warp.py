@@ -108,7 +108,7 @@ class Warp:
             return square
         numbers = dataset.read(band.index, window=window)
         valid = band.values.has_data(numbers)
-        valid &= raster_header.read_mask(dataset, window=window)
+        valid &= raster_header.read_mask(dataset, [band.index], window=window)
         if not valid.any():
             return square
         values = band.values.to_archive(numbers, valid).astype(np.float32)

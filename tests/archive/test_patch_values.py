@@ -6,9 +6,10 @@ import lmdb_patches
 import numpy as np
 import pytest
 import rasterio
+import scene_files
 from affine import Affine
 
-from bigearthnet_tf.archive import archives, bands, lmdb_store
+from bigearthnet_tf.archive import archives, bands, lmdb_store, safe
 from bigearthnet_tf.archive.patch import PatchEntry
 
 RNG = np.random.default_rng(0)
@@ -18,7 +19,7 @@ OWN = "S2A_MSIL2A_20170613T101031_N9999_R022_T33UUP_87_48"
 RAISED = OWN.replace("2017", "2022").replace("N9999", "N0509")
 
 
-def write(folder, band, image, scales=None, **options):
+def write(folder, band, image, scales=None, tags=None, **options):
     path = folder / f"{folder.name}_{band}.tif"
     folder.mkdir(parents=True, exist_ok=True)
     profile = {
@@ -28,6 +29,7 @@ def write(folder, band, image, scales=None, **options):
     }  # fmt: skip
     with rasterio.open(path, "w", **profile) as dataset:
         dataset.write(image, 1)
+        dataset.update_tags(**(tags or {}))
         if scales:
             dataset.scales, dataset.offsets = ((number,) for number in scales)
     return path
@@ -80,6 +82,89 @@ def test_tags_say_scale_and_offset(tmp_path, image, scales, name):
     found = read(tmp_path / name)
     assert found.dtype == np.uint16
     np.testing.assert_array_equal(found, DN - 1000)
+
+
+@pytest.mark.parametrize(
+    ("tags", "name", "offset"),
+    [
+        ({"BOA_ADD_OFFSET": "-1000"}, OWN, -1000),
+        ({"PROCESSING_BASELINE": "05.00"}, OWN, -1000),
+        ({"PROCESSING_BASELINE": "0500"}, "my_patch", -1000),
+        ({"PROCESSING_BASELINE": "02.14"}, RAISED, 0),
+        ({"PROCESSING_BASELINE": "05.00"}, RAISED.replace("N0509", "N9999"), -1000),
+        ({"PROCESSING_BASELINE": "99.99"}, OWN, 0),
+        ({"STATISTICS_MEAN": "7"}, OWN, 0),
+    ],
+)
+def test_metadata_in_tags_say_the_offset(tmp_path, tags, name, offset):
+    write(tmp_path / name, "B02", DN, tags=tags)
+    np.testing.assert_array_equal(read(tmp_path / name), DN.astype(int) + offset)
+
+
+def test_a_date_in_the_tags_is_asked_about(tmp_path):
+    write(tmp_path / "mine", "B02", DN, tags={"ACQUISITION_DATE": "2023-05-01"})
+    with pytest.raises(ValueError, match="mine: expected a patch of before 2022-01-25"):
+        read(tmp_path / "mine")
+
+
+SIDECAR = """<PAMDataset><PAMRasterBand band="1">{}</PAMRasterBand></PAMDataset>"""
+
+
+def test_files_beside_a_patch_say_what_numbers_mean(tmp_path):
+    path = write(tmp_path / OWN, "B02", DN)
+    beside = path.with_name(f"{path.name}.aux.xml")
+    beside.write_text(SIDECAR.format("<Metadata><MDI key='STATISTICS_MAXIMUM'/>"
+                                     "</Metadata>"))  # fmt: skip
+    np.testing.assert_array_equal(read(tmp_path / OWN), DN)
+    beside.write_text(SIDECAR.format("<Offset>-0.1</Offset><Scale>0.0001</Scale>"))
+    np.testing.assert_array_equal(read(tmp_path / OWN), DN - 1000)
+    beside.write_text(SIDECAR.format(f"<NoDataValue>{DN[0, 0]}</NoDataValue>"))
+    with pytest.raises(ValueError, match=rf"are no data \({DN[0, 0]}\)"):
+        read(tmp_path / OWN)
+
+
+def test_metadata_of_a_product_beside_a_patch(tmp_path):
+    write(tmp_path / OWN, "B02", DN)
+    scene_files.write_safe(tmp_path / OWN, {}, baseline="05.10")
+    assert (tmp_path / OWN / safe.METADATA).exists()
+    np.testing.assert_array_equal(read(tmp_path / OWN), DN - 1000)
+
+
+@pytest.mark.parametrize(("band", "fill"), [("B02", 65535), ("B02", 1), ("VV", -30)])
+def test_the_number_for_no_data_is_none(tmp_path, band, fill):
+    image = (DN if band == "B02" else DECIBELS).copy()
+    write(tmp_path / OWN, band, image, nodata=fill)
+    np.testing.assert_array_equal(read(tmp_path / OWN, band), image)
+    image[3, :7] = fill
+    write(tmp_path / OWN, band, image, nodata=fill)
+    with pytest.raises(ValueError, match=rf"7 of 14400 pixels are no data \({fill}\)"):
+        read(tmp_path / OWN, band)
+
+
+def test_zeros_of_genuine_patches_are_numbers_whatever_the_tag(tmp_path):
+    image = DN.copy()
+    image[:60] = 0
+    for options in ({"nodata": 0}, {"nodata": 0, "ENDIANNESS": "BIG"}):
+        write(tmp_path / OWN, "B02", image, **options)
+        np.testing.assert_array_equal(read(tmp_path / OWN), image)
+
+
+@pytest.mark.parametrize("inside", [True, False])
+def test_masked_pixels_are_none(tmp_path, inside):
+    path = write(tmp_path / OWN, "B02", DN)
+    mask = np.full(DN.shape, 255, np.uint8)
+    for hidden in (0, 60):
+        mask[:hidden] = 0
+        with (
+            rasterio.Env(GDAL_TIFF_INTERNAL_MASK=inside),
+            rasterio.open(path, "r+") as dataset,
+        ):
+            dataset.write_mask(mask)
+        assert path.with_name(f"{path.name}.msk").exists() != inside
+        if not hidden:
+            np.testing.assert_array_equal(read(tmp_path / OWN), DN)
+    with pytest.raises(ValueError, match="B02: 7200 of 14400 pixels are no data"):
+        read(tmp_path / OWN)
 
 
 def test_decibels_as_whole_numbers_by_their_tag(tmp_path):

@@ -50,6 +50,19 @@ def meaning(path="B04.tif", given=pixel_values.NOTHING_GIVEN, **facts):
         ("2023/07/mosaic_B04.tif", 0, False),
         ("S2_2021_B04.tif", 0, False),
         ("tile_2048_B04.tif", 0, False),
+        ("median_2021-2023_B04.tif", 0, True),
+        ("S2_20210601_20230601_median_B04.tif", 0, True),
+        ("S2_2021-06-01_2023-06-01_B04.tif", 0, True),
+        ("S2_2019-06-01_2021-06-01_B04.tif", 0, False),
+        ("mosaic_2019_to_2024_B04.tif", 0, True),
+        ("a_2023Q2_B04.tif", 0, True),
+        ("june2023_B04.tif", 0, True),
+        ("export_20210101/s_2023_B04.tif", 0, True),
+        ("export_20240101/s_20180601_B04.tif", 0, False),
+        ("export_20240101/B04.tif", 0, True),
+        # A latitude.
+        ("site_N0512_E01330_B04.tif", 0, False),
+        ("site_N0512W013_B04.tif", 0, False),
     ],
 )
 def test_names_say_offset_and_day(path, offset, is_open):
@@ -74,6 +87,8 @@ def test_names_say_offset_and_day(path, offset, is_open):
         ),
         ({"tags": {"BOA_QUANTIFICATION_VALUE": "10000"}}, 1, 0),
         ({"tags": {"PROCESSING_BASELINE": "05.09"}, "scale": 1e-4}, 1, 0),
+        ({"tags": {"PROCESSING_BASELINE": "0500"}}, 1, -1000),
+        ({"tags": {"PROCESSING_BASELINE": "0214"}}, 1, 0),
         ({"tags": {"PROCESSING_BASELINE": "99.99"}, "path": "N0509_B4.tif"}, 1, -1000),
     ],
 )  # fmt: skip
@@ -92,10 +107,63 @@ def test_a_difference_of_the_evidence_is_told(caplog):
 
 
 @pytest.mark.parametrize(
+    ("facts", "won", "lost"),
+    [
+        ({"tags": {"PROCESSING_BASELINE": "02.14"}, "path": "x_N0509_B04.tif"},
+         "the metadata in its tags say an offset of 0", "N0509 in its name one of"),
+        ({"path": "N0509/x_N0301_B04.tif"},
+         "N0301 in its name say an offset of 0", "N0509 in its name one of -1000"),
+    ],
+)  # fmt: skip
+def test_a_difference_between_metadata_and_names_is_told(facts, won, lost, caplog):
+    assert meaning(**facts).offset == 0
+    assert won in caplog.text
+    assert lost in caplog.text
+
+
+def test_two_baselines_in_one_name_are_asked_about():
+    with pytest.raises(ValueError, match=r"one processing baseline .* N0301 and N0509"):
+        meaning("g_N0301_repro_N0509_B04.tif")
+    assert meaning("g_N0500_repro_N0509_B04.tif").offset == -1000
+
+
+@pytest.mark.parametrize(
+    ("path", "tags", "is_open"),
+    [
+        ("export_20210101/B04.tif", {"ACQUISITION_DATE": "2023-05-01"}, True),
+        ("B04.tif", {"ACQUISITION_DATE": "01.06.2023"}, True),
+        ("B04.tif", {"ACQUISITION_DATE": "01.06.2019"}, False),
+        (
+            "B04.tif",
+            {"ACQUISITION_DATE": "2021-06-01", "PRODUCT_START_TIME": "2023-06-01"},
+            True,
+        ),
+        ("20180601/B04.tif", {"TIFFTAG_DATETIME": "2024:05:01 10:00:00"}, False),
+        ("B04.tif", {"TIFFTAG_DATETIME": "2024:05:01 10:00:00"}, True),
+    ],
+)
+def test_the_last_day_of_file_and_tags_counts(path, tags, is_open):
+    assert meaning(path, tags=tags).is_open == is_open
+
+
+def test_name_and_tag_of_an_acquisition_must_agree():
+    path = Path("2021-05-12_bands.tif")
+    find = pixel_evidence.acquisition_day
+    assert find(path, {"ACQUISITION_DATE": "2021-05-13"}) == date(2021, 5, 12)
+    assert find(path, {"TIFFTAG_DATETIME": "2024-01-01"}) == date(2021, 5, 12)
+    assert find(Path("a.tif"), {"TIFFTAG_DATETIME": "2024-01-01"}) == date(2024, 1, 1)
+    with pytest.raises(ValueError, match="says 2021-05-12 and the tag date 2023-05-01"):
+        find(path, {"date": "2023-05-01"})
+
+
+@pytest.mark.parametrize(
     ("tags", "message"),
     [
         ({"PROCESSING_BASELINE": "x"}, "expected a number such as 04.00 as PROCESSING"),
         ({"PROCESSING_BASELINE": "nan"}, "expected a number such as 04.00"),
+        ({"PROCESSING_BASELINE": "500"}, "expected a number such as 04.00"),
+        ({"PROCESSING_BASELINE": "N0500"}, "expected a number such as 04.00"),
+        ({"BOA_ADD_OFFSET": "1000"}, "expected BOA_ADD_OFFSET of 0 or below"),
         ({"BOA_ADD_OFFSET": "inf"}, "expected a number .* as BOA_ADD_OFFSET"),
         ({"QUANTIFICATION_VALUE": "0"}, "expected a quantification above 0"),
     ],
@@ -121,11 +189,11 @@ def test_metadata_beside_and_above(tmp_path, facts, offset):
     product = scene_files.write_safe(tmp_path / "x.SAFE", {}, **facts)
     inside = product / "GRANULE/L2A_T29UPU_A1_20240601T1/IMG_DATA/R10m/T29_B04_10m.jp2"
     for path in (inside, product / "B04.tif"):
-        found = pixel_evidence.find_product(path, "B04", {})
+        (found,) = pixel_evidence.find_products(path, "B04", {})
         assert found == (1.0, offset, found[2])
         assert (found[2] == safe.METADATA) == (offset is not None)
     # What lies elsewhere below is another thing.
-    assert pixel_evidence.find_product(product / "made/B04.tif", "B04", {}) is None
+    assert pixel_evidence.find_products(product / "made/B04.tif", "B04", {}) == []
     assert safe.find_metadata(product / "made/B04.tif") is None
 
 
@@ -133,19 +201,19 @@ def test_metadata_of_another_quantification_or_a_band_short(tmp_path):
     (tmp_path / "x.SAFE").mkdir()
     product = scene_files.write_safe(tmp_path / "x.SAFE", {}, quantification=1000)
     path = product / safe.METADATA
-    assert pixel_evidence.find_product(product / "B04.tif", "B04", {})[:2] == (
+    assert pixel_evidence.find_products(product / "B04.tif", "B04", {})[0][:2] == (
         *(10, -10000),
     )
     text = path.read_text()
     path.write_text(text.replace('<BOA_ADD_OFFSET band_id="3">-1000<', "<X>0<", 1))
     with pytest.raises(ValueError, match="expected XML"):
-        pixel_evidence.find_product(product / "B04.tif", "B04", {})
+        pixel_evidence.find_products(product / "B04.tif", "B04", {})
     path.write_text(text.replace('band_id="3"', 'band_id="0"', 1))
     with pytest.raises(ValueError, match=r"BOA_ADD_OFFSET of every band, but .* B04"):
-        pixel_evidence.find_product(product / "B04.tif", "B04", {})
+        pixel_evidence.find_products(product / "B04.tif", "B04", {})
     path.write_text(text.replace(">1000<", ">0<", 1))
     with pytest.raises(ValueError, match="expected PROCESSING_BASELINE"):
-        pixel_evidence.find_product(product / "B04.tif", "B04", {})
+        pixel_evidence.find_products(product / "B04.tif", "B04", {})
 
 
 @pytest.mark.parametrize(
@@ -210,6 +278,10 @@ def test_other_images_under_the_same_names_are_refused(path, message):
         ("MSK_QUALIT_B04", None),
         ("TCI_R", None),
         ("B4_B8", None),
+        ("B04_std", None),
+        ("B04 count", None),
+        ("B04 cloud mask", None),
+        ("country_B04", "B04"),
         ("QA60", None),
         ("", None),
         (None, None),

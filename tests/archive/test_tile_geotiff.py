@@ -52,6 +52,14 @@ def test_stack_is_read_as_it_is(stack):
     np.testing.assert_array_equal(block.labels, labels)
 
 
+def test_endings_in_capitals_are_dates_too(stack):
+    folder, images = stack[:2]
+    for path in folder.glob("2021-01-04*"):
+        path.rename(path.with_suffix(".TIF"))
+    tile = tiles.open_tile(folder)
+    assert tile.num_dates == len(images)
+
+
 def test_stacks_side_by_side_are_tiles_of_their_own(stack):
     folder = stack[0]
     shutil.copytree(folder, folder.parent / "T13TDF")
