@@ -11,7 +11,7 @@ from contextlib import contextmanager
 
 import tensorflow as tf
 
-from bigearthnet_tf.records import frames, map_reader, verification
+from bigearthnet_tf.records import frames, map_reader, schema, verification
 
 # Words of TensorFlow's complaints about the contents of a record.
 _OF_CONTENT = (
@@ -22,6 +22,8 @@ _OF_CONTENT = (
     "reshape",
     "parse",
     map_reader.WRONG_CODES,
+    schema.WRONG_VALUES,
+    schema.WRONG_LABELS,
 )
 
 

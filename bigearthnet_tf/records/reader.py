@@ -279,13 +279,16 @@ def _decode_int64(
             stored = tf.float32 if facts.dtype == "float32" else tf.int64
             spec[name] = tf.io.FixedLenFeature((facts.pixels, facts.pixels), stored)
     parsed = tf.io.parse_example(serialized, spec)
-    images = {
-        group: tf.cast(
-            tf.stack([parsed[name] for name in names], axis=1),
-            band_facts.BANDS[names[0]].dtype,
-        )
-        for group, names in groups.items()
-    }
+    images = {}
+    for group, names in groups.items():
+        stacked = tf.stack([parsed[name] for name in names], axis=1)
+        if stacked.dtype == tf.int64:
+            # A cast would take the lowest 16 bits of others.
+            beyond = tf.reduce_any(tf.bitwise.right_shift(stacked, 16) != 0)
+            check = tf.debugging.Assert(~beyond, [schema.WRONG_VALUES])
+            with tf.control_dependencies([check]):
+                stacked = tf.cast(stacked, tf.uint16)
+        images[group] = stacked
     return images, parsed
 
 
@@ -300,10 +303,17 @@ def _label_converter(order: str, label_type: str) -> Callable[[tf.Tensor], tf.Te
     target = label_facts.LABELS[kind]
     if len(names) == len(target):
         gather = np.array([names.index(name) for name in target])
-        return lambda stored: tf.cast(tf.gather(stored, gather, axis=1), tf.float32)
+        return lambda stored: tf.gather(_as_floats(stored), gather, axis=1)
     rows = [label_facts.LABELS["original"].index(name) for name in names]
     matrix = label_facts.conversion_matrix()[rows].astype(np.float32)
-    return lambda stored: tf.minimum(tf.cast(stored, tf.float32) @ matrix, 1.0)
+    return lambda stored: tf.minimum(_as_floats(stored) @ matrix, 1.0)
+
+
+def _as_floats(stored: tf.Tensor) -> tf.Tensor:
+    is_label = tf.reduce_all((stored == 0) | (stored == 1))
+    check = tf.debugging.Assert(is_label, [schema.WRONG_LABELS])
+    with tf.control_dependencies([check]):
+        return tf.cast(stored, tf.float32)
 
 
 def _expand(patterns: list[str]) -> list[str]:

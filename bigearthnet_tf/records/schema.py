@@ -32,6 +32,9 @@ NAME_S2, NAME_S1 = "patch_name_s2", "patch_name_s1"
 OLD_NAME = "patch_name"
 REFERENCE_MAP = "reference_map"
 RECORD_FORMATS = ("bytes", "int64")
+# What is said of records that have them.
+WRONG_VALUES = "values beyond uint16"
+WRONG_LABELS = "expected 0 or 1 for each label"
 
 
 @dataclass(frozen=True)
@@ -301,12 +304,18 @@ def _decode_raster(
         content = feature.bytes_list.value[0]
         whole = len(content) % stored.itemsize == 0
         values = np.frombuffer(content if whole else b"", stored)
-    elif kind == "int64_list":
+    elif kind == "int64_list" and dtype == "uint16":
         values = np.array(feature.int64_list.value, np.int64)
         if values.size and not 0 <= values.min() <= values.max() < 2**16:
-            raise ValueError(f"{where}: {name} has values beyond uint16")
-    else:
+            raise ValueError(f"{where}: {name} has {WRONG_VALUES}")
+    elif kind == "float_list" and dtype == "float32":
         values = np.array(feature.float_list.value, np.float32)
+    else:
+        wanted = "int64" if dtype == "uint16" else "float"
+        raise ValueError(
+            f"{where}: expected {name} as one bytes value or a list of {wanted}, got "
+            f"{kind or 'nothing'} of another kind; prepare the records again"
+        )
     if values.size != pixels**2:
         raise ValueError(
             f"{where}: expected {pixels} x {pixels} values of {name}, got "
@@ -324,12 +333,36 @@ def _decode_labels(
             f"{where}: expected {len(names)} labels, got {len(vector)}; prepare the "
             "records again"
         )
+    if not {0, 1}.issuperset(vector):
+        raise ValueError(
+            f"{where}: {multi_hot}: {WRONG_LABELS}, got {sorted(set(vector))[:4]}; "
+            "prepare the records again"
+        )
     present = {name for name, value in zip(names, vector, strict=True) if value}
     listed = features[multi_hot.removesuffix("_multi_hot")].bytes_list.value
     as_listed = tuple(name.decode(errors="replace") for name in listed)
+    if as_listed:
+        _check_listed(as_listed, present, order, f"{where}: {multi_hot}")
     if len(as_listed) == len(present) and set(as_listed) == present:
         return as_listed
     return tuple(name for name in label_facts.LABELS[label_type] if name in present)
+
+
+def _check_listed(
+    listed: tuple[str, ...], present: set[str], order: str, where: str
+) -> None:
+    """Refuses a vector that has other labels than the names beside it."""
+    own = set(listed)
+    if len(label_facts.ORDERS[order]) == 19 and own <= set(label_facts.ORDERS["O43"]):
+        # balanced-bigearthnet has names of the 43 beside vectors of the 19.
+        own = set(label_facts.convert_43_to_19(listed)) if own - present else own
+    if own != present:
+        differing = sorted(own ^ present)
+        raise ValueError(
+            f"{where}: expected the labels that the record has by name, but "
+            f"{', '.join(differing[:3])} {'is' if len(differing) == 1 else 'are'} in "
+            "one of the two alone; prepare the records again"
+        )
 
 
 def _decode_name(features: Any, feature: str | None) -> str | None:
