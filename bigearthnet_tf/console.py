@@ -192,6 +192,7 @@ def load_tensorflow() -> None:
 
 
 def _import_tensorflow() -> None:
+    os.environ["KERAS_BACKEND"] = "tensorflow"  # whatever other programs run on
     os.environ.setdefault("TF_ENABLE_ONEDNN_OPTS", "1")
     os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "2")
     _keep_freed_memory()

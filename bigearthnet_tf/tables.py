@@ -22,6 +22,8 @@ from bigearthnet_tf import files
 
 NAMELESS = "Unnamed: "  # how pandas calls columns without a name
 _PARQUET = b"PAR1"
+# Texts that stand for no number.
+_EMPTY = ("", "na", "n/a", "nan", "null", "none", "<na>")
 _UNREADABLE = (
     pa.ArrowException,
     OSError,
@@ -33,12 +35,15 @@ _UNREADABLE = (
 )
 
 
-def read(path: Path | str, expected: str = "a table") -> pd.DataFrame:
+def read(
+    path: Path | str, expected: str = "a table", *, as_written: bool = False
+) -> pd.DataFrame:
     """Reads CSV or Parquet, whichever the file is by its content.
 
     Args:
         path: the file.
         expected: what it should be, for messages.
+        as_written: see `read_csv`.
 
     Raises:
         FileNotFoundError: no such file.
@@ -49,10 +54,12 @@ def read(path: Path | str, expected: str = "a table") -> pd.DataFrame:
         is_parquet = file.read(4) == _PARQUET
     if is_parquet or Path(path).suffix == ".parquet":
         return to_frame(read_parquet(path, expected), path)
-    return read_csv(path, expected)
+    return read_csv(path, expected, as_written=as_written)
 
 
-def read_csv(path: Path | str, expected: str = "a table") -> pd.DataFrame:
+def read_csv(
+    path: Path | str, expected: str = "a table", *, as_written: bool = False
+) -> pd.DataFrame:
     """Reads a table in CSV: a header, commas between columns, points in numbers.
 
     A byte order mark, CRLF, quotes and a comma at the end of lines are accepted. A
@@ -62,6 +69,8 @@ def read_csv(path: Path | str, expected: str = "a table") -> pd.DataFrame:
     Args:
         path: the file.
         expected: what it should be, for messages.
+        as_written: whether columns stay text unless their numbers are written again
+            in the same way: 007, 1.50 and NA do.
 
     Raises:
         FileNotFoundError: no such file.
@@ -83,14 +92,25 @@ def read_csv(path: Path | str, expected: str = "a table") -> pd.DataFrame:
             usecols=range(len(names)),
             skipinitialspace=True,
             low_memory=False,
+            dtype=str if as_written else None,
+            keep_default_na=not as_written,
         )
     except (ValueError, OverflowError) as error:  # pandas' own are ValueErrors
         reason = " ".join(str(error).split())[:200]
         raise ValueError(
             f"{path}: expected {expected}, but it does not read ({reason})"
         ) from error
-    empty_end = names[-1].startswith(NAMELESS) and table[names[-1]].isna().all()
-    return table.drop(columns=names[-1]) if empty_end and len(names) > 1 else table
+    last = table[names[-1]]
+    empty_end = names[-1].startswith(NAMELESS) and (last.isna() | (last == "")).all()
+    if empty_end and len(names) > 1:
+        table = table.drop(columns=names[-1])
+    return table.apply(_numbers_of_text) if as_written else table
+
+
+def _numbers_of_text(column: pd.Series[Any]) -> pd.Series[Any]:
+    """Returns the numbers of a column of text if they are written in the same way."""
+    found = pd.to_numeric(column, errors="coerce")
+    return found if found.astype(str).eq(column).all() else column
 
 
 def _check_form(text: str, path: Path | str, expected: str) -> list[str]:
@@ -188,7 +208,7 @@ def numbers(table: pd.DataFrame, column: Any, path: Path | str) -> NDArray[np.fl
     if given.dtype.kind == "b":
         raise ValueError(f"{path}: expected numbers in {column!r}, got True and False")
     found = pd.to_numeric(given, errors="coerce").to_numpy(np.float64, na_value=np.nan)
-    empty = given.isna() | given.astype(str).str.strip().eq("")
+    empty = given.isna() | given.astype(str).str.strip().str.casefold().isin(_EMPTY)
     wrong = (np.isnan(found) & ~empty.to_numpy()) | np.isinf(found)
     if wrong.any():
         first = given[wrong].iloc[0]

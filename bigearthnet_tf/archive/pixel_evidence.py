@@ -74,9 +74,9 @@ def read(
     dtype, nodata = header.dtypes[place], header.nodata[place]
     tags = header.scales[place], header.offsets[place]
     try:
-        if sensor == "S1":
-            return pixel_values.of_backscatter(dtype, tags, nodata, given)
         day = last_day(path, header.tags)
+        if sensor == "S1":
+            return pixel_values.of_backscatter(dtype, tags, nodata, given, day)
         told: list[Product] = []
         if given.scale is None or given.offset is None:
             told = find_products(path, band, {**header.tags, **header.band_tags[place]})

@@ -168,6 +168,7 @@ def of_backscatter(
     tags: tuple[float, float] = (1.0, 0.0),
     nodata: float | None = None,
     given: Given = NOTHING_GIVEN,
+    day: date | None = None,
 ) -> PixelValues:
     """Returns what the numbers of a Sentinel-1 band mean.
 
@@ -176,6 +177,7 @@ def of_backscatter(
         tags: scale and offset of the band.
         nodata: of the band; None if the file says none.
         given: of which `nodata` alone concerns Sentinel-1.
+        day: of the acquisition.
 
     Raises:
         ValueError: tags that scale nothing.
@@ -186,7 +188,7 @@ def of_backscatter(
     # Of a file that Sentinel-2 shares an option with: the tag still holds. Exactly 0 is
     # the border of most tools, and no backscatter to speak of.
     values = tuple(dict.fromkeys(_fitting(dtype, given.nodata, nodata, 0.0)))
-    return PixelValues("S1", scale, offset, values, evidence)
+    return PixelValues("S1", scale, offset, values, evidence, day)
 
 
 def of_reflectance(

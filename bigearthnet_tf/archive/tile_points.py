@@ -8,6 +8,7 @@ from pathlib import Path
 
 import numpy as np
 import pandas as pd
+from rasterio import CRS
 
 from bigearthnet_tf import tables
 from bigearthnet_tf.archive import ground
@@ -50,7 +51,7 @@ def read_points(path: Path | str, codes: Sequence[int]) -> list[Point]:
         ValueError: no table, columns that are missing, a place that is no number, or a
             label outside the table of classes.
     """
-    table = tables.read_csv(path, "a table of points")
+    table = tables.read_csv(path, "a table of points", as_written=True)
     columns = next((it for it in _COORDINATES if {*it[:2]} <= {*table.columns}), None)
     if columns is None or "label" not in table.columns:
         raise ValueError(
@@ -82,6 +83,25 @@ def read_points(path: Path | str, codes: Sequence[int]) -> list[Point]:
     labels = numbers["label"].astype(int).replace(NO_DATA, UNLABELLED)
     rows = zip(names.astype(str), numbers[x], numbers[y], labels, strict=True)
     return [Point(name, float(a), float(b), int(c), crs) for name, a, b, c in rows]
+
+
+def check_one_system(points: Sequence[Point], tiles: Sequence[Tile]) -> None:
+    """Refuses points that lie in tiles of several coordinate systems.
+
+    Raises:
+        ValueError: one of them, which may be of each; or as `locate`.
+    """
+    systems: dict[int, CRS] = {}
+    for tile in tiles:
+        for point, _, _ in locate([p for p in points if p.crs is None], tile):
+            crs = ground.read_crs(str(tile.crs))
+            first = systems.setdefault(id(point), crs)
+            if first != crs:
+                raise ValueError(
+                    f"point {point.name}: expected x and y of one coordinate system, "
+                    f"but they lie in tiles of {first.to_string()} and of "
+                    f"{crs.to_string()}: give lon and lat"
+                )
 
 
 def locate(points: Sequence[Point], tile: Tile) -> list[tuple[Point, int, int]]:

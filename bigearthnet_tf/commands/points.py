@@ -54,7 +54,7 @@ def run(arguments: argparse.Namespace) -> None:
     outputs.check_files(
         [
             (arguments.out, outputs.has_columns(*points.OWN[:4])),
-            (left, outputs.has_columns("reason")),
+            (left, outputs.has_columns(points.REASON)),
         ],
         [arguments.run, arguments.source, arguments.points],
     )

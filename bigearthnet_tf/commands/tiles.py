@@ -163,6 +163,7 @@ def run(arguments: argparse.Namespace) -> None:
     }
     if arguments.points is not None:
         points = tile_points.read_points(arguments.points, list(classes))
+        tile_points.check_one_system(points, opened)
         of_split = block_areas.points_apart(areas, points)
         plans = [
             block_plan.plan_points(

@@ -9,6 +9,7 @@ from bigearthnet_tf.models import (
     inception_v3,
     k_branch,
     keras_hub_backbones,
+    keras_settings,
     mlp_mixer,
     mobilevit,
     resnet,
@@ -20,6 +21,8 @@ from bigearthnet_tf.models import (
 from bigearthnet_tf.models.build import BandGroup, assemble
 from bigearthnet_tf.models.layers import synchronize_batch_norm
 from bigearthnet_tf.models.zoo import get_model, list_models, register_model
+
+keras_settings.check()
 
 __all__ = [
     "BandGroup",

@@ -63,6 +63,11 @@ def write_lmdb(
             f"{table}: is there already; choose another output folder, or pass "
             "--overwrite"
         )
+    if table.exists() and not begun and not path.exists():
+        raise FileExistsError(
+            f"{table}: is there already, and no LMDB beside it that it would be of; "
+            "choose another output folder"
+        )
     if archive.version != "v2":
         raise ValueError(
             f"{archive.source.files[0]}: expected records of BigEarthNet v2, got "

@@ -32,6 +32,7 @@ OWN = ("tile", "row", "column", "num_dates", "class", "class_name", "probability
 EMBEDDING = "embedding_"
 # Of `x` and `y`, which in several tiles may be of several systems.
 CRS_COLUMN = "crs"
+REASON = "reason"  # of those that are skipped
 OUTSIDE, NOWHERE = "outside of all tiles", "no coordinates"
 
 
@@ -61,10 +62,11 @@ def read(path: Path, crs: str | None = None) -> Points:
 
     Raises:
         FileNotFoundError: no such file.
-        ValueError: no table, no coordinates, or columns with names of the result.
+        ValueError: no table, no coordinates, `crs` with degrees, or columns with names
+            of the result.
     """
     tile_facts.resolve_crs(crs, "--points-crs")
-    table = tables.read(path, "a table of points")
+    table = tables.read(path, "a table of points", as_written=True)
     places = {name for names in _COORDINATES for name in names[:2] if name}
     folded = tables.by_plain_names(table, places, path)
     known = [names for names in _COORDINATES if {*names[:2]} <= set(folded)]
@@ -74,7 +76,12 @@ def read(path: Path, crs: str | None = None) -> Points:
             f"{', '.join(map(str, table.columns))}"
         )
     first, second, system = known[0]
-    own = (*OWN, generated.COLUMN, *(() if system else (CRS_COLUMN,)))
+    if system and crs is not None:
+        raise ValueError(
+            f"{path}: --points-crs is for columns x and y, but {first} and {second}, "
+            "which are degrees, are there; leave out one or the other"
+        )
+    own = (*OWN, REASON, generated.COLUMN, *(() if system else (CRS_COLUMN,)))
     taken = [n for n in table.columns if n in own or str(n).startswith(EMBEDDING)]
     if taken:
         raise ValueError(
@@ -173,8 +180,10 @@ def sample(
         given in.
 
     Raises:
-        ValueError: a tile without a place.
+        ValueError: a tile without a place, or a point that lies in tiles of several
+            coordinate systems and may be of each.
     """
+    _check_one_system([tile for tile, _ in tiles], points)
     found = _Found(model, points)
     with console.progress(total=len(points.table), desc="points", unit="point") as bar:
         for tile, encoder in tiles:
@@ -189,11 +198,33 @@ def sample(
     table = pd.concat([points.table.reset_index(drop=True), found.table()], axis=1)
     if model.generated:
         table[generated.COLUMN] = True
-    left = points.table.reset_index(drop=True).assign(reason=found.reasons)
+    left = points.table.reset_index(drop=True).assign(**{REASON: found.reasons})
     return (
         table[found.is_done].reset_index(drop=True),
         left[~found.is_done].reset_index(drop=True),
     )
+
+
+def _check_one_system(tiles: Sequence[MapTile], points: Points) -> None:
+    """Refuses x and y that lie in tiles of several coordinate systems."""
+    if points.crs is not None:
+        return
+    inside: dict[CRS, NDArray[np.bool_]] = {}
+    for tile in tiles:
+        crs = ground.read_crs(tile.georeference()[0])
+        inside[crs] = inside.get(crs, False) | (locate(tile, points)[0] >= 0)
+    if not inside:
+        return
+    found = np.stack(list(inside.values()))
+    several = found.sum(axis=0) > 1
+    if several.any():
+        first = int(several.argmax())
+        systems = [c.to_string() for c, own in inside.items() if own[first]]
+        raise ValueError(
+            f"expected x and y of one coordinate system, but row {first + 1} of the "
+            f"points lies in tiles of {' and of '.join(systems)}: give --points-crs, "
+            "or lon and lat"
+        )
 
 
 def _blocks(

@@ -12,6 +12,7 @@ import logging
 from collections.abc import Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
+from datetime import date
 from pathlib import Path
 from types import TracebackType
 from typing import Any, Self
@@ -22,7 +23,7 @@ from numpy.typing import NDArray
 from rasterio.io import DatasetReader
 from rasterio.windows import Window
 
-from bigearthnet_tf.archive import pixel_checks, pixel_values, raster_header
+from bigearthnet_tf.archive import pairs, pixel_checks, pixel_values, raster_header
 from bigearthnet_tf.archive.bands import BANDS
 from bigearthnet_tf.serving.band_files import BandFile
 from bigearthnet_tf.serving.warp import Warp
@@ -93,6 +94,7 @@ class Scene:
         self._held = contextlib.ExitStack()
         try:
             self._opened = self._open_all()
+            self._compare_days()
             for opened in self._opened.values():
                 _check_numbers(opened)
             self._pool = self._held.enter_context(ThreadPoolExecutor(_THREADS))
@@ -140,6 +142,19 @@ class Scene:
                 found = _Opened(file, dataset, _side(dataset, name))
             opened[name] = found
         return opened
+
+    def _compare_days(self) -> None:
+        """Warns of sensors whose days are further apart than those of patches."""
+        days: dict[str, date] = {}
+        for file in self.files.values():
+            if file.values.day is not None:
+                days.setdefault(file.values.sensor, file.values.day)
+        if len(days) == 2 and abs((days["S1"] - days["S2"]).days) > pairs.MAX_DAYS:
+            logger.warning(
+                "%s: Sentinel-1 is of %s, Sentinel-2 of %s; the patches that models "
+                "learn from are of %d days at most apart",
+                *(self.what, days["S1"], days["S2"], pairs.MAX_DAYS),
+            )
 
     def _warped(self, dataset: DatasetReader, file: BandFile) -> _Opened:
         """Returns Sentinel-1 with the grid of 10 m, if it lies on another one."""

@@ -152,10 +152,13 @@ def read_history(out_dir: Path, strict: bool = False) -> list[dict[str, Any]]:
     path = out_dir / "history.jsonl"
     if not path.exists():
         return []
-    lines = path.read_text(encoding="utf-8", errors="replace").split("\n")
+    # As other programs may save it: with a byte order mark, and blank lines.
+    lines = path.read_text(encoding="utf-8-sig", errors="replace").split("\n")
     # Without its end a line is not complete, even where it happens to parse.
     points, complete = [], lines[:-1]
     for number, line in enumerate(complete, 1):
+        if not line.strip():
+            continue
         point = _parse(line)
         if point is not None:
             points.append(point)

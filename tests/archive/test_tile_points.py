@@ -58,6 +58,25 @@ def test_faulty_tables(tmp_path, text, message):
         tile_points.read_points(tmp_path / "points.csv", CODES)
 
 
+def test_ids_stay_as_they_are_written(tmp_path):
+    (tmp_path / "points.csv").write_text("x,y,label,id\n1,2,10,007\n1,2,10,NA\n")
+    points = tile_points.read_points(tmp_path / "points.csv", CODES)
+    assert [point.name for point in points] == ["007", "NA"]
+
+
+def test_map_coordinates_in_two_zones_are_asked_about(tile, tmp_path):
+    place = {"crs": "EPSG:32614", "transform": tile_folders.TRANSFORM}
+    other = tiles.open_tile(tile_folders.write_npy(tmp_path / "b", **place))
+    x, y = 300_075.0, 4_499_965.0
+    point = tile_points.Point("p", x, y, 10)
+    tile_points.check_one_system([point], [tile, tile])
+    with pytest.raises(ValueError, match=r"point p: .* EPSG:32613 and of EPSG:32614"):
+        tile_points.check_one_system([point], [tile, other])
+    (lon,), (lat,) = transform(tile_folders.CRS, "EPSG:4326", [x], [y])
+    point = tile_points.Point("p", lon, lat, 10, "EPSG:4326")
+    tile_points.check_one_system([point], [tile, other])
+
+
 def test_a_tile_without_place(tmp_path):
     tile = tiles.open_tile(tile_folders.write_npy(tmp_path / "a"))
     point = tile_points.Point("a", 0.0, 0.0, 10)

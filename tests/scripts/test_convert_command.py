@@ -81,6 +81,17 @@ def test_records_to_lmdb_and_back(call, archive_v2, records, tmp_path):
     assert values(again) == values(out)
 
 
+def test_metadata_without_an_lmdb_are_not_replaced(call, archive_v2, records, tmp_path):
+    own = tmp_path / "out.metadata.parquet"
+    shutil.copy(archive_v2 / "metadata.parquet", own)
+    before = own.read_bytes()
+    result = convert(call, records, tmp_path / "out", "--to", "lmdb", "--overwrite")
+    assert result.status == 1
+    assert f"{own}: is there already, and no LMDB beside it" in result.err
+    assert own.read_bytes() == before
+    assert {path.name for path in tmp_path.iterdir()} == {own.name, records.name}
+
+
 def reader_of(folder) -> list[bytes]:
     from bigearthnet_tf.records import frames
 

@@ -183,6 +183,41 @@ def test_a_damaged_parquet_and_another_ending_are_refused(tmp_path):
         points.check_name(tmp_path / "out.xlsx")
 
 
+def test_other_columns_stay_as_they_are_written(folder, tmp_path):
+    x, y = EAST + 5, NORTH - 5
+    path = tmp_path / "points.csv"
+    path.write_text(f"id,note,size,x,y,count\n007,NA,1.50,{x},{y},3\n008,,2,{x},0,4\n")
+    model, opened = encoders([stand_ins.open_tile(folder)])
+    found, skipped = points.sample(model, opened, points.read(path))
+    for table, row in ((found, "007,NA,1.50"), (skipped, "008,,2")):
+        points.write(table, tmp_path / "out.csv")
+        lines = (tmp_path / "out.csv").read_text().splitlines()
+        assert lines[0].startswith("id,note,size,x,y,count,")
+        assert lines[1].startswith(f"{row},")
+    assert found["count"].tolist() == [3]
+
+
+def test_the_crs_of_degrees_is_refused(tmp_path):
+    (tmp_path / "points.csv").write_text("lon,lat,x,y\n1,2,3,4\n")
+    with pytest.raises(ValueError, match="--points-crs is for columns x and y"):
+        points.read(tmp_path / "points.csv", "EPSG:32633")
+
+
+def test_a_reason_of_the_user_is_not_overwritten(tmp_path):
+    (tmp_path / "points.csv").write_text("x,y,reason\n1,2,mine\n")
+    with pytest.raises(ValueError, match="columns that the result has too: reason"):
+        points.read(tmp_path / "points.csv")
+
+
+def test_map_coordinates_in_two_zones_are_asked_about(folder, tmp_path):
+    other = stand_ins.write_tile(tmp_path / "other", SIZE, crs="EPSG:32631")
+    table = pd.DataFrame({"x": [0.0, EAST + 5], "y": [0.0, NORTH - 5]})
+    with pytest.raises(ValueError, match=r"row 2 of the points .* EPSG:32631"):
+        sample(tmp_path, table, [folder, other])
+    found, _ = sample(tmp_path, table, [folder, other], crs=stand_ins.CRS)
+    assert found["tile"].tolist() == ["quad"]
+
+
 def test_a_tile_without_a_place_has_no_points(tmp_path):
     folder = stand_ins.write_tile(tmp_path / "t", 16, place=False)
     table = pd.DataFrame({"x": [1.0], "y": [2.0]})

@@ -198,6 +198,16 @@ def test_the_option_for_no_data_reaches_sentinel_1(tmp_path):
     assert found.valid["B02"].all() and found.valid["VV"].mean() == 0.5
 
 
+@pytest.mark.parametrize(("day", "warns"), [("20180607", False), ("20190915", True)])
+def test_sensors_far_apart_in_time_are_told(tmp_path, caplog, day, warns):
+    optical = {"B02": np.full((120, 120), 900, "u2")}
+    scene_files.write_bands(tmp_path / "S2_20180601", optical)
+    radar = {"VV": np.full((120, 120), -12, "f4")}
+    scene_files.write_bands(tmp_path / f"S1_{day}", radar)
+    read(tmp_path / "S2_20180601", ("VV", "B02"), s1=tmp_path / f"S1_{day}")
+    assert ("Sentinel-1 is of 2019-09-15, Sentinel-2 of" in caplog.text) == warns
+
+
 def test_decibels_as_whole_numbers_by_their_tag(tmp_path):
     numbers = np.full((120, 120), -1234, np.int16)
     numbers[:60] = -32768

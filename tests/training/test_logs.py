@@ -79,6 +79,17 @@ def test_a_run_that_continues_drops_the_points_beyond(tmp_path):
     assert [point["iteration"] for point in logs.read_history(tmp_path)] == [2, 4]
 
 
+def test_a_history_that_other_programs_have_saved_reads_alike(tmp_path):
+    log = logs.RunLog(tmp_path)
+    for iteration in (2, 4):
+        log.write("training", iteration, {"mse_loss": 1.0})
+    points = logs.read_history(tmp_path)
+    path = tmp_path / "history.jsonl"
+    text = path.read_text().replace("\n", "\r\n")
+    path.write_bytes(b"\xef\xbb\xbf" + text.encode() + b"\r\n")
+    assert logs.read_history(tmp_path, strict=True) == points
+
+
 def test_values_that_are_not_finite_are_null_in_the_history(tmp_path):
     logs.RunLog(tmp_path).write("training", 1, {"mse_loss": float("nan")})
     assert logs.read_history(tmp_path)[0]["mse_loss"] is None
