@@ -117,7 +117,7 @@ def has_sidecars(folder: Path | str) -> bool:
     """Tells whether files in a folder say something of the numbers in others.
 
     Such are masks and metadata beside GeoTIFFs, and the metadata of a product. False
-    for a folder that is not there. 20 us from a disk.
+    for a folder that is not there. From a disk it takes a tenth of reading one band.
     """
     try:
         with os.scandir(folder) as found:

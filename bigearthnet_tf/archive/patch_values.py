@@ -48,8 +48,7 @@ def of_name(patch: str) -> PixelValues:
 def of_file(header: Header, band: str) -> PixelValues:
     """Returns what the numbers of a patch in a GeoTIFF with tags mean.
 
-    0 stands for no data only where it is Sentinel-1's, since genuine files have that
-    tag and zeros among their numbers.
+    0 is a number whatever the tag: genuine files have that tag, and zeros.
 
     Raises:
         ValueError: tags that can't be read, or a question that is open.
