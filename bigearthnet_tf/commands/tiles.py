@@ -145,13 +145,13 @@ def run(arguments: argparse.Namespace) -> None:
     console.load_tensorflow()
     from bigearthnet_tf.records import block_areas, block_plan, block_writer, provenance
 
+    block_plan.check_tiles(opened, arguments.min_valid)
     if arguments.squares is None:
         areas = block_plan.by_tiles(opened, arguments.val, arguments.test)
     else:
         areas = block_plan.by_squares(
             opened, arguments.squares, arguments.ratios, arguments.seed
         )
-    block_plan.check_tiles(opened, arguments.min_valid)
     for tile in console.progress(opened, desc="looking", unit="tile", leave=False):
         block_plan.check_not_all_cloud(tile, arguments.min_valid)
     origin = " ".join(str(root.resolve()) for root in arguments.root)
