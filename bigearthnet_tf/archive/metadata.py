@@ -35,6 +35,8 @@ PUBLISHED = pa.schema(
     ]
 )
 _ROW_GROUP = 122_880
+# In the schema of what this package writes.
+_MARK = {b"writer": b"bigearthnet_tf"}
 _TEXTS = ("patch_id", "split", "country", "s1_name", "s2v1_name")
 _FORMS = {
     **dict.fromkeys(_TEXTS, tables.TEXT),
@@ -327,11 +329,20 @@ def write_metadata(
     table = pa.Table.from_pandas(frame, PUBLISHED, preserve_index=False)
     with files.write_atomically(path) as temporary:
         parquet.write_table(
-            table.replace_schema_metadata(None),
+            table.replace_schema_metadata(_MARK),
             temporary,
             row_group_size=_ROW_GROUP,
             compression="zstd",
         )
+
+
+def is_written(path: Path) -> bool:
+    """Tells whether `write_metadata` has written a file; the published one is not."""
+    try:
+        found = parquet.read_schema(path).metadata or {}
+    except (OSError, ValueError):  # ArrowInvalid is the latter
+        return False
+    return _MARK.items() <= found.items()
 
 
 def _add_known(frame: pd.DataFrame, known: pd.DataFrame | None) -> None:

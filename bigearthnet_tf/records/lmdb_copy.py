@@ -55,18 +55,13 @@ def write_lmdb(
         raise ValueError(f"{path}: an LMDB can be written to a local folder only")
     path = Path(path)
     table = path.with_name(f"{path.name}.metadata.parquet")
-    outputs.check_file(table, outputs.has_columns("patch_id", "labels"), tables)
+    outputs.check_file(table, metadata.is_written, tables)
     # Beside unfinished work it was left by a call that was killed.
     begun = unfinished_folder(path).exists()
     if table.exists() and not overwrite and not begun:
         raise FileExistsError(
             f"{table}: is there already; choose another output folder, or pass "
             "--overwrite"
-        )
-    if table.exists() and not begun and not path.exists():
-        raise FileExistsError(
-            f"{table}: is there already, and no LMDB beside it that it would be of; "
-            "choose another output folder"
         )
     if archive.version != "v2":
         raise ValueError(

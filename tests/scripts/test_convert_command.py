@@ -87,7 +87,7 @@ def test_metadata_without_an_lmdb_are_not_replaced(call, archive_v2, records, tm
     before = own.read_bytes()
     result = convert(call, records, tmp_path / "out", "--to", "lmdb", "--overwrite")
     assert result.status == 1
-    assert f"{own}: is there already, and no LMDB beside it" in result.err
+    assert f"{own}: is there already and was not written by this" in result.err
     assert own.read_bytes() == before
     assert {path.name for path in tmp_path.iterdir()} == {own.name, records.name}
 
