@@ -162,6 +162,8 @@ def read_metadata(path: Path | str) -> pd.DataFrame:
             f"{path}: expected the columns {', '.join(REQUIRED_COLUMNS)}, but "
             f"{', '.join(missing)} is missing: is it the metadata of BigEarthNet v2?"
         )
+    if not table.num_rows:
+        raise ValueError(f"{path}: expected a row for each patch, got none")
     frame = tables.to_frame(tables.with_forms(table, _FORMS, path), path)
     extra = [name for name in frame if str(name).startswith("__index_level_")]
     frame = frame.drop(columns=extra)

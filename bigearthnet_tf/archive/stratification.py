@@ -80,8 +80,8 @@ def shuffle(sizes: Sequence[int], seed: int) -> NDArray[np.intp]:
     return np.random.RandomState(seed).permutation(ordered)
 
 
-def check_ratios(ratios: Sequence[float]) -> None:
-    """Raises ValueError unless there are two ratios or more, above 0, that sum to 1."""
+def check_ratios(ratios: Sequence[float], whole: float = 1) -> None:
+    """Raises ValueError unless there are two ratios or more, above 0, with that sum."""
     listed = " ".join(f"{ratio:g}" for ratio in ratios)
     if len(ratios) < 2:
         raise ValueError(f"expected the ratios of two splits or more, got {listed!r}")
@@ -89,10 +89,10 @@ def check_ratios(ratios: Sequence[float]) -> None:
     if not all(ratio > 0 for ratio in ratios):
         raise ValueError(f"expected ratios above 0, got {listed}")
     total = sum(ratios)
-    if not abs(total - 1) < 1e-6:
+    if not abs(total - whole) < 1e-6 * whole:
         raise ValueError(
-            f"expected ratios that sum to 1, such as 0.6 0.2 0.2, but {listed} sum to "
-            f"{total:g}"
+            "expected ratios that sum to 1, such as 0.6 0.2 0.2, or to 100, but "
+            f"{listed} sum to {total:g}"
         )
 
 

@@ -162,9 +162,9 @@ def _read_ratios(arguments: argparse.Namespace) -> list[float] | None:
         if arguments.blocks is not None or arguments.names:
             raise ValueError("--blocks and --names need --ratios or --folds")
         return None
-    ratios = [ratio / 100 for ratio in given] if sum(given) > 2 else given
-    stratification.check_ratios(ratios)
-    return ratios
+    whole = 100 if sum(given) > 2 else 1
+    stratification.check_ratios(given, whole)
+    return [ratio / whole for ratio in given]
 
 
 def _read_patches(arguments: argparse.Namespace) -> PatchSet:

@@ -81,6 +81,11 @@ def read(path: Path, target: str, block_km: float, crs: str | None = None) -> Si
             f"{path}: has no columns {EMBEDDING}0, ...; expected a table of "
             "`bigearthnet-tf points`"
         )
+    missing = {f"{EMBEDDING}{n}" for n in range(len(columns))} - {*columns}
+    if missing:
+        raise ValueError(f"{path}: lacks {min(missing)}; sample the points again")
+    if target in columns:
+        raise ValueError(f"{path}: {target} is predicted from; name a quantity")
     if target not in table.columns:
         others = [str(name) for name in table.columns if name not in columns]
         raise ValueError(
@@ -133,10 +138,11 @@ def blocks_of(
     side = side_km * 1000
     if lon is not None and lat is not None:
         east, north = (_places(table, name, where) for name in (lon, lat))
+        _check_degrees(east, north, where)
         keys = ground.degree_squares(east, north, side)
     elif "x" in folded and "y" in folded:
         x, y = (_places(table, folded[name], where) for name in "xy")
-        keys = _squares_of(x, y, _systems(table, crs, where), side)
+        keys = _squares_of(x, y, _systems(table, crs, where), side, where)
     else:
         raise ValueError(f"{where}: expected columns lon and lat, or x and y")
     _, numbers = np.unique(keys, axis=1, return_inverse=True)
@@ -158,6 +164,18 @@ def _places(table: pd.DataFrame, column: Any, where: str) -> NDArray[np.float64]
             f"have no {column}: leave them out"
         )
     return found
+
+
+def _check_degrees(
+    lon: NDArray[np.float64], lat: NDArray[np.float64], where: str
+) -> None:
+    """Refuses what are no degrees, such as metres."""
+    for values, most, name in ((lon, 360, "longitudes"), (lat, 90, "latitudes")):
+        if (highest := np.abs(values).max()) > most:
+            raise ValueError(
+                f"{where}: expected {name} of up to {most} degrees, got {highest:g}: "
+                "are they metres, or swapped?"
+            )
 
 
 def _systems(table: pd.DataFrame, crs: str | None, where: str) -> NDArray[np.str_]:
@@ -190,6 +208,7 @@ def _squares_of(
     y: NDArray[np.float64],
     systems: NDArray[np.str_],
     side: float,
+    where: str,
 ) -> NDArray[np.int64]:
     """Returns row and column of the squares that points lie in, (2, points)."""
     present = sorted(set(systems.tolist()))
@@ -199,6 +218,8 @@ def _squares_of(
     keys = np.empty((2, len(x)), np.int64)
     for crs in present:
         own = systems == crs
+        if ground.is_geographic(crs):
+            _check_degrees(x[own], y[own], where)
         keys[:, own] = ground.degree_squares(
             *ground.to_lonlat(crs, x[own], y[own]), side
         )

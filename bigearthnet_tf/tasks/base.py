@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import logging
+import os
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from typing import Any, Protocol
@@ -13,8 +15,10 @@ from matplotlib.figure import Figure
 
 from bigearthnet_tf.config import Config
 from bigearthnet_tf.data.pipeline import WHOLE, Share
-from bigearthnet_tf.records import damage
+from bigearthnet_tf.records import damage, storage
 from bigearthnet_tf.registry import Registry
+
+logger = logging.getLogger(__name__)
 
 Batch = Any
 
@@ -121,6 +125,41 @@ def open_task(config: Config) -> Task:
         ValueError: unknown task, or anything in the config that the task refuses.
     """
     return TASKS.get(config.task)(config)
+
+
+def patterns_of(config: Config) -> dict[str, list[str]]:
+    """Returns what a config says of the shards of `train`, `val` and `test`."""
+    return {
+        "train": list(config.tr_tf_record_files),
+        "val": list(config.val_tf_record_files),
+        "test": list(config.test_tf_record_files),
+    }
+
+
+def warn_of_shared_shards(config: Config, split: str, files: Sequence[str]) -> None:
+    """Warns of shards that an earlier split has too.
+
+    Args:
+        config: of the run.
+        split: whose shards are opened.
+        files: the shards.
+    """
+    own = set(map(_true_path, files))
+    for other, patterns in patterns_of(config).items():
+        if other == split:
+            return
+        found = (path for pattern in patterns for path in storage.glob(pattern))
+        shared = sorted(own & set(map(_true_path, found)))
+        if shared:
+            logger.warning(
+                "%s: %d of %d shards are those of %s too, such as %s; scores on them "
+                "say nothing of data that the model has not seen",
+                *(split, len(shared), len(files), other, shared[0]),
+            )
+
+
+def _true_path(path: str) -> str:
+    return path if "://" in path else os.path.realpath(path)
 
 
 @contextmanager

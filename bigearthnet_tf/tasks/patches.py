@@ -16,7 +16,7 @@ from bigearthnet_tf.archive.bands import BANDS, resolve_bands
 from bigearthnet_tf.config import Config
 from bigearthnet_tf.data import cache, pipeline
 from bigearthnet_tf.records import manifest, reader
-from bigearthnet_tf.tasks import assembly, pretrained, weight_files
+from bigearthnet_tf.tasks import assembly, base, pretrained, weight_files
 
 logger = logging.getLogger(__name__)
 
@@ -76,14 +76,16 @@ class PatchTask:
 
     @functools.lru_cache(maxsize=3)  # noqa: B019 - one task lives as long as the run
     def _find(self, split: str) -> reader.RecordSource | None:
-        patterns, expected = {
-            "train": (self.config.tr_tf_record_files, self.config.training_size),
-            "val": (self.config.val_tf_record_files, self.config.val_size),
-            "test": (self.config.test_tf_record_files, self.config.test_size),
+        patterns = base.patterns_of(self.config)[split]
+        expected = {
+            "train": self.config.training_size,
+            "val": self.config.val_size,
+            "test": self.config.test_size,
         }[split]
         if not patterns:
             return None
         source = reader.open_records(patterns)
+        base.warn_of_shared_shards(self.config, split, source.files)
         self.parser(source, self.bands, self.label_type)
         if expected not in (None, source.num_records):
             logger.warning(

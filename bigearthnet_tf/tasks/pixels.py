@@ -18,6 +18,7 @@ from bigearthnet_tf.config import Config
 from bigearthnet_tf.data import pipeline, time_series
 from bigearthnet_tf.models import pixel_encoder, pixel_networks
 from bigearthnet_tf.records import blocks, manifest
+from bigearthnet_tf.tasks import base
 
 logger = logging.getLogger(__name__)
 
@@ -151,14 +152,11 @@ class PixelTask:
     @functools.lru_cache(maxsize=3)  # noqa: B019 - one task lives as long as the run
     def find(self, split: str) -> blocks.BlockSource | None:
         """Returns the opened records of a split; None where the config names none."""
-        patterns = {
-            "train": self.config.tr_tf_record_files,
-            "val": self.config.val_tf_record_files,
-            "test": self.config.test_tf_record_files,
-        }[split]
+        patterns = base.patterns_of(self.config)[split]
         if not patterns:
             return None
         source = blocks.open_blocks(patterns)
+        base.warn_of_shared_shards(self.config, split, source.files)
         wanted = self.config.bands
         if wanted is not None and list(source.bands) != list(wanted):
             raise ValueError(

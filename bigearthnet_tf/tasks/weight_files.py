@@ -226,6 +226,12 @@ def _open_file(path: Path, model_name: str | None) -> Published:
             "checkpoint, a folder of reBEN's hub family, or a run"
             + (f"; {found}" if found else "")
         )
+    beside = path.with_name("config.json")
+    if beside.is_file() and "timm_model_name" in files.read_text(beside, "JSON"):
+        raise ValueError(
+            f"{path}: {beside.name} beside it says what it is for, bands and labels; "
+            f"name the folder, {path.parent}"
+        )
     if model_name is None:
         raise ValueError(
             f"{path}: does not say of which architecture it is; name the model too"
@@ -264,8 +270,9 @@ def _other_content(path: Path) -> str | None:
     if start[:4] == b"PK\x03\x04":
         if _is_keras(path):
             return (
-                "it is a saved Keras model; keras.models.load_model opens it, and the "
-                "folder of its run has its weights for other models"
+                "it is a saved Keras model; keras.models.load_model opens it once "
+                "bigearthnet_tf.models is imported, and the folder of its run has its "
+                "weights for other models"
             )
         if not _is_torch(path):
             return "it is a packed file: unpack it"

@@ -38,6 +38,8 @@ logger = logging.getLogger(__name__)
 Check = Callable[[dict[str, Any], Path], None]
 
 # TensorFlow's checkpoint reader raises its own errors, and bare Python ones.
+# Shape of the state of Keras's random generators.
+_RANDOM_STATE = [2]
 _READ_ERRORS = (tf.errors.OpError, IndexError, RuntimeError, TypeError, ValueError)
 
 
@@ -243,11 +245,7 @@ class CheckpointFolder:
             descriptions.check_progress(content, path)
             check(content, path)
         if content["shapes"] != state.shapes():
-            raise ValueError(
-                f"{path}: its weights have other shapes than the model "
-                f"{self.description.get('model_name')!r}; it was made by another "
-                "version of that model"
-            )
+            raise ValueError(f"{path}: {self._other_shapes(content, state)}")
         try:
             with files.plain_path(path / "state") as prefix:
                 saved = tf.train.load_checkpoint(prefix)
@@ -257,6 +255,24 @@ class CheckpointFolder:
             raise descriptions.damaged(path, error) from error
         state.assign(tensors)
         return content
+
+    def _other_shapes(self, content: Mapping[str, Any], state: State) -> str:
+        """Returns why a checkpoint has other shapes than the model."""
+        theirs, ours = (
+            [shape for shape in shapes if shape != _RANDOM_STATE]
+            for shapes in (content["shapes"], state.shapes())
+        )
+        if theirs == ours:
+            return (
+                "has random states of another augmentation or dropout than the config "
+                "asks for; set augmentation and drop_rate as the run had them, or name "
+                "it as weights to start from it"
+            )
+        return (
+            "its weights have other shapes than the model "
+            f"{self.description.get('model_name')!r}; it was made by another version "
+            "of that model"
+        )
 
     def restore_newest(
         self, state: State, check: Check | None = None

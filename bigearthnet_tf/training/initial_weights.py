@@ -21,6 +21,8 @@ from bigearthnet_tf.training.state import State
 
 logger = logging.getLogger(__name__)
 
+_OF_PIXELS = ("barlow_twins", "land_cover")
+
 
 class Progress(pydantic.BaseModel):
     """The config that a checkpoint was made with."""
@@ -245,10 +247,15 @@ def restore_run(name: str, which: str) -> tuple[keras.Model, Path, Meaning]:
 
     Raises:
         FileNotFoundError: there is no checkpoint.
-        ValueError: it is damaged.
+        ValueError: it is damaged, or of pixel time series.
     """
     path = _checkpoint(name, which)
-    descriptions.read(path)
+    task = descriptions.read(path).get("task")
+    if task in _OF_PIXELS:
+        raise ValueError(
+            f"{path}: expected weights for images, got a run of task {task}, whose "
+            "model takes time series of pixels"
+        )
     meaning = files.read_checked(path / "description.json", Meaning)
     config = meaning.config
     model = assembly.build_configured(

@@ -178,6 +178,13 @@ def test_the_four_columns_of_a_test_copy_suffice(tmp_path):
     assert [entry.country for entry in entries] == [None, None]
 
 
+def test_a_table_without_rows_is_named(tmp_path):
+    path = tmp_path / "metadata.parquet"
+    pd.DataFrame([ROW]).iloc[:0].to_parquet(path)
+    with pytest.raises(ValueError, match=f"^{path}: expected a row for each patch"):
+        metadata.read_metadata(path)
+
+
 def test_an_unknown_country_is_none(tmp_path):
     rows = [{**ROW, "country": None}, OTHER]
     table = metadata.read_metadata(write_parquet(tmp_path, rows))

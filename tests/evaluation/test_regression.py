@@ -169,6 +169,12 @@ def test_points_without_the_quantity_are_left_out(table, tmp_path):
         (lambda t: t.drop(columns="x"), 1, "expected columns lon and lat, or x and y"),
         (lambda t: t.assign(richness="much"), 1, "expected a number in 'richness'"),
         (lambda t: t.assign(embedding_1=np.nan), 1, "not finite; sample it again"),
+        (lambda t: t.drop(columns="embedding_2"), 1, "lacks embedding_2; sample"),
+        (lambda t: t.assign(crs="EPSG:4326"), 1, "longitudes of up to 360 degrees"),
+        (
+            lambda t: t.assign(lon=t["x"] / 100, lat=t["y"] / 100),
+            *(1, "latitudes of up to 90 degrees, got .* are they metres, or swapped"),
+        ),
         (lambda t: t, 1000, "all points lie in one block of 1000 km"),
         (lambda t: t, 0, "--block-km: expected more than 0"),
     ],
@@ -177,6 +183,11 @@ def test_what_cannot_be_tested_is_refused(table, tmp_path, change, side, message
     change(table).to_csv(tmp_path / "points.csv", index=False)
     with pytest.raises(ValueError, match=message):
         regression.read(tmp_path / "points.csv", "richness", side)
+
+
+def test_an_embedding_is_no_target(written):
+    with pytest.raises(ValueError, match="embedding_1 is predicted from"):
+        regression.read(written, "embedding_1", 2.5)
 
 
 def test_one_fold_is_refused(written):

@@ -216,7 +216,9 @@ def test_labels_that_nobody_has(call, label_table, tmp_path):
         (["--table", "labels.csv"], "300 of 300 patches are in no split yet"),
         (["--table", "labels.csv", "--blocks", "9"], "need --ratios or --folds"),
         (["--table", "labels.csv", "--folds", "2", "--blocks", "9"], "300 patches lie"),
-        (["--table", "labels.csv", "--ratios", "60", "30"], "sum to 0.9"),
+        (["--table", "labels.csv", "--ratios", "60", "30"], "60 30 sum to 90"),
+        (["--table", "labels.csv", "--ratios", "1", "1"], "but 1 1 sum to 2"),
+        (["--table", "labels.csv", "--ratios", *"1111"], "but 1 1 1 1 sum to 4"),
         (["--table", "labels.csv", "--ratios", "1", "--folds", "2"], "give one"),
         (
             ["--table", "labels.csv", "--folds", "2", "--names", "a", "a"],

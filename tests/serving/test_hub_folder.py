@@ -103,6 +103,15 @@ def test_three_bands_are_red_green_and_blue(tmp_path, version):
     closeness.assert_close(loaded(batch(model)), model(batch(model)), closeness.NETWORK)
 
 
+def test_a_file_out_of_such_a_folder_is_not_taken_for_imagenet(tmp_path):
+    folder = as_hub_has_it(randomised(), tmp_path / "x-v0.1.1", "s2")
+    with pytest.raises(ValueError, match=f"name the folder, {folder}"):
+        weight_files.open_published(str(folder / "model.safetensors"), "resnet18")
+    (folder / "config.json").write_text('{"architecture": "resnet18"}')
+    found = weight_files.open_published(str(folder / "model.safetensors"), "resnet18")
+    assert found.labels is None
+
+
 def test_the_folder_is_known_by_its_name_from_within(tmp_path, monkeypatch):
     folder = as_hub_has_it(randomised(), tmp_path / "x-v0.1.1", "s2")
     monkeypatch.chdir(folder)

@@ -57,6 +57,18 @@ def test_bands_follow_from_config_and_model(records, keys, bands):
     assert task.bands == band_facts.resolve_bands(bands)
 
 
+def test_shards_in_two_splits_are_told(records, caplog):
+    task = open_task(records)
+    assert [task.num_records(split) for split in ("train", "val", "test")] == [6, 3, 3]
+    assert not caplog.messages
+    shards = [str(records / "v1" / "*-*.tfrecord")]
+    task = open_task(records, test_tf_record_files=shards)
+    assert task.num_records("test") == 12
+    train, val = caplog.messages
+    assert train.startswith("test: ") and " shards are those of train too" in train
+    assert " shards are those of val too" in val
+
+
 def test_a_model_with_bands_of_its_own_refuses_other_sensors(records):
     for modality in ("S1", "MM"):
         with pytest.raises(ValueError, match=f"modality {modality}: short_cnn_rgb tak"):

@@ -154,6 +154,17 @@ def test_other_shapes_are_refused(tmp_path):
         folder(tmp_path).restore(make_state(units=5), path)
 
 
+def test_another_augmentation_is_told_apart(tmp_path):
+    """Its random states are among the variables of the model."""
+    path = save(folder(tmp_path), make_state(), 1)
+    state = make_state()
+    layers = [each for each in state.model.layers if "dropout" not in each.name]
+    plain = State(keras.Sequential([keras.Input((4,)), *layers]))
+    assert len(plain.shapes()) == len(state.shapes()) - 1
+    with pytest.raises(ValueError, match="of another augmentation or dropout"):
+        folder(tmp_path).restore(plain, path)
+
+
 def truncate(path):
     path.write_bytes(path.read_bytes()[:20])
 

@@ -37,6 +37,14 @@ def save_run(folder, **keys):
     return path
 
 
+def test_a_run_of_pixels_has_no_weights_for_images(tmp_path):
+    path = save_run(tmp_path) / "description.json"
+    content = json.loads(path.read_text())
+    path.write_text(json.dumps({**content, "task": "land_cover"}))
+    with pytest.raises(ValueError, match="for images, got a run of task land_cover"):
+        initial_weights.read_run(str(tmp_path))
+
+
 @pytest.mark.parametrize(
     ("key", "value", "message"),
     [
