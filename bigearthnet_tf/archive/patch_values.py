@@ -108,6 +108,8 @@ def check_unmasked(
     Raises:
         ValueError: there are such.
     """
+    if unmasked is True:
+        return
     hidden = np.broadcast_to(np.logical_not(unmasked), array.shape)
     if hidden.any():
         raise ValueError(_gaps(array, hidden, where))
