@@ -25,6 +25,8 @@ logger = logging.getLogger(__name__)
 
 _OPTIONS = ("a scale tag of", "an offset tag of")
 _DECIBELS = PixelValues("S1")
+# What files without a no-data tag of their own are read with.
+_ZERO = (0.0,)
 # Of the pixels of Sentinel-1: a few may be 0 dB to the last digit.
 _MOST_ZEROS = 0.01
 
@@ -48,7 +50,8 @@ def of_name(patch: str) -> PixelValues:
 def of_file(header: Header, band: str) -> PixelValues:
     """Returns what the numbers of a patch in a GeoTIFF with tags mean.
 
-    0 is a number whatever the tag: genuine files have that tag, and zeros.
+    0 counts as data even where it is tagged as no data: genuine BigEarthNet files have
+    that tag and contain zeros.
 
     Raises:
         ValueError: tags that can't be read, or a question that is open.
@@ -87,7 +90,7 @@ def to_archive(
     if array.dtype != dtype and not is_tagged:
         return array  # which the readers refuse
     if array.dtype == dtype and values.is_plain:
-        if values.nodata == _DECIBELS.nodata:
+        if values.nodata == _ZERO:
             return array
     else:
         doubt = pixel_checks.judge(array, values, f"{where}: band {band}", _OPTIONS)

@@ -77,14 +77,16 @@ def read(
         day = last_day(path, header.tags)
         if sensor == "S1":
             return pixel_values.of_backscatter(dtype, tags, nodata, given, day)
-        told: list[Product] = []
+        products: list[Product] = []
         if given.scale is None or given.offset is None:
-            told = find_products(path, band, {**header.tags, **header.band_tags[place]})
-        product = told[0] if told else None
+            products = find_products(
+                path, band, {**header.tags, **header.band_tags[place]}
+            )
+        product = products[0] if products else None
         found = pixel_values.of_reflectance(dtype, tags, nodata, given, product, day)
     except ValueError as error:
         raise ValueError(f"{path}: band {band}: {error}") from error
-    _report_conflicts(path, band, found, told)
+    _report_conflicts(path, band, found, products)
     return found
 
 
@@ -103,21 +105,21 @@ def find_products(path: Path, band: str, tags: Mapping[str, str]) -> list[Produc
     Raises:
         ValueError: metadata that can't be read, or a name with two baselines.
     """
-    told: list[Product] = []
+    products: list[Product] = []
     scale, offset = _of_tags(tags)
     if offset is not None:
-        told.append((scale or 1.0, offset, "the metadata in its tags"))
+        products.append((scale or 1.0, offset, "the metadata in its tags"))
     metadata = safe.find_metadata(path)
     if metadata is not None:
         of_product, offset = safe.read_calibration(metadata).to_archive(band)
         scale = scale or of_product
         if offset is not None:
-            told.append((scale, offset, metadata.name))
+            products.append((scale, offset, metadata.name))
     for text in names(path):
         found = offset_in_name(text)
         if found is not None:
-            told.append((scale or 1.0, found[0] * (scale or 1.0), found[1]))
-    return told or ([] if scale is None else [(scale, None, "its metadata")])
+            products.append((scale or 1.0, found[0] * (scale or 1.0), found[1]))
+    return products or ([] if scale is None else [(scale, None, "its metadata")])
 
 
 def offset_in_name(text: str) -> tuple[float, str] | None:
@@ -126,18 +128,18 @@ def offset_in_name(text: str) -> tuple[float, str] | None:
     Raises:
         ValueError: it says two that have different offsets.
     """
-    told: dict[float, str] = {}
+    offsets: dict[float, str] = {}
     for match in _BASELINE.finditer(text.upper()):
         offset = safe.offset_of_baseline(".".join(match.groups()))
         if offset is not None:
-            told.setdefault(offset, match[0])
-    if len(told) > 1:
+            offsets.setdefault(offset, match[0])
+    if len(offsets) > 1:
         raise ValueError(
             f"expected one processing baseline in the name {text}, got "
-            f"{' and '.join(told.values())}: rename it, or give scale and offset by "
+            f"{' and '.join(offsets.values())}: rename it, or give scale and offset by "
             "option"
         )
-    return next(((off, f"{name} in its name") for off, name in told.items()), None)
+    return next(((off, f"{name} in its name") for off, name in offsets.items()), None)
 
 
 def names(path: Path) -> list[str]:
@@ -192,9 +194,9 @@ def last_day(path: Path, tags: Mapping[str, str]) -> date | None:
     of the file and its tags count before the names of folders.
     """
     own = (path.name, *(tags[name] for name in _DATE_TAGS if name in tags))
-    told = list(filter(None, map(_last_day_in, own)))
-    if told:
-        return max(told)
+    days = list(filter(None, map(_last_day_in, own)))
+    if days:
+        return max(days)
     others = (*names(path)[1:], tags.get(_FILE_DATE_TAG, ""))
     return next(filter(None, map(_last_day_in, others)), None)
 
@@ -295,8 +297,8 @@ def _of_tags(tags: Mapping[str, str]) -> tuple[float | None, float | None]:
     offset = _number(tags, ("BOA_ADD_OFFSET",), float)
     if offset is not None and offset > 0:
         raise ValueError(
-            f"expected BOA_ADD_OFFSET of 0 or below, which ESA adds as -1000, got "
-            f"{offset:g}: correct the tag, or give scale and offset by option"
+            f"expected BOA_ADD_OFFSET of 0 or below (ESA's is -1000), got {offset:g}: "
+            "correct the tag, or give scale and offset by option"
         )
     if offset is None:
         offset = _number(tags, ("PROCESSING_BASELINE",), safe.offset_of_baseline)
@@ -322,12 +324,12 @@ def _number(
 
 
 def _report_conflicts(
-    path: Path, band: str, found: PixelValues, told: Sequence[Product]
+    path: Path, band: str, found: PixelValues, products: Sequence[Product]
 ) -> None:
     """Says which piece of evidence won where they differ by more than rounding."""
     if found.evidence == pixel_values.BY_OPTION:
         return
-    for _, offset, evidence in told:
+    for _, offset, evidence in products:
         if offset is not None and abs(offset - found.offset) > 1:
             logger.warning(
                 "%s: band %s: %s say an offset of %g, %s one of %g: the former holds "

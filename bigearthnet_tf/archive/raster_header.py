@@ -21,9 +21,8 @@ from rasterio.io import DatasetReader
 # are read in threads, where the end of one `warnings.catch_warnings` undoes another's.
 warnings.filterwarnings("ignore", category=NotGeoreferencedWarning)
 
-
 _ALPHA = re.compile(r"alpha|^(data|valid)?[ _]?mask$", re.IGNORECASE)
-# Of a mask that GDAL makes up.
+# Flags of masks that GDAL derives from something else.
 _NOT_ITS_OWN = {MaskFlags.all_valid, MaskFlags.nodata, MaskFlags.alpha}
 
 

@@ -193,7 +193,7 @@ def read_calibration(path: Path) -> Calibration:
         if (
             quantification <= 0
             or not all(map(math.isfinite, numbers))
-            or (max(offsets.values(), default=0) > 0)
+            or max(offsets.values(), default=0) > 0
         ):
             raise ValueError(f"got {numbers}")
     except (StopIteration, ValueError, IndexError) as error:
