@@ -314,7 +314,7 @@ def _decode_raster(
         wanted = "int64" if dtype == "uint16" else "float"
         raise ValueError(
             f"{where}: expected {name} as one bytes value or a list of {wanted}, got "
-            f"{kind or 'nothing'} of another kind; prepare the records again"
+            f"{kind or 'nothing'}; prepare the records again"
         )
     if values.size != pixels**2:
         raise ValueError(

@@ -109,6 +109,32 @@ def test_older_forms_are_recognised_by_their_features(features, label_features, 
 
 
 @pytest.mark.parametrize(
+    ("names", "differing"),
+    [
+        (["Pastures", "Airports"], None),  # of the 43: airports are none of the 19
+        (["Pastures"], None),
+        (["Pastures", "Coniferous forest"], "Coniferous forest"),
+        (["Airports"], "Pastures"),
+        ([], None),
+    ],
+)
+def test_names_of_the_43_beside_a_vector_of_the_19(names, differing):
+    """Records of balanced-bigearthnet, which has the order B19."""
+    vector = [int(name == "Pastures") for name in label_facts.ORDERS["B19"]]
+    features = {"original_labels": [name.encode() for name in names]} if names else {}
+    serialized = make_example(
+        B02=[1] * 14400, original_labels_multi_hot=vector, **features
+    )
+    form = schema.recognise(serialized, "x")
+    assert form.label_features == (("original_labels_multi_hot", "B19"),)
+    if differing is None:
+        assert schema.decode(serialized, form, "x").labels == ("Pastures",)
+        return
+    with pytest.raises(ValueError, match=f"by name, but {differing} is in one of"):
+        schema.decode(serialized, form, "x")
+
+
+@pytest.mark.parametrize(
     ("serialized", "message"),
     [
         (b"\xff\xffno example", "the first record is something else"),
