@@ -10,7 +10,12 @@ logger = logging.getLogger("eval")
 
 def main() -> None:
     """Runs the command line."""
-    parser = console.config_parser(__doc__)
+    # Imported here, so that signals are answered from the first moment.
+    from bigearthnet_tf import config as configs
+    from bigearthnet_tf import runs
+
+    parser = console.parser(__doc__)
+    configs.add_arguments(parser)
     parser.add_argument(
         "--checkpoint",
         default="best",
@@ -30,11 +35,6 @@ def main() -> None:
         "a checkpoint",
     )
     arguments = parser.parse_args()
-
-    # Imported here, so that signals are answered from the first moment.
-    from bigearthnet_tf import config as configs
-    from bigearthnet_tf import runs
-
     settings = list(arguments.set)
     if arguments.thresholds:
         settings.append(f"thresholds={json.dumps(arguments.thresholds)}")

@@ -10,7 +10,12 @@ logger = logging.getLogger("train")
 
 def main() -> None:
     """Runs the command line."""
-    parser = console.config_parser(__doc__)
+    # Imported here, so that signals are answered from the first moment.
+    from bigearthnet_tf import config as configs
+    from bigearthnet_tf import runs
+
+    parser = console.parser(__doc__)
+    configs.add_arguments(parser)
     parser.add_argument(
         "--test-run",
         action="store_true",
@@ -24,11 +29,6 @@ def main() -> None:
         help="profile N iterations for TensorBoard, once the run is warm",
     )
     arguments = parser.parse_args()
-
-    # Imported here, so that signals are answered from the first moment.
-    from bigearthnet_tf import config as configs
-    from bigearthnet_tf import runs
-
     config = configs.load(arguments.config, arguments.set)
     out_dir = runs.out_dir(config, arguments.test_run)
 
@@ -50,7 +50,7 @@ def main() -> None:
         own = {"out_dir": out_dir, "batch_size": run.config.batch_size}
         kept = [text for text in arguments.set if text.partition("=")[0] not in own]
         arguments.set = kept + [f"{key}={value}" for key, value in own.items()]
-    logger.info("next: python eval.py %s", console.repeat_arguments(arguments))
+    logger.info("next: python eval.py %s", configs.repeat_arguments(arguments))
     logger.info("      tensorboard --logdir %s", shlex.quote(str(out_dir / "logs")))
 
 

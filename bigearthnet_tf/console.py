@@ -9,7 +9,6 @@ import logging
 import math
 import os
 import re
-import shlex
 import sys
 import threading
 from collections.abc import Callable, Iterable
@@ -77,20 +76,6 @@ def parser(description: str, **kwargs: Any) -> argparse.ArgumentParser:
     result = Parser(description=description, **kwargs)
     result.add_argument(
         "--debug", action="store_true", help="show the traceback of an error"
-    )
-    return result
-
-
-def config_parser(description: str) -> argparse.ArgumentParser:
-    """Returns a parser of commands that take a config: its path and `--set`."""
-    result = parser(description)
-    result.add_argument("config", help="JSON file, such as configs/resnet50.json")
-    result.add_argument(
-        "--set",
-        metavar="KEY=VALUE",
-        action="append",
-        default=[],
-        help="override a key of the config; may be repeated",
     )
     return result
 
@@ -359,9 +344,3 @@ def say(bar: tqdm[Any], line: str) -> None:
         bar.write(line)
     else:
         logger.info(line)
-
-
-def repeat_arguments(arguments: argparse.Namespace) -> str:
-    """Returns a config and its overrides as they stand on a command line."""
-    overrides = [f"--set {shlex.quote(text)}" for text in arguments.set]
-    return " ".join([shlex.quote(arguments.config), *overrides])

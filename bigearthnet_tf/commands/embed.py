@@ -19,8 +19,7 @@ SPLITS = ("train", "val", "test")
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
     """Declares the arguments."""
-    parser.add_argument("config", help="of the run")
-    parser.add_argument("--set", metavar="KEY=VALUE", action="append", default=[])
+    configs.add_arguments(parser)
     parser.add_argument(
         "--checkpoint", default="best", metavar="best|last|PATH", help="which weights"
     )

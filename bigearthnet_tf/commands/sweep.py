@@ -17,8 +17,7 @@ from bigearthnet_tf import console, runs
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
     """Declares the arguments."""
-    parser.add_argument("config", help="of all runs")
-    parser.add_argument("--set", metavar="KEY=VALUE", action="append", default=[])
+    configs.add_arguments(parser)
     parser.add_argument("--encoders", nargs="+", default=["separate", "joint"])
     parser.add_argument("--fusions", nargs="+", default=["concat", "avg", "max", "sum"])
 

@@ -5,6 +5,7 @@ and new ones in the same manner. `base.json` beside the file is read first and t
 file overrides it key by key.
 """
 
+from bigearthnet_tf.config.command_line import add_arguments, repeat_arguments
 from bigearthnet_tf.config.keys import Config
 from bigearthnet_tf.config.loading import (
     from_dict,
@@ -14,4 +15,13 @@ from bigearthnet_tf.config.loading import (
     save,
 )
 
-__all__ = ["Config", "from_dict", "json_schema", "load", "markdown_table", "save"]
+__all__ = [
+    "Config",
+    "add_arguments",
+    "from_dict",
+    "json_schema",
+    "load",
+    "markdown_table",
+    "repeat_arguments",
+    "save",
+]

@@ -10,15 +10,18 @@ from typing import Any
 import pydantic
 
 from bigearthnet_tf import files, registry
-from bigearthnet_tf.config import older_yaml
 from bigearthnet_tf.config.keys import Config
+from bigearthnet_tf.config.projects import cbir, translated
 
 
-def load(path: Path | str, overrides: Iterable[str] = ()) -> Config:
+def load(
+    path: Path | str | translated.CommandLine, overrides: Iterable[str] = ()
+) -> Config:
     """Reads a config over the `base.json` beside it, then applies overrides.
 
     Args:
-        path: the JSON file, or a YAML file of the older retrieval system.
+        path: the JSON file, a YAML file of the CBIR project, or the arguments of
+            another project's training script.
         overrides: `key=value` strings; a value is JSON where it parses as such
             (`64`, `true`, `["a"]`), a plain string otherwise.
 
@@ -27,6 +30,11 @@ def load(path: Path | str, overrides: Iterable[str] = ()) -> Config:
         ValueError: not JSON, not an object, an unknown key (the nearest known one
             is named), a wrong type, an impossible value, or a bad override.
     """
+    own = dict(_parse_override(text) for text in overrides)
+    if isinstance(path, translated.CommandLine):
+        found = translated.translate(path, own)
+        found.tell(str(path))
+        return from_dict(found.keys | own, where=str(path))
     path = Path(path)
     content: dict[str, Any]
     if not path.exists():
@@ -34,15 +42,14 @@ def load(path: Path | str, overrides: Iterable[str] = ()) -> Config:
             f"{path}: no such config; expected a file such as configs/resnet50.json"
         )
     if path.suffix in (".yaml", ".yml"):
-        content = older_yaml.read(path)
-        content |= dict(_parse_override(text) for text in overrides)
+        content = cbir.read(path) | own
         return from_dict(content, where=str(path))
     content = {}
     base = path.with_name("base.json")
     for source in dict.fromkeys([base, path]):
         if source == path or source.exists():
             content |= _read_object(source)
-    content |= dict(_parse_override(text) for text in overrides)
+    content |= own
     return from_dict(content, where=str(path))
 
 

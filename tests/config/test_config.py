@@ -8,7 +8,7 @@ import pytest
 
 from bigearthnet_tf import config as configs
 
-ROOT = Path(__file__).parents[1]
+ROOT = Path(__file__).parents[2]
 
 
 def write(folder: Path, content, name="run.json") -> Path:

@@ -1,0 +1,1 @@
+"""Configs and command lines of older projects, translated into keys of ours."""
