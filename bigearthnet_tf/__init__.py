@@ -12,9 +12,13 @@ from typing import TYPE_CHECKING, Any
 if TYPE_CHECKING:
     from bigearthnet_tf import metrics
     from bigearthnet_tf.data.pipeline import load_dataset
-    from bigearthnet_tf.models import list_models
+    from bigearthnet_tf.losses import register_class_loss, register_loss
+    from bigearthnet_tf.models import list_models, register_model
+    from bigearthnet_tf.models.augmentation import register_augmentation
+    from bigearthnet_tf.models.pixel_networks import register_encoder
     from bigearthnet_tf.serving.hub import from_pretrained
     from bigearthnet_tf.tasks.assembly import build_model
+    from bigearthnet_tf.tasks.base import register_task
 
 __version__ = "0.1.0"
 
@@ -24,6 +28,12 @@ __all__ = [
     "list_models",
     "load_dataset",
     "metrics",
+    "register_augmentation",
+    "register_class_loss",
+    "register_encoder",
+    "register_loss",
+    "register_model",
+    "register_task",
 ]
 
 _ROOMS = {
@@ -31,6 +41,12 @@ _ROOMS = {
     "from_pretrained": "bigearthnet_tf.serving.hub",
     "list_models": "bigearthnet_tf.models",
     "load_dataset": "bigearthnet_tf.data.pipeline",
+    "register_augmentation": "bigearthnet_tf.models.augmentation",
+    "register_class_loss": "bigearthnet_tf.losses",
+    "register_encoder": "bigearthnet_tf.models.pixel_networks",
+    "register_loss": "bigearthnet_tf.losses",
+    "register_model": "bigearthnet_tf.models",
+    "register_task": "bigearthnet_tf.tasks.base",
 }
 
 

@@ -3,9 +3,10 @@
 from __future__ import annotations
 
 import difflib
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Iterator, Sequence
+from contextlib import contextmanager
 from fnmatch import fnmatchcase
-from typing import Generic, TypeVar
+from typing import Any, Generic, TypeVar
 
 T = TypeVar("T")
 
@@ -62,9 +63,19 @@ class Registry(Generic[T]):
         aliases = tuple(aliases)
         for key in (name, *aliases):
             if key in self._entries or key in self._aliases:
-                raise ValueError(f"{self.kind} {key!r} is registered twice")
+                raise ValueError(
+                    f"the name {key!r} of a {self.kind} is taken: choose another one"
+                )
         self._entries[name] = entry
         self._aliases.update(dict.fromkeys(aliases, name))
+
+    def remove(self, name: str) -> None:
+        """Forgets a registered name and its aliases."""
+        del self._entries[name]
+        self._aliases = {a: n for a, n in self._aliases.items() if n != name}
+
+    def __contains__(self, name: str) -> bool:
+        return name in self._entries or name in self._aliases
 
     def register(self, name: str, *aliases: str) -> Callable[[T], T]:
         """Returns a decorator that registers what it decorates."""
@@ -111,3 +122,35 @@ class Registry(Generic[T]):
     def aliases(self) -> dict[str, str]:
         """Returns each alias with the name it stands for."""
         return dict(self._aliases)
+
+
+# What was registered: where, and under which name.
+Added = list[tuple[Registry[Any], str]]
+
+
+@contextmanager
+def noted(registries: Sequence[Registry[Any]]) -> Iterator[Added]:
+    """Notes what is registered meanwhile; after an error all of it is forgotten.
+
+    Args:
+        registries: that are watched.
+    """
+    before = [(registry, set(registry.names())) for registry in registries]
+    added: Added = []
+
+    def note() -> None:
+        added.extend(
+            (registry, name)
+            for registry, names in before
+            for name in registry.names()
+            if name not in names
+        )
+
+    try:
+        yield added
+    except BaseException:
+        note()
+        for registry, name in added:
+            registry.remove(name)
+        raise
+    note()

@@ -2,27 +2,40 @@
 
 from __future__ import annotations
 
-from typing import Annotated, Literal
+from typing import Annotated, Literal, get_args
 
 import pydantic
 from pydantic import Field
 
-from bigearthnet_tf import files
+from bigearthnet_tf import files, registry
 
 # A leading `~` is the home folder.
 PathName = Annotated[str, pydantic.AfterValidator(files.expand)]
 Paths = list[PathName]
+Tasks = Literal[
+    "classification", "contrastive", "segmentation", "barlow_twins", "land_cover"
+]
+Augmentations = Literal["flips", "quarter_turns", "crops", "band_drop", "noise"]
 
 
 class DataKeys(pydantic.BaseModel):
     """Task, model, records and the first layers."""
 
     # What is learnt, and from which bands.
-    task: Literal[
-        "classification", "contrastive", "segmentation", "barlow_twins", "land_cover"
-    ] = Field("classification", description="what the run learns")
+    task: Tasks | str = Field(
+        "classification",
+        description="what the run learns; one of your own where `modules` has it",
+    )
     model_name: str = Field(
-        "ResNet50", description="architecture, by a name of `list_models()`"
+        "ResNet50",
+        description="architecture, by a name of `list_models()`, of `modules`, or of "
+        "a file `models/<model_name>.py` in the working directory",
+    )
+    modules: Paths = Field(
+        [],
+        description="your own Python modules with models, losses, augmentations or "
+        "tasks: files (relative to the working directory, or beside the config), or "
+        "import names; they are executed",
     )
     modality: Literal["S1", "S2", "MM"] = Field(
         "S2",
@@ -92,9 +105,11 @@ class DataKeys(pydantic.BaseModel):
         "(`own.json`, or `own.json#120_bilinear` where it has several); null: those of "
         "the archive that the training records come from",
     )
-    augmentation: list[
-        Literal["flips", "quarter_turns", "crops", "band_drop", "noise"]
-    ] = Field([], description="random changes of the training images, on the device")
+    augmentation: list[Augmentations | str] = Field(
+        [],
+        description="random changes of the training images, on the device; names of "
+        "`modules` too",
+    )
     crop_smallest_share: float = Field(
         0.5,
         gt=0,
@@ -127,3 +142,21 @@ class DataKeys(pydantic.BaseModel):
         "which Beta(alpha, alpha) gives; with `mixup_alpha` one of both, at random; "
         "0: not at all",
     )
+
+    @pydantic.model_validator(mode="after")
+    def _names_are_known(self) -> DataKeys:
+        """Refuses names of tasks and augmentations that no module can have brought."""
+        if self.modules:
+            return self
+        for key, names, known in (
+            ("task", [self.task], get_args(Tasks)),
+            ("augmentation", self.augmentation, get_args(Augmentations)),
+        ):
+            for name in names:
+                if name not in known:
+                    near = registry.nearest_names(name, known)
+                    raise ValueError(
+                        f"{key}: unknown name {files.echo(name)}: {near}; one of your "
+                        "own needs modules"
+                    )
+        return self

@@ -50,6 +50,7 @@ def load(
         if source == path or source.exists():
             content |= _read_object(source)
     content |= own
+    _find_modules(content, path)
     return from_dict(content, where=str(path))
 
 
@@ -90,6 +91,35 @@ def markdown_table() -> str:
         default = json.dumps(field.default)
         rows.append(f"| `{name}` | `{default}` | {field.description} |")
     return "\n".join(rows)
+
+
+def _find_modules(content: dict[str, Any], path: Path) -> None:
+    """Turns names of modules that lie beside the config into paths.
+
+    Raises:
+        ValueError: the config is of a published folder, which may bring no code, or
+            the file is there twice and it is not the same.
+    """
+    modules = content.get("modules")
+    if not modules or not isinstance(modules, list):
+        return
+    if (path.parent / "model.safetensors").is_file():
+        raise ValueError(
+            f"{path}: modules of a published folder are not executed; copy the config "
+            "elsewhere if you trust them"
+        )
+    for number, name in enumerate(modules):
+        beside = path.parent / name if isinstance(name, str) else path
+        if beside == path or Path(name).is_absolute() or not beside.is_file():
+            continue
+        here = Path(name)
+        if here.is_file() and here.read_bytes() != beside.read_bytes():
+            raise ValueError(
+                f"modules: {here} and {beside} are different files; give the path of "
+                "the right one"
+            )
+        if not here.is_file():
+            modules[number] = str(beside)
 
 
 def _read_object(path: Path) -> dict[str, Any]:

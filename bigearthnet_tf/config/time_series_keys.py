@@ -143,7 +143,7 @@ def _check_twins(config: Any) -> None:
 
 
 def _check_land_cover(config: Any) -> None:
-    if config.loss not in _CLASS_LOSSES:
+    if config.loss not in _CLASS_LOSSES and not config.modules:
         raise ValueError(
             f"loss {config.loss!r} is of several labels a patch; task land_cover has "
             f"one class a pixel: choose {' or '.join(_CLASS_LOSSES)}"

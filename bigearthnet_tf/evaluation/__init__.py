@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from pathlib import Path
 
 import keras
@@ -9,10 +10,12 @@ import keras
 from bigearthnet_tf.evaluation import (
     classification,
     land_cover,
+    metrics_alone,
     retrieval,
     segmentation,
 )
 from bigearthnet_tf.registry import Registry
+from bigearthnet_tf.tasks.base import TASKS, Task
 from bigearthnet_tf.training.session import Session
 
 EVALUATORS: Registry = Registry("evaluator")
@@ -38,12 +41,22 @@ def evaluate(
         Lines for the user: the headline numbers and where the rest is.
     """
     config = session.config
-    lines: list[str] = EVALUATORS.get(config.task)(session, model, iteration, out_dir)
+    lines: list[str] = _evaluator(session.task)(session, model, iteration, out_dir)
     if config.task == "classification" and config.encoders != "single":
         # What is learnt from labels is searched with as well.
         folder = out_dir / "retrieval"
         lines += retrieval.evaluate(session, model, iteration, out_dir, folder)
     return lines
+
+
+def _evaluator(task: Task) -> Callable[..., list[str]]:
+    """Returns the evaluator of a task, or of the one that its class derives from."""
+    classes = {TASKS.get(name): name for name in EVALUATORS.names()}
+    for of in type(task).__mro__:
+        if of in classes:
+            evaluator: Callable[..., list[str]] = EVALUATORS.get(classes[of])
+            return evaluator
+    return metrics_alone.evaluate
 
 
 def evaluate_scores(session: Session, path: Path | str, out_dir: Path) -> list[str]:

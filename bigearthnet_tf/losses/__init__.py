@@ -5,6 +5,7 @@ from bigearthnet_tf.losses.class_label import (
     CLASS_LOSSES,
     balanced_weights,
     build_class_loss,
+    register_class_loss,
 )
 from bigearthnet_tf.losses.contrastive import nt_xent
 from bigearthnet_tf.losses.multi_label import (
@@ -13,6 +14,7 @@ from bigearthnet_tf.losses.multi_label import (
     Options,
     build_loss,
     positive_weights,
+    register_loss,
 )
 from bigearthnet_tf.losses.penalty import l2_penalty
 from bigearthnet_tf.losses.pixels import build_pixel_loss, pixel_weights
@@ -32,4 +34,6 @@ __all__ = [
     "nt_xent",
     "pixel_weights",
     "positive_weights",
+    "register_class_loss",
+    "register_loss",
 ]

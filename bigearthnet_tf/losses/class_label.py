@@ -10,6 +10,7 @@ from keras import ops
 from numpy.typing import ArrayLike, NDArray
 
 from bigearthnet_tf import registry
+from bigearthnet_tf.losses.multi_label import one_each
 
 # (classes (batch,) int32 with -1 for none, logits (batch, classes)) -> (batch,)
 ClassLoss = Callable[[Any, Any], Any]
@@ -34,6 +35,31 @@ def build_class_loss(
     """
     weights = None if weights is None else np.asarray(weights, np.float32)
     return CLASS_LOSSES.get(name)(weights, focal_gamma)
+
+
+def register_class_loss(name: str, *aliases: str) -> Callable[[ClassLoss], ClassLoss]:
+    """Returns a decorator that registers a loss of single classes, as of land cover.
+
+    It decorates a function of classes (batch,) int32, -1 for none, and logits (batch,
+    classes) float32, that returns one loss an example, (batch,). Those without a class
+    count as zero, and `class_weights` multiply the others, whatever it returns.
+
+    Raises:
+        ValueError: the name is taken.
+    """
+
+    def decorate(loss: ClassLoss) -> ClassLoss:
+        def weighted(weights: Any, gamma: float) -> ClassLoss:
+            def of(classes: Any, logits: Any) -> Any:
+                losses = one_each(name, loss(classes, ops.cast(logits, "float32")))
+                return ops.where(classes >= 0, losses, 0) * _weight(classes, weights)
+
+            return of
+
+        CLASS_LOSSES.add(name, weighted, aliases)
+        return loss
+
+    return decorate
 
 
 def balanced_weights(counts: ArrayLike) -> NDArray[np.float32]:

@@ -93,9 +93,46 @@ def build_loss(
     def cast_and_smooth(labels: Any, logits: Any) -> Any:
         labels = ops.cast(labels, "float32")
         labels = (1 - label_smoothing) * labels + label_smoothing / 2
-        return loss(labels, ops.cast(logits, "float32"))
+        return one_each(name, loss(labels, ops.cast(logits, "float32")))
 
     return cast_and_smooth
+
+
+def register_loss(name: str, *aliases: str) -> Callable[[Loss], Loss]:
+    """Returns a decorator that registers a loss of several labels under a name.
+
+    It decorates a function of labels (batch, labels), 0 to 1, and logits (batch,
+    labels), both float32, that returns one loss a sample, (batch,). It is best written
+    with `keras.ops`.
+
+    Raises:
+        ValueError: the name is taken.
+    """
+
+    def decorate(loss: Loss) -> Loss:
+        LOSSES.add(name, lambda options: loss, aliases)
+        return loss
+
+    return decorate
+
+
+def one_each(name: str, losses: Any) -> Any:
+    """Returns losses (batch,) float32.
+
+    Args:
+        name: of the loss, for the message.
+        losses: as the loss returned them.
+
+    Raises:
+        ValueError: of another shape.
+    """
+    shape = getattr(losses, "shape", None)
+    if shape is None or len(shape) != 1:
+        found = type(losses).__name__ if shape is None else f"shape {tuple(shape)}"
+        raise ValueError(
+            f"loss {name!r}: expected one number a sample, (batch,), got {found}"
+        )
+    return ops.cast(losses, "float32")
 
 
 def positive_weights(counts: ArrayLike, total: int) -> NDArray[np.float32]:

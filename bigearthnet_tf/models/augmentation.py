@@ -15,7 +15,7 @@ from __future__ import annotations
 import abc
 import itertools
 import math
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from typing import Any
 
 import keras
@@ -63,6 +63,31 @@ class Augmentation(keras.layers.Layer, abc.ABC):
     def get_config(self) -> dict[str, Any]:
         """Returns what the layer is built from."""
         return {**super().get_config(), "seed": self.seed}
+
+
+def register_augmentation(
+    name: str,
+) -> Callable[[type[Augmentation]], type[Augmentation]]:
+    """Returns a decorator that registers a layer under a name for `augmentation`.
+
+    It decorates a subclass of `Augmentation`, or of `Movement` where pixels move, so
+    that the labels of pixels move along; its constructor needs no arguments.
+
+    Raises:
+        ValueError: it is neither, or the name is taken.
+    """
+
+    def decorate(layer: type[Augmentation]) -> type[Augmentation]:
+        if not (isinstance(layer, type) and issubclass(layer, Augmentation)):
+            raise ValueError(
+                f"augmentation {name!r}: expected a subclass of "
+                "bigearthnet_tf.models.augmentation.Augmentation or Movement, got "
+                f"{getattr(layer, '__name__', layer)!r}"
+            )
+        AUGMENTATIONS.add(name, layer)
+        return layer
+
+    return decorate
 
 
 class Movement(Augmentation):

@@ -214,15 +214,35 @@ def stack_bands(
 
 
 def build_features(entry: zoo.ModelEntry, x: Any, options: dict[str, Any]) -> Any:
-    """Builds an architecture; a map that shrinks to nothing is said in our words."""
+    """Builds an architecture from its input to features (batch, features).
+
+    Raises:
+        ValueError: a feature map becomes empty, the output has another shape, or the
+            builder of somebody's own model fails.
+    """
     try:
-        return entry.build(x, **options)
-    except (ValueError, StopIteration) as error:
-        if "output size would be zero" not in str(error):
+        features = entry.build(x, **options)
+    except Exception as error:
+        if "output size would be zero" in str(error):
+            raise ValueError(
+                f"{entry.name}: the images are too small for it; choose a larger "
+                "image_size"
+            ) from error
+        if not entry.is_own:
             raise
+        reason = " ".join(str(error).split())[:300]
         raise ValueError(
-            f"{entry.name}: the images are too small for it; choose a larger image_size"
+            f"model {entry.name!r} can't be built: {type(error).__name__}: {reason}"
         ) from error
+    shape = getattr(features, "shape", None)
+    if shape is None or len(shape) != 2 or shape[1] is None:
+        found = type(features).__name__ if shape is None else f"shape {tuple(shape)}"
+        raise ValueError(
+            f"model {entry.name!r}: expected features (batch, features), got {found}; "
+            "pool over rows and columns at the end, as "
+            "keras.layers.GlobalAveragePooling2D does"
+        )
+    return features
 
 
 @contextmanager

@@ -28,6 +28,19 @@ EPSILON = 1e-5
 MOMENTUM = 0.9
 
 
+def register_encoder(name: str, *aliases: str) -> Callable[[Encoder], Encoder]:
+    """Returns a decorator that registers an encoder of pixel time series under a name.
+
+    It decorates a function of a standardised series (batch, dates, channels), days of
+    the year (batch, dates) and mask (batch, dates) that returns (batch, latent_dim);
+    `latent_dim` and its options are keyword-only.
+
+    Raises:
+        ValueError: the name is taken.
+    """
+    return ENCODERS.register(name, *aliases)
+
+
 def check_options(name: str, options: Mapping[str, Any]) -> None:
     """Checks options against the signature of an encoder.
 

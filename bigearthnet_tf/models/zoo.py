@@ -50,6 +50,11 @@ class ModelEntry:
         """Name of the Keras model, which may have no slash in it."""
         return self.name.replace("/", "_")
 
+    @property
+    def is_own(self) -> bool:
+        """Whether the user brought it, rather than this package."""
+        return not self.build.__module__.startswith("bigearthnet_tf.")
+
     def options(self) -> list[str]:
         """Returns the names of the options that `build` takes."""
         parameters = inspect.signature(self.build).parameters.values()

@@ -50,6 +50,7 @@ _LOCAL = (
     "cache",
     "weights",
     "model_file",
+    "modules",
     "fine_tune",
     "wandb_project",
     "devices",

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import logging
 import os
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from typing import Any, Protocol
 
@@ -116,6 +116,31 @@ class Task(HasShards, Protocol):
 
 
 TASKS: Registry[type] = Registry("task")
+
+
+def register_task(name: str) -> Callable[[type], type]:
+    """Returns a decorator that registers a class of the user as a task.
+
+    It has what `Task` lists, and is made from the config. One that derives from a task
+    of this package is evaluated as that is.
+
+    Raises:
+        ValueError: something is missing, or the name is taken.
+    """
+
+    def decorate(task: type) -> type:
+        wanted = [m for m in vars(Task) if not m.startswith("_")]
+        wanted += [m for m in vars(HasShards) if not m.startswith("_")]
+        missing = sorted(m for m in wanted if not hasattr(task, m))
+        if missing:
+            raise ValueError(
+                f"task {name!r}: lacks {', '.join(missing)} of "
+                "bigearthnet_tf.tasks.Task; derive it from a task that has them"
+            )
+        TASKS.add(name, task)
+        return task
+
+    return decorate
 
 
 def open_task(config: Config) -> Task:

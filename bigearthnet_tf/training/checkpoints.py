@@ -27,6 +27,7 @@ import numpy as np
 import tensorflow as tf
 
 from bigearthnet_tf import files
+from bigearthnet_tf.tasks import own_modules
 from bigearthnet_tf.training import descriptions
 from bigearthnet_tf.training.descriptions import Best as Best
 from bigearthnet_tf.training.descriptions import DamagedCheckpoint as DamagedCheckpoint
@@ -240,6 +241,7 @@ class CheckpointFolder:
                 what differs.
         """
         content = descriptions.read(path)
+        own_modules.warn_of_changes(content["progress"].get("modules") or {}, path)
         _compare(content, self.description, path)
         if check is not None:
             descriptions.check_progress(content, path)

@@ -70,6 +70,8 @@ class _Progress(pydantic.BaseModel):
     early_stopping: _EarlyStopping | None = None
     window: _Window = _Window()
     validation_due: bool = False
+    # SHA-256 of the user's own modules, by name.
+    modules: dict[str, str] = {}
 
 
 class _Description(pydantic.BaseModel):
@@ -129,7 +131,8 @@ def check_progress(content: dict[str, Any], path: Path) -> None:
         DamagedCheckpoint: something is missing, or the iteration is too high.
     """
     progress = content.get("progress") or {}
-    missing = [key for key in _Progress.model_fields if key not in progress]
+    needed = _Progress.model_fields.keys() - {"modules"}
+    missing = [key for key in _Progress.model_fields if key in needed - set(progress)]
     if missing:
         raise damaged(path, ValueError(f"progress.{missing[0]} is missing"))
     config = progress["config"]

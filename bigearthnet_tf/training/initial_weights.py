@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import logging
 from pathlib import Path
-from typing import Any
+from typing import Any, get_args
 
 import keras
 import numpy as np
@@ -12,9 +12,16 @@ import pydantic
 
 from bigearthnet_tf import config as configs
 from bigearthnet_tf import files
-from bigearthnet_tf.config import Config
+from bigearthnet_tf.config import Config, data_keys
 from bigearthnet_tf.models import published
-from bigearthnet_tf.tasks import assembly, base, pixels, pretrained, weight_files
+from bigearthnet_tf.tasks import (
+    assembly,
+    base,
+    own_modules,
+    pixels,
+    pretrained,
+    weight_files,
+)
 from bigearthnet_tf.tasks.weight_files import Published
 from bigearthnet_tf.training import checkpoints, descriptions, pixel_runs
 from bigearthnet_tf.training.state import State
@@ -258,6 +265,12 @@ def restore_run(name: str, which: str) -> tuple[keras.Model, Path, Meaning]:
         )
     meaning = files.read_checked(path / "description.json", Meaning)
     config = meaning.config
+    own_modules.load(config, path)
+    if config.task not in get_args(data_keys.Tasks):
+        raise ValueError(
+            f"{path}: a run of your own task {config.task!r}, whose model the task alone "
+            "builds; train.py and eval.py open it"
+        )
     model = assembly.build_configured(
         config,
         meaning.model_name,

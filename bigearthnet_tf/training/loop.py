@@ -15,7 +15,7 @@ import tensorflow as tf
 from bigearthnet_tf import console
 from bigearthnet_tf.config import Config
 from bigearthnet_tf.data.pipeline import Share
-from bigearthnet_tf.tasks import base
+from bigearthnet_tf.tasks import base, own_modules
 from bigearthnet_tf.tasks.base import Batch, Task
 from bigearthnet_tf.training import (
     checkpoints,
@@ -166,7 +166,8 @@ class Trainer:
         """Returns a number that all processes must have in common."""
         own = ("out_dir", "cache", "devices")
         keys = {k: v for k, v in self.config.model_dump().items() if k not in own}
-        content = json.dumps([keys, self.profile.iterations])
+        modules = own_modules.load(self.config)
+        content = json.dumps([keys, self.profile.iterations, modules])
         return zlib.crc32(content.encode())
 
     def _check_config(self, description: dict[str, Any], path: Path) -> None:
@@ -366,6 +367,7 @@ class Trainer:
             "early_stopping": self.stopping.to_json(),
             "window": self._window.to_json(),
             "validation_due": self._validation_due,
+            "modules": own_modules.load(self.config),
         }
 
     def _save(self, iteration: int) -> None:

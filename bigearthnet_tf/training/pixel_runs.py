@@ -24,7 +24,7 @@ from bigearthnet_tf.config import Config
 from bigearthnet_tf.models.pixel_encoder import PROJECTOR
 from bigearthnet_tf.models.pixel_networks import takes_fixed_size
 from bigearthnet_tf.models.published import HEAD
-from bigearthnet_tf.tasks import pixels
+from bigearthnet_tf.tasks import own_modules, pixels
 from bigearthnet_tf.training import checkpoints, descriptions
 from bigearthnet_tf.training.state import State
 
@@ -68,6 +68,7 @@ def restore_pixel_run(name: str | Path, which: str = "best") -> PixelRun:
     """
     path, description = _read(name, which)
     config = configs.from_dict(description["progress"]["config"], where=str(path))
+    own_modules.load(config, path)
     model = pixels.build_from(config, description)
     _check_names({v.path: v for v in model.weights}, _saved(path), path)
     checkpoints.CheckpointFolder(path.parent, {}).restore(State(model), path)

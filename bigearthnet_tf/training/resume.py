@@ -14,6 +14,7 @@ from bigearthnet_tf.config import Config
 MAY_CHANGE = frozenset(
     {
         "out_dir",
+        "modules",
         "tr_tf_record_files",
         "val_tf_record_files",
         "test_tf_record_files",

@@ -13,7 +13,7 @@ import tensorflow as tf
 from bigearthnet_tf import extras, optimization, runs
 from bigearthnet_tf.config import Config
 from bigearthnet_tf.models import freezing
-from bigearthnet_tf.tasks import base, origin
+from bigearthnet_tf.tasks import base, origin, own_modules
 from bigearthnet_tf.training import (
     checkpoints,
     emissions,
@@ -57,6 +57,7 @@ def open_session(
         ValueError: the config asks for what is not there.
     """
     config = origin.marked(config, weights)
+    own_modules.load(config)
     keras.utils.set_random_seed(config.seed)
     if config.deterministic:
         tf.config.experimental.enable_op_determinism()

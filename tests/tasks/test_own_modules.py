@@ -1,0 +1,281 @@
+"""Python modules of the user: found, executed once, remembered, refused."""
+
+import hashlib
+import json
+import sys
+
+import keras
+import pytest
+
+import bigearthnet_tf
+from bigearthnet_tf import config as configs
+from bigearthnet_tf import losses, models
+from bigearthnet_tf.models import augmentation, build
+from bigearthnet_tf.tasks import TASKS, own_modules
+
+NET = """
+import keras
+import bigearthnet_tf
+
+@bigearthnet_tf.register_model("MyNet", "my-net")
+def my_net(x, *, width=4):
+    x = keras.layers.Conv2D(width, 5, strides=4, activation="relu")(x)
+    return keras.layers.GlobalAveragePooling2D()(x)
+"""
+
+
+@pytest.fixture(autouse=True)
+def folder(tmp_path, monkeypatch):
+    """A working directory of its own, whose modules are forgotten afterwards."""
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.setattr(sys, "path", list(sys.path))
+    yield tmp_path
+    own_modules.forget()
+
+
+def config(*modules, **keys):
+    return configs.from_dict({"modules": list(modules), **keys})
+
+
+def write(folder, text=NET, name="MyNet.py"):
+    path = folder / name
+    path.parent.mkdir(parents=True, exist_ok=True)
+    path.write_text(text)
+    return path
+
+
+def test_a_file_brings_a_model_and_is_executed_once(folder):
+    count = "\nwith open('count.txt', 'a') as file:\n    file.write('x')\n"
+    path = write(folder, NET + count)
+    digest = hashlib.sha256(path.read_bytes()).hexdigest()
+    assert own_modules.load(config("MyNet.py")) == {"MyNet.py": digest}
+    assert own_modules.load(config("MyNet.py")) == {"MyNet.py": digest}
+    assert (folder / "count.txt").read_text() == "x"
+    model = bigearthnet_tf.build_model("MyNet", 19, width=8)
+    assert model.output_shape == (None, 19)
+    assert models.get_model("my-net").is_own
+    assert not models.get_model("resnet50").is_own
+
+
+def test_a_file_that_has_changed_is_executed_anew(folder):
+    path = write(folder)
+    first = own_modules.load(config("MyNet.py"))
+    path.write_text(NET.replace("width=4", "depth=1, width=4"))
+    assert own_modules.load(config("MyNet.py")) != first
+    assert models.get_model("MyNet").options() == ["depth", "width"]
+
+
+def test_the_model_in_the_folder_models_needs_no_key(folder):
+    assert own_modules.load(config(model_name="resnet50")) == {}
+    write(folder, name="models/MyNet.py")
+    found = own_modules.load(config(model_name="MyNet"))
+    assert list(found) == ["models/MyNet.py"]
+    # Also once it is registered: a run remembers it each time.
+    assert own_modules.load(config(model_name="MyNet")) == found
+
+
+def test_a_model_of_the_zoo_comes_before_the_folder_models(folder):
+    write(folder, "raise RuntimeError", name="models/resnet50.py")
+    assert own_modules.load(config(model_name="resnet50")) == {}
+
+
+def test_import_names_are_found_from_the_working_directory(folder):
+    write(folder, name="lab_nets_1/__init__.py", text="from lab_nets_1 import nets\n")
+    write(folder, name="lab_nets_1/nets.py")
+    before = own_modules.load(config("lab_nets_1"))
+    assert "MyNet" in models.list_models()
+    # Of a package every file counts.
+    write(folder, NET + "\n", name="lab_nets_1/nets.py")
+    with pytest.raises(ValueError, match="lab_nets_1: has changed since"):
+        own_modules.load(config("lab_nets_1"))
+    own_modules.forget()
+    assert len(before["lab_nets_1"]) == 64
+
+
+def test_what_lies_beside_a_file_can_be_imported(folder):
+    write(folder, "WIDTH = 3\n", name="nets/my_blocks_1.py")
+    text = NET.replace("width=4", "width=WIDTH").replace(
+        "import keras", "import keras\nfrom my_blocks_1 import WIDTH", 1
+    )
+    write(folder, text, name="nets/MyNet.py")
+    own_modules.load(config("nets/MyNet.py"))
+    assert bigearthnet_tf.build_model("MyNet", 2).layers[-1].input.shape[1] == 3
+
+
+def test_losses_augmentations_tasks_and_encoders_come_along(folder):
+    write(
+        folder,
+        """
+from keras import ops
+import bigearthnet_tf as ben
+from bigearthnet_tf.models.augmentation import Augmentation
+from bigearthnet_tf.tasks.classification import Classification
+
+@ben.register_loss("brier")
+def brier(labels, logits):
+    return ops.mean((labels - ops.sigmoid(logits)) ** 2, axis=-1)
+
+@ben.register_class_loss("margin")
+def margin(classes, logits):
+    return 1 - ops.max(logits, axis=-1)
+
+@ben.register_augmentation("haze")
+class Haze(Augmentation):
+    def change(self, images):
+        return [x + 1.0 for x in images]
+
+@ben.register_task("mine")
+class Mine(Classification):
+    pass
+
+@ben.register_encoder("mean_of_dates")
+def mean_of_dates(x, doy, mask, *, latent_dim):
+    return ops.mean(x, axis=1)
+""",
+        "own.py",
+    )
+    own_modules.load(config("own.py", augmentation=["haze"], task="mine"))
+    loss = losses.build_loss("brier")
+    assert loss([[1.0, 0.0]], [[0.0, 0.0]]).numpy() == pytest.approx([0.25])
+    weighted = losses.build_class_loss("margin", weights=[1.0, 3.0])
+    found = weighted(keras.ops.array([1, -1, 0]), keras.ops.array([[0.0, -1.0]] * 3))
+    assert found.numpy().tolist() == [3.0, 0.0, 1.0]
+    hazy = build.augment(keras.ops.zeros((1, 2, 2, 1)), ["haze"], {})
+    assert not hazy.numpy().any()  # not in inference
+    layer = augmentation.AUGMENTATIONS.get("haze")()
+    assert layer(keras.ops.zeros((1, 2, 2, 1)), training=True).numpy().all()
+    assert TASKS.get("mine").__name__ == "Mine"
+
+
+BAD = {
+    "no such file": (None, r"no such module \(No such file"),
+    "a syntax error": ("def f(:\n", r"SyntaxError: .*\(line 1\)"),
+    "an error": ("import keras\n\n1 / 0\n", r"ZeroDivisionError: .*\(line 3\)"),
+    "an import that fails": ("import no_such_1\n", "ModuleNotFoundError: No module"),
+    "it leaves": ("import sys\nsys.exit('bye')\n", "SystemExit: bye"),
+    "nothing registered": ("x = 1\n", "registers nothing; decorate a function"),
+    "a name that is taken": (
+        NET.replace('"MyNet"', '"resnet50"'),
+        r"the name 'resnet50' of a model is taken: choose another one \(line 5\)",
+    ),
+    "an alias that is taken": (NET.replace("my-net", "ResNet50"), "'ResNet50'.*taken"),
+    "the form of the TF project": (
+        "import tensorflow.contrib.slim as slim\n\nclass DNN_model:\n"
+        "    def create_network(self):\n        pass\n",
+        r"class DNN_model is the form of the TF project.*register_model\('MyNet'\)",
+    ),
+    "an augmentation that is none": (
+        "import bigearthnet_tf\n@bigearthnet_tf.register_augmentation('a')\n"
+        "def a(x):\n    return x\n",
+        "augmentation 'a': expected a subclass of",
+    ),
+    "a task that is none": (
+        "import bigearthnet_tf\n@bigearthnet_tf.register_task('t')\nclass T:\n"
+        "    pass\n",
+        "task 't': lacks build_model, data_fingerprint",
+    ),
+    "null bytes": ("x = 1\0", "can't be imported: SyntaxError: source .* null bytes$"),
+}
+
+
+@pytest.mark.parametrize("kind", BAD)
+def test_a_bad_module_is_refused_in_one_line_and_leaves_nothing(folder, kind):
+    text, says = BAD[kind]
+    before = {name: len(of.names()) for name, of in registries().items()}
+    if text is not None:
+        write(folder, text)
+    with pytest.raises((ValueError, FileNotFoundError), match=rf"^MyNet.py: .*{says}"):
+        own_modules.load(config("MyNet.py"))
+    assert {name: len(of.names()) for name, of in registries().items()} == before
+    if text is not None:
+        write(folder)
+        own_modules.load(config("MyNet.py"))  # mended, it works
+
+
+def registries():
+    return {
+        "models": models.zoo.MODELS,
+        "augmentations": augmentation.AUGMENTATIONS,
+        "losses": losses.LOSSES,
+        "tasks": TASKS,
+    }
+
+
+def test_a_module_that_fails_halfway_registers_nothing(folder):
+    write(folder, NET + "\nraise RuntimeError('halfway')\n")
+    with pytest.raises(ValueError, match="RuntimeError: halfway"):
+        own_modules.load(config("MyNet.py"))
+    assert "MyNet" not in models.list_models()
+
+
+@pytest.mark.parametrize("name", ["no_such_2", "os.no_such", "..up"])
+def test_an_import_name_that_leads_nowhere_is_refused(name):
+    with pytest.raises(FileNotFoundError, match="no module of this name"):
+        own_modules.load(config(name))
+
+
+def test_names_of_nobody_are_refused_without_modules():
+    for key, name in (("task", "segmentatoin"), ("augmentation", ["flip"])):
+        with pytest.raises(ValueError, match=rf"{key}: unknown name .*did you mean"):
+            configs.from_dict({key: name})
+
+
+@pytest.mark.parametrize(
+    ("returns", "says"),
+    [
+        ("x", r"expected features \(batch, features\), got shape \(None, 29, 29, 4\)"),
+        ("None", "expected features .* got NoneType"),
+        ("keras.layers.No()(x)", "can't be built: AttributeError"),
+    ],
+)
+def test_a_model_with_another_output_is_refused(folder, returns, says):
+    write(folder, NET.replace("keras.layers.GlobalAveragePooling2D()(x)", returns))
+    own_modules.load(config("MyNet.py"))
+    with pytest.raises(ValueError, match=rf"model 'MyNet'.*{says}"):
+        bigearthnet_tf.build_model("MyNet", 2)
+
+
+def test_a_loss_of_another_shape_is_refused(folder):
+    write(
+        folder,
+        "import bigearthnet_tf\n@bigearthnet_tf.register_loss('one')\n"
+        "def one(labels, logits):\n    return (labels - logits) ** 2\n",
+    )
+    own_modules.load(config("MyNet.py"))
+    with pytest.raises(ValueError, match=r"loss 'one'.*\(batch,\), got shape \(1, 2\)"):
+        losses.build_loss("one")([[1.0, 0.0]], [[0.0, 0.0]])
+
+
+def test_changes_since_a_checkpoint_are_named(folder, caplog):
+    write(folder)
+    now = own_modules.load(config("MyNet.py"))
+    own_modules.warn_of_changes(now, folder)
+    moved = {f"elsewhere/{name}": digest for name, digest in now.items()}
+    own_modules.warn_of_changes(moved, folder)
+    assert "SHA-256" not in caplog.text
+    own_modules.warn_of_changes({"MyNet.py": "0" * 64, "b.py": "1" * 64}, folder)
+    changed, missing = [m for m in caplog.messages if "SHA-256" in m]
+    assert "MyNet.py of SHA-256 000000000000..., which has changed since" in changed
+    assert "b.py of SHA-256 111111111111..., which is not loaded now" in missing
+
+
+def test_a_file_beside_the_config_is_found(folder):
+    write(folder, name="lab/MyNet.py")
+    path = folder / "lab" / "config.json"
+    path.write_text(json.dumps({"modules": ["MyNet.py"]}))
+    assert configs.load(path).modules == [str(folder / "lab" / "MyNet.py")]
+    # One in the working directory is the same file, or a question.
+    write(folder)
+    assert configs.load(path).modules == ["MyNet.py"]
+    write(folder, NET + "\n")
+    with pytest.raises(ValueError, match="are different files; give the path"):
+        configs.load(path)
+
+
+def test_a_published_folder_brings_no_code(folder):
+    write(folder, name="model/MyNet.py")
+    (folder / "model" / "model.safetensors").touch()
+    path = folder / "model" / "training.json"
+    path.write_text(json.dumps({"modules": ["MyNet.py"]}))
+    with pytest.raises(ValueError, match="modules of a published folder are not exec"):
+        configs.load(path)
