@@ -12,7 +12,14 @@ from typing import Any
 import keras
 
 from bigearthnet_tf.models import augmentation as augmentations
-from bigearthnet_tf.models import finite, layers, preprocessing, published, zoo
+from bigearthnet_tf.models import (
+    finite,
+    keras_settings,
+    layers,
+    preprocessing,
+    published,
+    zoo,
+)
 
 
 @dataclass(frozen=True)
@@ -247,7 +254,7 @@ def build_features(entry: zoo.ModelEntry, x: Any, options: dict[str, Any]) -> An
 
 @contextmanager
 def seeded(seed: int) -> Iterator[None]:
-    """Makes everything random that is built inside a function of `seed`.
+    """Makes all that is random in what is built inside, and names, follow from `seed`.
 
     Keras layers, initialisers and seed generators without a seed of their own draw
     one from Python's `random` when they are made. Its state is put back afterwards,
@@ -256,7 +263,8 @@ def seeded(seed: int) -> Iterator[None]:
     state = random.getstate()
     random.seed(seed)
     try:
-        yield
+        with keras_settings.counting_afresh():
+            yield
     finally:
         random.setstate(state)
 

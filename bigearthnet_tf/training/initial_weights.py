@@ -268,8 +268,8 @@ def restore_run(name: str, which: str) -> tuple[keras.Model, Path, Meaning]:
     own_modules.load(config, path)
     if config.task not in get_args(data_keys.Tasks):
         raise ValueError(
-            f"{path}: a run of your own task {config.task!r}, whose model the task alone "
-            "builds; train.py and eval.py open it"
+            f"{path}: a run of your own task {config.task!r}, whose model the task "
+            "alone builds; train.py and eval.py open it"
         )
     model = assembly.build_configured(
         config,

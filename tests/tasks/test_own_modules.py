@@ -102,6 +102,17 @@ def test_what_lies_beside_a_file_can_be_imported(folder):
     assert bigearthnet_tf.build_model("MyNet", 2).layers[-1].input.shape[1] == 3
 
 
+def test_layers_without_a_name_are_called_alike_each_time(folder):
+    write(folder)
+    own_modules.load(config("MyNet.py"))
+    first, second = (bigearthnet_tf.build_model("MyNet", 3) for _ in range(2))
+    assert [v.path for v in first.variables] == [v.path for v in second.variables]
+    # Those that somebody makes before and after keep apart.
+    names = [keras.layers.Dense(1).name for _ in range(2)]
+    bigearthnet_tf.build_model("MyNet", 3)
+    assert keras.layers.Dense(1).name not in names
+
+
 def test_losses_augmentations_tasks_and_encoders_come_along(folder):
     write(
         folder,
@@ -160,18 +171,15 @@ BAD = {
     ),
     "an alias that is taken": (NET.replace("my-net", "ResNet50"), "'ResNet50'.*taken"),
     "the form of the TF project": (
-        "import tensorflow.contrib.slim as slim\n\nclass DNN_model:\n"
-        "    def create_network(self):\n        pass\n",
+        "import tensorflow.contrib.slim\n\nclass DNN_model:\n    pass\n",
         r"class DNN_model is the form of the TF project.*register_model\('MyNet'\)",
     ),
     "an augmentation that is none": (
-        "import bigearthnet_tf\n@bigearthnet_tf.register_augmentation('a')\n"
-        "def a(x):\n    return x\n",
+        "import bigearthnet_tf as b\nb.register_augmentation('a')(lambda x: x)\n",
         "augmentation 'a': expected a subclass of",
     ),
     "a task that is none": (
-        "import bigearthnet_tf\n@bigearthnet_tf.register_task('t')\nclass T:\n"
-        "    pass\n",
+        "import bigearthnet_tf as b\nb.register_task('t')(type('T', (), {}))\n",
         "task 't': lacks build_model, data_fingerprint",
     ),
     "null bytes": ("x = 1\0", "can't be imported: SyntaxError: source .* null bytes$"),
