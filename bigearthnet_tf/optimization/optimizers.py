@@ -15,6 +15,7 @@ from dataclasses import dataclass
 from typing import Any
 
 import keras
+from keras import ops
 
 from bigearthnet_tf import registry
 
@@ -196,12 +197,8 @@ def sgd(learning_rate: Any, options: Options) -> keras.optimizers.Optimizer:
 
 @OPTIMIZERS.register("lamb")
 def lamb(learning_rate: Any, options: Options) -> keras.optimizers.Optimizer:
-    """Returns LAMB (arXiv 1904.00962), which scales each variable's step to its norm.
-
-    As Keras has it: the weight decay is taken off before, as by `adamw`, where the
-    paper makes it part of the step whose norm is scaled.
-    """
-    return keras.optimizers.Lamb(
+    """Returns `Lamb` with the epsilon of tensorflow-addons."""
+    return Lamb(
         learning_rate,
         weight_decay=options.weight_decay,
         beta_1=BETA_1,
@@ -209,3 +206,40 @@ def lamb(learning_rate: Any, options: Options) -> keras.optimizers.Optimizer:
         epsilon=LAMB_EPSILON,
         **options.average,
     )
+
+
+class Lamb(keras.optimizers.Lamb):
+    """LAMB (arXiv 1904.00962, algorithm 2), which scales each step to its variable.
+
+    With corrected moments m and v of the gradients, a variable w takes the step
+    `learning_rate * |w| / |u| * u` where `u = m / (sqrt(v) + epsilon) + weight_decay *
+    w`, with Euclidean norms over the whole variable; where one of them is zero the
+    ratio is 1. tensorflow-addons has the same. Keras takes the decay off beforehand,
+    outside the ratio, as AdamW does. The moments, hence checkpoints, are those of
+    Keras.
+    """
+
+    def update_step(self, gradient: Any, variable: Any, learning_rate: Any) -> None:
+        """Takes a step of one variable."""
+        dtype = variable.dtype
+        gradient = ops.cast(gradient, dtype)
+        step = ops.cast(self.iterations + 1, dtype)
+        index = self._get_variable_index(variable)
+        first, second = self._momentums[index], self._velocities[index]
+        self.assign_add(first, (gradient - first) * (1 - self.beta_1))
+        self.assign_add(second, (ops.square(gradient) - second) * (1 - self.beta_2))
+
+        first = first / (1 - ops.power(ops.cast(self.beta_1, dtype), step))
+        second = second / (1 - ops.power(ops.cast(self.beta_2, dtype), step))
+        update = first / (ops.sqrt(second) + self.epsilon)
+        if self.weight_decay and self._use_weight_decay(variable):
+            update = update + variable * ops.cast(self.weight_decay, dtype)
+
+        sizes = ops.norm(variable), ops.norm(update)
+        both = ops.logical_and(sizes[0] > 0, sizes[1] > 0)
+        ratio = ops.where(both, sizes[0] / ops.where(both, sizes[1], 1), 1)
+        rate = ops.cast(learning_rate, dtype)
+        self.assign_sub(variable, ops.cast(ratio, dtype) * rate * update)
+
+    def _apply_weight_decay(self, variables: Any) -> None:
+        """Does nothing: the decay is part of the step."""
