@@ -33,7 +33,8 @@ class Options:
     """What an optimiser can be told; each takes what it needs.
 
     Attributes:
-        weight_decay: share of a weight, times the rate, that a step takes off.
+        weight_decay: share of a weight, times the rate, that a step takes off; with
+            `lamb` before the step is scaled.
         momentum: of `sgd`.
         average: arguments of every Keras optimiser for the average of the weights.
     """
@@ -63,8 +64,9 @@ def build_optimizer(
         name: `"adam"`, `"adamw"`, `"sgd"` or `"lamb"`.
         learning_rate: step size.
         weight_decay: decoupled weight decay, used by `adamw` and `lamb` alone: every
-            step first takes the share `learning_rate * weight_decay` off every
-            parameter, biases and norms too unless `exclude_from_decay` spares them.
+            step of `adamw` first takes the share `learning_rate * weight_decay` off
+            every parameter, biases and norms too unless `exclude_from_decay` spares
+            them; for that of `lamb` see `Lamb`.
         schedule: of the learning rate, in place of the constant one.
         momentum: of `sgd`, at least 0 and below 1.
         ema_momentum: of a moving average of the weights, see `averages`; 0: none.
@@ -142,7 +144,8 @@ def scale_steps(
 ) -> None:
     """Multiplies the learning rate of single variables.
 
-    Decoupled weight decay keeps the full rate.
+    The weight decay of `adamw` keeps the full rate; that of `lamb`, which is part of
+    the step, does not.
 
     Args:
         optimizer: built on its variables.

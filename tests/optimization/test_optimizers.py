@@ -15,7 +15,7 @@ GRADIENTS = [np.array([[0.1, -1e-3], [2.0, 1e-6]]), np.array([-0.4, 0.0])]
 def take_steps(optimizer, count: int) -> list[np.ndarray]:
     """Applies the same gradients `count` times to a kernel and a bias."""
     variables = [
-        keras.Variable(value, name=name)
+        keras.Variable(value, dtype="float32", name=name)
         for value, name in zip(START, ("kernel", "bias"), strict=True)
     ]
     for _ in range(count):
@@ -100,7 +100,7 @@ def follow(optimizer, gradients, averages=False, spare=False):
     With `spare` the kernel alone decays.
     """
     variables = [
-        keras.Variable(value, name=name)
+        keras.Variable(value, dtype="float32", name=name)
         for value, name in zip(START, ("kernel", "bias"), strict=True)
     ]
     if spare:
@@ -167,7 +167,9 @@ def in_lamb(value, gradients, decay, rate=0.1):
 
 def test_scaled_steps_of_lamb_scale_its_decay_too():
     gradients = changing_gradients(5)
-    variables = [keras.Variable(START[0], name="kernel") for _ in range(2)]
+    variables = [
+        keras.Variable(START[0], dtype="float32", name="kernel") for _ in range(2)
+    ]
     optimizer = optimization.build_optimizer("lamb", 0.1, 0.5)
     optimizer.build(variables)
     optimization.scale_steps(optimizer, [1.0, 0.2])
