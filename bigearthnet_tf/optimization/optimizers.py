@@ -238,9 +238,10 @@ class Lamb(keras.optimizers.Lamb):
         if self.weight_decay and self._use_weight_decay(variable):
             update = update + variable * ops.cast(self.weight_decay, dtype)
 
-        sizes = ops.norm(variable), ops.norm(update)
-        both = ops.logical_and(sizes[0] > 0, sizes[1] > 0)
-        ratio = ops.where(both, sizes[0] / ops.where(both, sizes[1], 1), 1)
+        # `ops.norm` is one of vectors and matrices; kernels have four axes.
+        size, length = (ops.sqrt(ops.sum(ops.square(x))) for x in (variable, update))
+        both = ops.logical_and(size > 0, length > 0)
+        ratio = ops.where(both, size / ops.where(both, length, 1), 1)
         rate = ops.cast(learning_rate, dtype)
         self.assign_sub(variable, ops.cast(ratio, dtype) * rate * update)
 

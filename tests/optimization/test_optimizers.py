@@ -160,9 +160,21 @@ def in_lamb(value, gradients, decay, rate=0.1):
         second = 0.999 * second + 0.001 * gradient**2
         scale = np.sqrt(second / (1 - 0.999**t)) + 1e-6
         update = first / (1 - 0.9**t) / scale + decay * value
-        ratio = np.linalg.norm(value) / np.linalg.norm(update)
+        ratio = np.sqrt(np.sum(value**2) / np.sum(update**2))
         value = value - rate * ratio * update
         yield value
+
+
+@pytest.mark.parametrize("shape", [(), (1,), (3, 3, 2, 4)])
+def test_lamb_of_any_number_of_axes(shape):
+    rng = np.random.default_rng(5)
+    value, *gradients = rng.normal(size=(4, *shape)) + 0.1
+    variable = keras.Variable(value, dtype="float32", name="kernel")
+    optimizer = optimization.build_optimizer("lamb", 0.1, 0.02)
+    for gradient in gradients:
+        optimizer.apply([tf.constant(gradient, tf.float32)], [variable])
+    *_, last = in_lamb(value, gradients, 0.02)
+    closeness.assert_close(variable.numpy(), last)
 
 
 def test_scaled_steps_of_lamb_scale_its_decay_too():
