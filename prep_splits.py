@@ -107,8 +107,9 @@ def _add_outputs(group: argparse._ArgumentGroup) -> None:
         "-o",
         "--out",
         "--out_folder",
+        type=console.place,
         required=True,
-        help="for the records; gs:// and the like too, where TensorFlow knows them",
+        help="folder for the records, local or behind gs://",
     )
     group.add_argument(
         "--record-format",

@@ -11,13 +11,13 @@ import os
 import re
 import sys
 import threading
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Sequence
 from pathlib import Path
 from typing import Any, NoReturn
 
 from tqdm import tqdm
 
-from bigearthnet_tf import files, signals
+from bigearthnet_tf import disk, files, signals
 
 # Libraries of which errors alone are shown.
 _TALKATIVE = (
@@ -154,9 +154,22 @@ def word(text: str) -> str:
 def path(text: str) -> Path:
     """Returns a path that an option gives, for argparse.
 
-    An empty one would be the working directory; a leading `~` is the home folder.
+    An empty one would be the working directory; a leading `~` is the home folder. One
+    behind a scheme would become a folder of that name.
     """
-    return Path(files.expand(word(text)))
+    return Path(files.expand(_with_scheme(word(text), ())))
+
+
+def place(text: str) -> str:
+    """Returns a path that an option gives, local or behind `gs://`, for argparse."""
+    return _with_scheme(word(text), disk.SCHEMES)
+
+
+def _with_scheme(text: str, schemes: Sequence[str]) -> str:
+    try:
+        return disk.check_scheme(text, schemes)
+    except ValueError as error:
+        raise _wrong(str(error), text) from None
 
 
 def _wrong(expected: str, text: str) -> argparse.ArgumentTypeError:

@@ -1,4 +1,4 @@
-"""Full disks: one line that names the file, instead of a bare reason or a signal."""
+"""Which file systems there are, and full disks: one line that names the file."""
 
 from __future__ import annotations
 
@@ -6,9 +6,16 @@ import errno
 import os
 import re
 import shutil
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from pathlib import Path
+
+# The file systems that TensorFlow 2.21 has by itself, besides plain paths. That of s3://
+# was in tensorflow-io, which does not load beside this version.
+SCHEMES = ("gs", "file", "ram")
+_LOCAL = "expected a local path"
+EXPECTED = f"{_LOCAL} or gs:// (mount other buckets, or copy the files)"
+_SCHEME = re.compile(r"([A-Za-z][A-Za-z0-9+.-]*)://")
 
 # What NumPy, HDF5 and FAISS say of a full disk, without a number.
 _FULL_TEXT = (
@@ -17,6 +24,24 @@ _FULL_TEXT = (
 )
 _ADVICE = "make room"
 _FULL = (errno.ENOSPC, errno.EDQUOT, errno.EFBIG)
+
+
+def check_scheme(path: str, schemes: Sequence[str] = ()) -> str:
+    """Returns a path as it is, unless it lies where nothing can read or write.
+
+    Args:
+        path: with or without a scheme (`gs://bucket/folder`).
+        schemes: those that are allowed; none where the path has to be a local one.
+
+    Raises:
+        ValueError: it has another scheme.
+    """
+    found = _SCHEME.match(path)
+    if found and found[1] not in schemes:
+        raise ValueError(
+            EXPECTED if schemes else f"{_LOCAL} (mount the bucket, or copy the files)"
+        )
+    return path
 
 
 @contextmanager

@@ -23,5 +23,13 @@ def load(module: str, extra: str) -> ModuleType:
             raise
         raise ValueError(
             f"this needs the package {module.split('.')[0]}, which is not installed: "
-            f"pip install 'bigearthnet-tf[{extra}]'"
+            f"{how_to_install(extra)}"
         ) from None
+
+
+def how_to_install(extra: str) -> str:
+    """Returns the command that installs an extra.
+
+    bigearthnet_tf is on no package index: the extra is that of a checkout.
+    """
+    return f"pip install '.[{extra}]' in the checkout of bigearthnet_tf"

@@ -26,7 +26,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         help="shards of any form, wildcards allowed",
     )
     parser.add_argument(
-        "-o", "--out", type=console.word, required=True, help="folder to write"
+        "-o", "--out", type=console.place, required=True, help="folder to write"
     )
     parser.add_argument(
         "--to",

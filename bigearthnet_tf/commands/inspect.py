@@ -57,7 +57,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--json", action="store_true", help="print JSON for machines")
     parser.add_argument(
         "--sheet",
-        type=console.word,
+        type=console.path,
         metavar="PNG",
         help="draw records into a picture",
     )

@@ -30,7 +30,9 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument(
         "root", nargs="+", type=console.path, help="folders of tiles, or tiles"
     )
-    parser.add_argument("-o", "--out", required=True, help="folder to write")
+    parser.add_argument(
+        "-o", "--out", type=console.place, required=True, help="folder to write"
+    )
     _add_division(parser.add_argument_group("splits (all tiles are of train)"))
     parser.add_argument(
         "--points",

@@ -7,11 +7,22 @@ from typing import Annotated, Literal, get_args
 import pydantic
 from pydantic import Field
 
-from bigearthnet_tf import files, registry
+from bigearthnet_tf import disk, files, registry
+
+
+def _expand(path: str) -> str:
+    return files.expand(disk.check_scheme(path))
+
+
+def _expand_place(path: str) -> str:
+    return files.expand(disk.check_scheme(path, disk.SCHEMES))
+
 
 # A leading `~` is the home folder.
-PathName = Annotated[str, pydantic.AfterValidator(files.expand)]
+PathName = Annotated[str, pydantic.AfterValidator(_expand)]
 Paths = list[PathName]
+# Those of records may lie behind `gs://`.
+Records = list[Annotated[str, pydantic.AfterValidator(_expand_place)]]
 Tasks = Literal[
     "classification", "contrastive", "segmentation", "barlow_twins", "land_cover"
 ]
@@ -53,16 +64,16 @@ class DataKeys(pydantic.BaseModel):
     )
 
     # Data.
-    tr_tf_record_files: Paths = Field(
+    tr_tf_record_files: Records = Field(
         ["TFRecord_files/train*.tfrecord"],
         description="training shards; paths relative to the working directory, "
         "wildcards allowed",
     )
-    val_tf_record_files: Paths = Field(
+    val_tf_record_files: Records = Field(
         ["TFRecord_files/val*.tfrecord"],
         description="validation shards; an empty list switches validation off",
     )
-    test_tf_record_files: Paths = Field(
+    test_tf_record_files: Records = Field(
         ["TFRecord_files/test*.tfrecord"], description="test shards, for `eval.py`"
     )
     training_size: int | None = Field(

@@ -15,6 +15,7 @@ from dataclasses import dataclass
 from typing import Any
 
 import keras
+from keras import ops
 
 from bigearthnet_tf import registry
 
@@ -32,7 +33,8 @@ class Options:
     """What an optimiser can be told; each takes what it needs.
 
     Attributes:
-        weight_decay: share of a weight, times the rate, that a step takes off.
+        weight_decay: share of a weight, times the rate, that a step takes off; with
+            `lamb` before the step is scaled.
         momentum: of `sgd`.
         average: arguments of every Keras optimiser for the average of the weights.
     """
@@ -62,8 +64,9 @@ def build_optimizer(
         name: `"adam"`, `"adamw"`, `"sgd"` or `"lamb"`.
         learning_rate: step size.
         weight_decay: decoupled weight decay, used by `adamw` and `lamb` alone: every
-            step first takes the share `learning_rate * weight_decay` off every
-            parameter, biases and norms too unless `exclude_from_decay` spares them.
+            step of `adamw` first takes the share `learning_rate * weight_decay` off
+            every parameter, biases and norms too unless `exclude_from_decay` spares
+            them; for that of `lamb` see `Lamb`.
         schedule: of the learning rate, in place of the constant one.
         momentum: of `sgd`, at least 0 and below 1.
         ema_momentum: of a moving average of the weights, see `averages`; 0: none.
@@ -141,7 +144,8 @@ def scale_steps(
 ) -> None:
     """Multiplies the learning rate of single variables.
 
-    Decoupled weight decay keeps the full rate.
+    The weight decay of `adamw` keeps the full rate; that of `lamb`, which is part of
+    the step, does not.
 
     Args:
         optimizer: built on its variables.
@@ -196,12 +200,8 @@ def sgd(learning_rate: Any, options: Options) -> keras.optimizers.Optimizer:
 
 @OPTIMIZERS.register("lamb")
 def lamb(learning_rate: Any, options: Options) -> keras.optimizers.Optimizer:
-    """Returns LAMB (arXiv 1904.00962), which scales each variable's step to its norm.
-
-    As Keras has it: the weight decay is taken off before, as by `adamw`, where the
-    paper makes it part of the step whose norm is scaled.
-    """
-    return keras.optimizers.Lamb(
+    """Returns `Lamb` with the epsilon of tensorflow-addons."""
+    return Lamb(
         learning_rate,
         weight_decay=options.weight_decay,
         beta_1=BETA_1,
@@ -209,3 +209,41 @@ def lamb(learning_rate: Any, options: Options) -> keras.optimizers.Optimizer:
         epsilon=LAMB_EPSILON,
         **options.average,
     )
+
+
+class Lamb(keras.optimizers.Lamb):
+    """LAMB (arXiv 1904.00962, algorithm 2), which scales each step to its variable.
+
+    With corrected moments m and v of the gradients, a variable w takes the step
+    `learning_rate * |w| / |u| * u` where `u = m / (sqrt(v) + epsilon) + weight_decay *
+    w`, with Euclidean norms over the whole variable; where one of them is zero the
+    ratio is 1. tensorflow-addons has the same. Keras takes the decay off beforehand,
+    outside the ratio, as AdamW does. The moments, hence checkpoints, are those of
+    Keras.
+    """
+
+    def update_step(self, gradient: Any, variable: Any, learning_rate: Any) -> None:
+        """Takes a step of one variable."""
+        dtype = variable.dtype
+        gradient = ops.cast(gradient, dtype)
+        step = ops.cast(self.iterations + 1, dtype)
+        index = self._get_variable_index(variable)
+        first, second = self._momentums[index], self._velocities[index]
+        self.assign_add(first, (gradient - first) * (1 - self.beta_1))
+        self.assign_add(second, (ops.square(gradient) - second) * (1 - self.beta_2))
+
+        first = first / (1 - ops.power(ops.cast(self.beta_1, dtype), step))
+        second = second / (1 - ops.power(ops.cast(self.beta_2, dtype), step))
+        update = first / (ops.sqrt(second) + self.epsilon)
+        if self.weight_decay and self._use_weight_decay(variable):
+            update = update + variable * ops.cast(self.weight_decay, dtype)
+
+        # `ops.norm` is one of vectors and matrices; kernels have four axes.
+        size, length = (ops.sqrt(ops.sum(ops.square(x))) for x in (variable, update))
+        both = ops.logical_and(size > 0, length > 0)
+        ratio = ops.where(both, size / ops.where(both, length, 1), 1)
+        rate = ops.cast(learning_rate, dtype)
+        self.assign_sub(variable, ops.cast(ratio, dtype) * rate * update)
+
+    def _apply_weight_decay(self, variables: Any) -> None:
+        """Does nothing: the decay is part of the step."""

@@ -79,7 +79,7 @@ def write_blocks(
     Args:
         tiles: where the blocks are read from.
         plans: what to write, one for each split.
-        out_dir: folder of the shards and the manifests, `gs://` and the like too.
+        out_dir: folder of the shards and the manifests, behind `gs://` too.
         workers: processes at most; small conversions take fewer.
         overwrite: replace other records of the same splits, and discard unfinished
             work on them.

@@ -54,7 +54,7 @@ def convert(
     Args:
         source: where the patches are read from.
         plans: what to write, one for each split.
-        out_dir: folder of the shards and the manifests, `gs://` and the like too.
+        out_dir: folder of the shards and the manifests, behind `gs://` too.
         execute: carries out the jobs: `Local` with a number of processes, or
             `records.beam.Runner`; this process where it is None. The shards are the
             same in any case.

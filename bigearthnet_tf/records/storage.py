@@ -1,9 +1,8 @@
-"""Where records lie: a local disk, or `gs://`, `s3://` and the like.
+"""Where records lie: a local disk or a bucket behind `gs://`.
 
 A thin layer over TensorFlow's file systems, which turns their errors into those of
 Python. Paths are strings, because `pathlib` folds the two slashes of a scheme into
-one. Which schemes there are depends on TensorFlow and its plugins (`tensorflow-io`);
-`file://` and `ram://` come with it.
+one. Besides `gs://` there are `file://` and `ram://`, the memory of the process.
 """
 
 from __future__ import annotations
@@ -21,7 +20,7 @@ from typing import Any
 
 import tensorflow as tf
 
-from bigearthnet_tf import files
+from bigearthnet_tf import disk, files
 
 StrPath = str | os.PathLike[str]
 
@@ -71,11 +70,7 @@ def python_errors(path: StrPath) -> Iterator[None]:
     try:
         yield
     except tf.errors.UnimplementedError as error:
-        raise OSError(
-            f"{os.fspath(path)}: TensorFlow knows no file system for this path "
-            f"({error.message}); install the one that provides it, such as "
-            "tensorflow-io"
-        ) from error
+        raise OSError(f"{os.fspath(path)}: {disk.EXPECTED}") from error
     except tf.errors.OpError as error:
         kind, number = _ERRORS.get(type(error), (OSError, errno.EIO))
         reason = os.strerror(number)

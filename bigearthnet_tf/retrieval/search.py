@@ -18,7 +18,7 @@ from typing import Any, Protocol
 import numpy as np
 from numpy.typing import NDArray
 
-from bigearthnet_tf import registry
+from bigearthnet_tf import extras, registry
 from bigearthnet_tf.vectors import unit
 
 logger = logging.getLogger(__name__)
@@ -226,7 +226,8 @@ def faiss() -> ModuleType | None:
     except ModuleNotFoundError:
         logger.warning(
             "FAISS is not installed: exact search goes on with NumPy, several times "
-            "slower; pip install 'bigearthnet-tf[faiss]'"
+            "slower; %s",
+            extras.how_to_install("faiss"),
         )
         return None
 

@@ -61,7 +61,7 @@ def test_keras_hub_is_an_extra():
     if importlib.util.find_spec("keras_hub"):
         pytest.skip("keras-hub is installed")
     x = keras.Input((32, 32, 2))
-    with pytest.raises(ValueError, match=r"pip install 'bigearthnet-tf\[keras-hub\]'"):
+    with pytest.raises(ValueError, match=r"pip install '\.\[keras-hub\]'"):
         backbones.features(x, "vit", TINY["vit"][0])
 
 

@@ -15,7 +15,7 @@ GRADIENTS = [np.array([[0.1, -1e-3], [2.0, 1e-6]]), np.array([-0.4, 0.0])]
 def take_steps(optimizer, count: int) -> list[np.ndarray]:
     """Applies the same gradients `count` times to a kernel and a bias."""
     variables = [
-        keras.Variable(value, name=name)
+        keras.Variable(value, dtype="float32", name=name)
         for value, name in zip(START, ("kernel", "bias"), strict=True)
     ]
     for _ in range(count):
@@ -94,12 +94,17 @@ def changing_gradients(count):
     return [[rng.normal(size=value.shape) for value in START] for _ in range(count)]
 
 
-def follow(optimizer, gradients, averages=False):
-    """Applies gradients and returns the kernel and the bias, or their averages."""
+def follow(optimizer, gradients, averages=False, spare=False):
+    """Applies gradients and returns the kernel and the bias, or their averages.
+
+    With `spare` the kernel alone decays.
+    """
     variables = [
-        keras.Variable(value, name=name)
+        keras.Variable(value, dtype="float32", name=name)
         for value, name in zip(START, ("kernel", "bias"), strict=True)
     ]
+    if spare:
+        optimization.exclude_from_decay(optimizer, variables)
     optimizer.build(variables)
     for step in gradients:
         optimizer.apply([tf.constant(g, tf.float32) for g in step], variables)
@@ -135,20 +140,56 @@ def test_sgd_equals_torch_at_a_constant_rate(momentum):
         closeness.assert_close(ours, weight.numpy())
 
 
-def test_lamb_in_float64():
+@pytest.mark.parametrize("where", ["all", "kernels"])
+@pytest.mark.parametrize("decay", [0.0, 0.02, 2.0])
+def test_lamb_in_float64(decay, where):
     gradients = changing_gradients(5)
-    ours = follow(optimization.build_optimizer("lamb", 0.1, 0.02), gradients)
+    optimizer = optimization.build_optimizer("lamb", 0.1, decay)
+    ours = follow(optimizer, gradients, spare=where == "kernels")
     for index, value in enumerate(START):
-        first = second = 0
-        for t, step in enumerate(gradients, start=1):
-            value = value - 0.1 * 0.02 * value
-            first = 0.9 * first + 0.1 * step[index]
-            second = 0.999 * second + 0.001 * step[index] ** 2
-            scale = np.sqrt(second / (1 - 0.999**t)) + 1e-6
-            update = first / (1 - 0.9**t) / scale
-            ratio = np.linalg.norm(value) / np.linalg.norm(update)
-            value = value - 0.1 * ratio * update
-        closeness.assert_close(ours[index], value)
+        decays = decay if where == "all" or index == 0 else 0
+        *_, last = in_lamb(value, [step[index] for step in gradients], decays)
+        closeness.assert_close(ours[index], last)
+
+
+def in_lamb(value, gradients, decay, rate=0.1):
+    """Yields the weights after each step of LAMB (algorithm 2 of the paper)."""
+    first = second = 0
+    for t, gradient in enumerate(gradients, start=1):
+        first = 0.9 * first + 0.1 * gradient
+        second = 0.999 * second + 0.001 * gradient**2
+        scale = np.sqrt(second / (1 - 0.999**t)) + 1e-6
+        update = first / (1 - 0.9**t) / scale + decay * value
+        ratio = np.sqrt(np.sum(value**2) / np.sum(update**2))
+        value = value - rate * ratio * update
+        yield value
+
+
+@pytest.mark.parametrize("shape", [(), (1,), (3, 3, 2, 4)])
+def test_lamb_of_any_number_of_axes(shape):
+    rng = np.random.default_rng(5)
+    value, *gradients = rng.normal(size=(4, *shape)) + 0.1
+    variable = keras.Variable(value, dtype="float32", name="kernel")
+    optimizer = optimization.build_optimizer("lamb", 0.1, 0.02)
+    for gradient in gradients:
+        optimizer.apply([tf.constant(gradient, tf.float32)], [variable])
+    *_, last = in_lamb(value, gradients, 0.02)
+    closeness.assert_close(variable.numpy(), last)
+
+
+def test_scaled_steps_of_lamb_scale_its_decay_too():
+    gradients = changing_gradients(5)
+    variables = [
+        keras.Variable(START[0], dtype="float32", name="kernel") for _ in range(2)
+    ]
+    optimizer = optimization.build_optimizer("lamb", 0.1, 0.5)
+    optimizer.build(variables)
+    optimization.scale_steps(optimizer, [1.0, 0.2])
+    for step in gradients:
+        optimizer.apply([tf.constant(step[0], tf.float32)] * 2, variables)
+    for variable, rate in zip(variables, (0.1, 0.02), strict=True):
+        *_, last = in_lamb(START[0], [step[0] for step in gradients], 0.5, rate)
+        closeness.assert_close(variable.numpy(), last)
 
 
 def test_lamb_takes_plain_steps_from_zero():
@@ -168,8 +209,10 @@ def test_kernels_alone_decay(name, built_before):
         optimizer.build(variables)
     optimization.exclude_from_decay(optimizer, variables)
     optimizer.apply([tf.zeros((1, 2))] * len(variables), variables)
+    # Without a gradient LAMB's step is the decay alone, scaled to the weights.
+    left = {"adamw": 0.95, "lamb": 0.9}[name]
     decayed = {
-        v.path: np.allclose(v.numpy(), 0.95) for v in variables if v.numpy()[0, 0] != 1
+        v.path: np.allclose(v.numpy(), left) for v in variables if v.numpy()[0, 0] != 1
     }
     assert decayed == {"kernel": True, "depthwise_kernel": True}
 

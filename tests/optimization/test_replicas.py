@@ -109,6 +109,26 @@ def test_both_ways_give_the_same_weights(courses, name):
 
 
 @pytest.mark.parametrize("summed", [False, True])
+def test_lamb_scales_a_step_with_the_decay_of_kernels(courses, summed):
+    """LAMB in float64 (arXiv 1904.00962) with the sum of both replicas' gradients."""
+    for index, (name, value) in enumerate(START.items()):
+        value, first, second = np.array(value), 0.0, 0.0
+        weights = of_variable(courses[f"lamb {summed}"], "weights", index)
+        np.testing.assert_array_equal(weights[:, 0], weights[:, 1])
+        for t in range(1, STEPS + 1):
+            gradient = 3 * np.sin(value)
+            first = 0.9 * first + 0.1 * gradient
+            second = 0.999 * second + 0.001 * gradient**2
+            scale = np.sqrt(second / (1 - 0.999**t)) + 1e-6
+            step = first / (1 - 0.9**t) / scale
+            if name == "kernel":
+                step = step + DECAY * value
+            ratio = np.linalg.norm(value) / np.linalg.norm(step)
+            value = value - RATE * ratio * step
+            closeness.assert_close(weights[t - 1, 0], value, terms=8, scale=3)
+
+
+@pytest.mark.parametrize("summed", [False, True])
 def test_gradients_are_summed_once_and_biases_do_not_decay(courses, summed):
     """AdamW in float64 with the sum of both replicas' gradients, 3 sin(w)."""
     for index, (name, value) in enumerate(START.items()):

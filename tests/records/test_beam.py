@@ -128,5 +128,5 @@ def test_beam_knows_the_options_in_the_readme():
 
 def test_without_beam_the_extra_is_named(monkeypatch):
     monkeypatch.setitem(sys.modules, "apache_beam", None)
-    with pytest.raises(ValueError, match=r"pip install 'bigearthnet-tf\[beam\]'"):
+    with pytest.raises(ValueError, match=r"pip install '\.\[beam\]'"):
         extras.load("apache_beam", extra="beam")

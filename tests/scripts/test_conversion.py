@@ -166,7 +166,7 @@ def test_beam_not_installed(call, archive_v2, tmp_path, monkeypatch):
         *("--metadata", archive_v2 / "metadata.parquet", "--runner", "FlinkRunner"),
     )
     assert result.status == 1
-    assert result.complaint.endswith("pip install 'bigearthnet-tf[beam]'")
+    assert "pip install '.[beam]' in the checkout" in result.complaint
     assert not (tmp_path / "out").exists()
 
 

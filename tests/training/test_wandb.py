@@ -64,7 +64,7 @@ def test_a_missing_package_is_named(tmp_path, monkeypatch):
         raise ModuleNotFoundError(name=name)
 
     monkeypatch.setattr(extras.importlib, "import_module", absent)
-    with pytest.raises(ValueError, match=r"pip install 'bigearthnet-tf\[wandb\]'"):
+    with pytest.raises(ValueError, match=r"pip install '\.\[wandb\]'"):
         logs.RunLog(tmp_path, 0, CONFIG)
 
 
