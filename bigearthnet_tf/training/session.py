@@ -89,6 +89,11 @@ def describe(session: Session, say: Callable[[str], None]) -> None:
     )
     if session.processes.size > 1:
         say(f"together {', '.join(session.processes.addresses)}")
+    if config.model_file and not config.fine_tune:
+        say(
+            f"unread   model_file {config.model_file}: training starts from it with "
+            "fine_tune alone; eval.py evaluates it unless --checkpoint is given"
+        )
     compiled = _compiles(session)
     say(
         f"steps    {config.precision}, {'with' if compiled else 'without'} XLA"
