@@ -186,5 +186,5 @@ def test_keys_of_the_fork_are_said_in_one_list(tmp_path, said):
 
 def test_a_key_of_the_fork_alone_is_a_slip(tmp_path):
     content = {"model_name": "ResNet50", "augment": ["flips"]}
-    with pytest.raises(ValueError, match="unknown key 'augment'.*augmentation"):
+    with pytest.raises(ValueError, match=r"unknown key 'augment'.*augmentation"):
         configs.load(write(tmp_path, content))
