@@ -185,7 +185,7 @@ def _list(facts: dict[str, Any]) -> str:
 def _restore_strictly(task: base.Task, model: keras.Model, path: Path) -> None:
     """Loads a checkpoint of the same task, down to the statistics."""
     folder = checkpoints.CheckpointFolder(path.parent, task.describe())
-    folder.restore(State(model), folder.find(str(path)))
+    folder.restore(State(model, weights_only=True), folder.find(str(path)))
     logger.info("starting from the weights of %s", path)
 
 

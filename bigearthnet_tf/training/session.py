@@ -246,4 +246,6 @@ def load_trained(
     with base.fitting(), session.strategy.scope():
         model = session.task.build_model()
     memory.check_step(session.config, model, training=False)
-    return model, int(folder.restore(State(model), path)["iteration"])
+    return model, int(
+        folder.restore(State(model, weights_only=True), path)["iteration"]
+    )

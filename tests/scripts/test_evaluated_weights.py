@@ -36,6 +36,7 @@ def test_log_and_result_say_which_of_three_checkpoints(
 ):
     keys = {"image_size": 32, "interpolation": "bilinear", "bootstrap_rounds": 0}
     keys |= {"nb_epoch": 1, "save_checkpoint_per_iteration": 1}
+    keys |= {"val_tf_record_files": []}
     # Training never reads it, says so, and does not mind that it is not there.
     config = write_config(records, **keys, model_file="gone")
     trained = call("train", config)
