@@ -7,7 +7,7 @@ from pathlib import Path
 import pytest
 
 from bigearthnet_tf import config as configs
-from bigearthnet_tf.training import snapshots
+from bigearthnet_tf.training import resume, snapshots
 
 
 def checkpoint(run: Path, iteration: int, best: int) -> str:
@@ -98,3 +98,19 @@ def test_a_snapshot_that_is_not_there_is_no_other(run, tmp_path):
     for other in ("org/name", str(run)):
         with pytest.raises(FileNotFoundError, match="no checkpoint at model_file"):
             choose(run, model_file=other)
+
+
+def test_a_run_goes_on_with_another_snapshot_to_evaluate(tmp_path):
+    """Training reads `model_file` with `fine_tune` alone."""
+
+    def check(now, **keys):
+        then = configs.from_dict({"model_file": "a", **keys}).model_dump()
+        data = {"training_records": 4, "training_data": "x"}
+        config = configs.from_dict({"model_file": now, **keys})
+        resume.check({"config": then, **data}, config, data, tmp_path)
+
+    check("b")
+    check(None)
+    check("a", fine_tune=True)
+    with pytest.raises(ValueError, match="model_file 'b' .was 'a'"):
+        check("b", fine_tune=True)
