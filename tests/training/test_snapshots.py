@@ -112,5 +112,5 @@ def test_a_run_goes_on_with_another_snapshot_to_evaluate(tmp_path):
     check("b")
     check(None)
     check("a", fine_tune=True)
-    with pytest.raises(ValueError, match="model_file 'b' .was 'a'"):
+    with pytest.raises(ValueError, match=r"model_file 'b' .was 'a'"):
         check("b", fine_tune=True)
