@@ -18,9 +18,9 @@ def main() -> None:
     configs.add_arguments(parser)
     parser.add_argument(
         "--checkpoint",
-        default="best",
         metavar="best|last|PATH",
-        help="which weights: best on validation (default), last, or a checkpoint",
+        help="which weights: best on validation, last, or a checkpoint (model_file of "
+        "the config, unless that is what training began with; else best)",
     )
     parser.add_argument(
         "--thresholds",
@@ -45,15 +45,16 @@ def main() -> None:
     # From here on TensorFlow is needed, which takes seconds to import.
     console.load_tensorflow()
     from bigearthnet_tf import evaluation
-    from bigearthnet_tf.training import session
+    from bigearthnet_tf.training import session, snapshots
 
-    weights = [] if arguments.scores else [out_dir, arguments.checkpoint]
-    run = session.open_session(config, alone=True, weights=weights)
     if arguments.scores:
+        run = session.open_session(config, alone=True)
         lines = evaluation.evaluate_scores(run, arguments.scores, out_dir)
     else:
-        model, iteration = session.load_trained(run, out_dir, arguments.checkpoint)
-        lines = evaluation.evaluate(run, model, iteration, out_dir)
+        chosen = snapshots.choose(config, out_dir, arguments.checkpoint)
+        run = session.open_session(config, alone=True, weights=[out_dir, chosen.path])
+        model, iteration = session.load_trained(run, out_dir, chosen.path)
+        lines = evaluation.evaluate(run, model, iteration, out_dir, chosen)
     for line in lines:
         logger.info(line)
 

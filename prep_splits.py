@@ -13,6 +13,7 @@ v2, from the LMDB of the reBEN tools:
 from __future__ import annotations
 
 import argparse
+import logging
 from typing import TYPE_CHECKING
 
 from bigearthnet_tf import console, outputs
@@ -23,6 +24,8 @@ if TYPE_CHECKING:
     import pandas as pd
 
     from bigearthnet_tf.archive.patch import PatchEntry, PatchSource
+
+logger = logging.getLogger("prep_splits")
 
 
 def parse_arguments() -> argparse.Namespace:
@@ -47,6 +50,12 @@ def parse_arguments() -> argparse.Namespace:
         parser.error("give --sensors with --lmdb alone; folders are chosen by -r, -s")
     if arguments.maps is not None and folders != (arguments.maps != ""):
         parser.error("give --maps the folder of the reference maps; none with --lmdb")
+    if arguments.library == "pytorch":
+        parser.error(
+            "-l pytorch: the LMDB of pyarrow values is not written; leave -l out for "
+            "TFRecords, which train.py reads; of v2, bigearthnet-tf convert RECORDS -o "
+            "FOLDER --to lmdb also writes an LMDB as the reBEN tools read it"
+        )
     if arguments.splits is None and arguments.metadata is None:
         parser.error("give -n with lists of patches, or --metadata for those of v2")
     return arguments
@@ -54,11 +63,16 @@ def parse_arguments() -> argparse.Namespace:
 
 def _add_sources(group: argparse._ArgumentGroup) -> None:
     group.add_argument(
-        "-r", "--root", "--root_folder", type=console.path, help="Sentinel-2 patches"
+        "-r",
+        "--root",
+        *("-r2", "--root_folder", "--root_folder_s2"),  # as the TF project has them
+        type=console.path,
+        help="Sentinel-2 patches",
     )
     group.add_argument(
         "-s",
         "--s1-root",
+        *("-r1", "--root_folder_s1"),  # likewise
         type=console.path,
         help="Sentinel-1 patches, to add VV and VH",
     )
@@ -147,10 +161,14 @@ def _add_manner(group: argparse._ArgumentGroup) -> None:
         metavar="NAME",
         help="convert on this Apache Beam runner instead; its own options may follow",
     )
-    # The older projects wanted to be told.
+    # Of the TF project and balanced-bigearthnet, which ask for the library.
     group.add_argument(
-        "-l", "--library", choices=("tensorflow",), help=argparse.SUPPRESS
+        "-l",
+        "--library",
+        choices=("tensorflow", "pytorch"),
+        help=argparse.SUPPRESS,
     )
+    group.add_argument("--update_json", action="store_true", help=argparse.SUPPRESS)
 
 
 def check_outputs(arguments: argparse.Namespace) -> None:
@@ -213,6 +231,11 @@ def main() -> None:
     patches = list_patches(arguments, table)
     source = open_source(arguments, table)
 
+    if arguments.update_json:
+        logger.info(
+            "--update_json: the JSON files of the archive stay as they are; records "
+            "have the 19 labels beside the original ones"
+        )
     # Converting needs TensorFlow, which takes seconds to import.
     console.load_tensorflow()
     from bigearthnet_tf.records import convert, plan

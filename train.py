@@ -47,10 +47,12 @@ def main() -> None:
     logger.info("%s: trained to iteration %d", out_dir, iteration)
     if arguments.test_run:
         # The last of equal keys counts, so the user's go.
-        own = {"out_dir": out_dir, "batch_size": run.config.batch_size}
-        kept = [text for text in arguments.set if text.partition("=")[0] not in own]
-        arguments.set = kept + [f"{key}={value}" for key, value in own.items()]
-    logger.info("next: python eval.py %s", configs.repeat_arguments(arguments))
+        trial = {"out_dir": out_dir, "batch_size": run.config.batch_size}
+        kept = [text for text in arguments.set if text.partition("=")[0] not in trial]
+        arguments.set = kept + [f"{key}={value}" for key, value in trial.items()]
+    # Without fine_tune, model_file is what eval.py takes of itself.
+    own = " --checkpoint best" if config.model_file and not config.fine_tune else ""
+    logger.info("next: python eval.py %s%s", configs.repeat_arguments(arguments), own)
     logger.info("      tensorboard --logdir %s", shlex.quote(str(out_dir / "logs")))
 
 

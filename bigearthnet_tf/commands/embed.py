@@ -21,7 +21,9 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     """Declares the arguments."""
     configs.add_arguments(parser)
     parser.add_argument(
-        "--checkpoint", default="best", metavar="best|last|PATH", help="which weights"
+        "--checkpoint",
+        metavar="best|last|PATH",
+        help="which weights, as in eval.py",
     )
     parser.add_argument(
         "--split", nargs="+", choices=SPLITS, default=["test"], help="(test)"
@@ -46,11 +48,11 @@ def run(arguments: argparse.Namespace) -> None:
     out_dir = runs.out_dir(config)
     console.load_tensorflow()
     from bigearthnet_tf.retrieval import embeddings, stored
-    from bigearthnet_tf.training import session
+    from bigearthnet_tf.training import session, snapshots
 
-    weights = [out_dir, arguments.checkpoint]
-    opened = session.open_session(config, alone=True, weights=weights)
-    model, iteration = session.load_trained(opened, out_dir, arguments.checkpoint)
+    chosen = snapshots.choose(config, out_dir, arguments.checkpoint)
+    opened = session.open_session(config, alone=True, weights=[out_dir, chosen.path])
+    model, iteration = session.load_trained(opened, out_dir, chosen.path)
     for split in arguments.split:
         folder, is_new = embeddings.embed(
             opened,

@@ -130,8 +130,9 @@ class LearningKeys(pydantic.BaseModel):
     fine_tune: bool = Field(False, description="start from the weights of `model_file`")
     model_file: PathName | None = Field(
         None,
-        description="for `fine_tune`: checkpoint of a run of the same model, or prefix "
-        "of a checkpoint of the TF project",
+        description="checkpoint `iteration-N` of a run of the same model, or prefix of "
+        "a checkpoint of the TF project: with `fine_tune` where training starts, "
+        "without it what `eval.py` evaluates",
     )
     weights: PathName | None = Field(
         None,

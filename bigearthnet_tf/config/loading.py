@@ -11,7 +11,7 @@ import pydantic
 
 from bigearthnet_tf import files, registry
 from bigearthnet_tf.config.keys import Config
-from bigearthnet_tf.config.projects import cbir, translated
+from bigearthnet_tf.config.projects import cbir, tf_project, translated
 
 
 def load(
@@ -49,9 +49,11 @@ def load(
     for source in dict.fromkeys([base, path]):
         if source == path or source.exists():
             content |= _read_object(source)
-    content |= own
-    _find_modules(content, path)
-    return from_dict(content, where=str(path))
+    found = tf_project.translate(content, own)
+    found.tell(str(path))
+    keys = {key: value for key, value in found.keys.items() if key != "$schema"} | own
+    _find_modules(keys, path)
+    return from_dict(keys, where=str(path))
 
 
 def from_dict(content: dict[str, Any], where: str = "config") -> Config:
@@ -129,7 +131,6 @@ def _read_object(path: Path) -> dict[str, Any]:
             f"{path}: expected a JSON object of keys and values, "
             f"got {type(content).__name__}"
         )
-    content.pop("$schema", None)
     return content
 
 

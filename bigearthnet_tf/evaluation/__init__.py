@@ -7,6 +7,7 @@ from pathlib import Path
 
 import keras
 
+from bigearthnet_tf import files
 from bigearthnet_tf.evaluation import (
     classification,
     land_cover,
@@ -17,6 +18,9 @@ from bigearthnet_tf.evaluation import (
 from bigearthnet_tf.registry import Registry
 from bigearthnet_tf.tasks.base import TASKS, Task
 from bigearthnet_tf.training.session import Session
+from bigearthnet_tf.training.snapshots import Snapshot
+
+WEIGHTS = "eval_weights.json"
 
 EVALUATORS: Registry = Registry("evaluator")
 EVALUATORS.add("classification", classification.evaluate)
@@ -27,7 +31,11 @@ EVALUATORS.add("barlow_twins", land_cover.evaluate_embeddings)
 
 
 def evaluate(
-    session: Session, model: keras.Model, iteration: int, out_dir: Path
+    session: Session,
+    model: keras.Model,
+    iteration: int,
+    out_dir: Path,
+    chosen: Snapshot | None = None,
 ) -> list[str]:
     """Evaluates a trained model as its task asks for and writes the results.
 
@@ -36,6 +44,7 @@ def evaluate(
         model: with the weights to evaluate.
         iteration: at which they were saved.
         out_dir: folder of the run, which gets the results.
+        chosen: where the weights come from, which `eval_weights.json` will say.
 
     Returns:
         Lines for the user: the headline numbers and where the rest is.
@@ -46,6 +55,7 @@ def evaluate(
         # What is learnt from labels is searched with as well.
         folder = out_dir / "retrieval"
         lines += retrieval.evaluate(session, model, iteration, out_dir, folder)
+    _note_weights(out_dir, chosen, iteration)
     return lines
 
 
@@ -79,4 +89,19 @@ def evaluate_scores(session: Session, path: Path | str, out_dir: Path) -> list[s
             f"--scores is for task classification, this config has "
             f"{session.config.task!r}"
         )
-    return classification.evaluate_scores(session, path, out_dir)
+    lines = classification.evaluate_scores(session, path, out_dir)
+    _note_weights(out_dir, None, 0)
+    return lines
+
+
+def _note_weights(out_dir: Path, chosen: Snapshot | None, iteration: int) -> None:
+    """Writes beside the results which weights gave them, where that is known."""
+    if chosen is None:
+        (out_dir / WEIGHTS).unlink(missing_ok=True)  # of an evaluation before
+        return
+    content = {
+        "weights": chosen.path,
+        "chosen_by": chosen.reason,
+        "iteration": iteration,
+    }
+    files.write_json(out_dir / WEIGHTS, content)

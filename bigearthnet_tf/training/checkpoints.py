@@ -246,16 +246,19 @@ class CheckpointFolder:
         if check is not None:
             descriptions.check_progress(content, path)
             check(content, path)
-        if content["shapes"] != state.shapes():
-            raise ValueError(f"{path}: {self._other_shapes(content, state)}")
         try:
             with files.plain_path(path / "state") as prefix:
                 saved = tf.train.load_checkpoint(prefix)
-                names = state.wanted(saved.get_variable_to_shape_map())
-                tensors = {name: saved.get_tensor(name) for name in names}
+                names = saved.get_variable_to_shape_map()
+                fits = state.fits(content["shapes"], names)
+                matches = state.matches(names) if fits else {}
+                tensors = {name: saved.get_tensor(name) for name in matches}
         except _READ_ERRORS as error:
             raise descriptions.damaged(path, error) from error
-        state.assign(tensors)
+        if not fits:
+            raise ValueError(f"{path}: {self._other_shapes(content, state)}")
+        for name, variable in matches.items():
+            variable.assign(tensors[name])
         return content
 
     def _other_shapes(self, content: Mapping[str, Any], state: State) -> str:

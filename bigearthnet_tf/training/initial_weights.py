@@ -85,6 +85,8 @@ def load(config: Config, task: base.Task, model: keras.Model) -> bool:
         pixel_runs.load_encoder(model, task, config.weights)
         return True
     strict = config.weights is None
+    if strict:
+        check_model_file(name)
     if not weight_files.is_published(name):
         if strict:
             if config.weights_bands != "same" or config.weights_head != "same":
@@ -95,17 +97,26 @@ def load(config: Config, task: base.Task, model: keras.Model) -> bool:
             _restore_strictly(task, model, Path(name))
             return True
         weights = read_run(name)
-    elif strict and not Path(f"{name}.index").is_file():
-        raise FileNotFoundError(
-            f"{name}: no checkpoint; expected a folder iteration-N of a run, or the "
-            "prefix of a TensorFlow 1 checkpoint"
-        )
     else:
         weights = weight_files.open_published(name, config.model_name)
     task.load_weights(model, weights)
     logger.info("starting from the weights of %s", weights.path)
     _warn_of_other_input(weights, task.describe())
     return True
+
+
+def check_model_file(name: str) -> None:
+    """Checks that `model_file` names a checkpoint of this project or of TensorFlow 1.
+
+    Raises:
+        FileNotFoundError: it does not.
+    """
+    of_a_run = (Path(name) / descriptions.FILE).is_file()
+    if not of_a_run and not Path(f"{name}.index").is_file():
+        raise FileNotFoundError(
+            f"{name}: no checkpoint at model_file; expected a folder iteration-N of a "
+            "run, or the prefix of a TensorFlow 1 checkpoint"
+        )
 
 
 def is_published(which: str) -> bool:
@@ -148,7 +159,6 @@ def load_published(task: base.Task, model: keras.Model, name: str) -> int:
             f"{_list({key: description.get(key) for key in theirs})}; evaluate with "
             "what they were trained with"
         )
-    logger.info("evaluating the weights of %s", weights.path)
     return weights.iteration
 
 
@@ -182,7 +192,7 @@ def _list(facts: dict[str, Any]) -> str:
 def _restore_strictly(task: base.Task, model: keras.Model, path: Path) -> None:
     """Loads a checkpoint of the same task, down to the statistics."""
     folder = checkpoints.CheckpointFolder(path.parent, task.describe())
-    folder.restore(State(model), folder.find(str(path)))
+    folder.restore(State(model, weights_only=True), folder.find(str(path)))
     logger.info("starting from the weights of %s", path)
 
 

@@ -84,6 +84,8 @@ def check(
     may_change = set(MAY_CHANGE)
     if config.learning_rate_schedule == "constant":
         may_change |= _WITHOUT_SCHEDULE
+    if not config.fine_tune:
+        may_change.add("model_file")  # which eval.py alone reads
     if config.learning_rate_schedule in _FIXED_LENGTH:
         may_change -= {"nb_epoch"}
     now = config.model_dump()

@@ -90,6 +90,11 @@ def describe(session: Session, say: Callable[[str], None]) -> None:
     )
     if session.processes.size > 1:
         say(f"together {', '.join(session.processes.addresses)}")
+    if config.model_file and not config.fine_tune:
+        say(
+            f"unread   model_file {config.model_file}: training starts from it with "
+            "fine_tune alone; eval.py evaluates it unless --checkpoint is given"
+        )
     compiled = _compiles(session)
     say(
         f"steps    {config.precision}, {'with' if compiled else 'without'} XLA"
@@ -242,4 +247,6 @@ def load_trained(
     with base.fitting(), session.strategy.scope():
         model = session.task.build_model()
     memory.check_step(session.config, model, training=False)
-    return model, int(folder.restore(State(model), path)["iteration"])
+    return model, int(
+        folder.restore(State(model, weights_only=True), path)["iteration"]
+    )

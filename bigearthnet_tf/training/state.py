@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Collection, Iterator, Mapping, Sequence
+from collections.abc import Collection, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
 
@@ -25,11 +25,14 @@ class State:
         model: whose variables are saved.
         optimizer: likewise; None to restore weights alone.
         others: variables beside those two, such as the loss scale.
+        weights_only: to restore from a run with other augmentation or dropout: the
+            states of random generators stay as they are.
     """
 
     model: keras.Model
     optimizer: keras.optimizers.Optimizer | None = None
     others: Sequence[keras.Variable] = ()
+    weights_only: bool = False
 
     @property
     def averages(self) -> dict[int, keras.Variable]:
@@ -52,28 +55,43 @@ class State:
             for name, variable in self._numbered().items()
         }
 
-    def wanted(self, names: Collection[str]) -> list[str]:
-        """Returns which tensors of a checkpoint `assign` needs.
+    def fits(self, shapes: Sequence[Sequence[int]], names: Collection[str]) -> bool:
+        """Tells whether the model's variables have the shapes of a checkpoint's.
+
+        Args:
+            shapes: of the checkpoint, as `shapes` has them.
+            names: of its tensors.
+        """
+        if not self.weights_only:
+            return list(shapes) == self.shapes()
+        theirs = [list(shapes[_index(number)]) for number in _weights(names)]
+        return theirs == [list(v.shape) for v in self._restored().values()]
+
+    def matches(self, names: Collection[str]) -> dict[str, keras.Variable]:
+        """Returns the tensors of a checkpoint to read, and which variable each is for.
+
+        A state without an optimizer takes the averages for its trainable variables,
+        where there are any.
+
+        Args:
+            names: of the tensors of a checkpoint that fits.
 
         Raises:
             ValueError: one is missing.
         """
         by_number = {_number(name): name for name in names}
-        missing = [name for name in self._sources(by_number) if name not in by_number]
-        if missing:
-            raise ValueError(f"it has no tensor {missing[0]}")
-        return [by_number[name] for name in self._sources(by_number)]
-
-    def assign(self, tensors: Mapping[str, np.ndarray]) -> None:
-        """Sets all variables from the tensors of a checkpoint.
-
-        Args:
-            tensors: by name, as `copy` has them. A state without an optimizer takes
-                the averages for its trainable variables, where there are any.
-        """
-        by_number = {_number(name): value for name, value in tensors.items()}
-        for name, variable in self._sources(by_number).items():
-            variable.assign(by_number[name])
+        sources = self._restored()
+        if self.weights_only:
+            sources = dict(zip(_weights(names), sources.values(), strict=True))
+        found = {}
+        for number, variable in sources.items():
+            average = number.replace("model", "average")
+            has_average = self.optimizer is None and average in by_number
+            name = by_number.get(average if has_average else number)
+            if name is None:
+                raise ValueError(f"it has no tensor {number}")
+            found[name] = variable
+        return found
 
     @contextmanager
     def averaged(self) -> Iterator[None]:
@@ -103,15 +121,33 @@ class State:
             for number, variable in variables
         }
 
-    def _sources(self, present: Collection[str]) -> dict[str, keras.Variable]:
-        """Returns which tensor each variable is set from."""
-        if self.optimizer is not None:
-            return self._numbered()
-        sources = {}
-        for name, variable in self._numbered().items():
-            average = name.replace("model", "average")
-            sources[average if average in present else name] = variable
-        return sources
+    def _restored(self) -> dict[str, keras.Variable]:
+        """Returns the variables to restore, by the numbers of their tensors."""
+        return {
+            number: variable
+            for number, variable in self._numbered().items()
+            if not (self.weights_only and _is_random(variable.path))
+        }
+
+
+def _weights(names: Collection[str]) -> list[str]:
+    """Returns the numbers of the model's tensors, without random generators' states."""
+    numbers = [
+        _number(name)
+        for name in names
+        if name.startswith("model/") and not _is_random(name)
+    ]
+    return sorted(numbers, key=_index)
+
+
+def _index(number: str) -> int:
+    """Returns the position of a tensor in its group, from 0."""
+    return int(number.split("/")[1])
+
+
+def _is_random(path: str) -> bool:
+    """Tells whether a variable is the state of one of Keras's random generators."""
+    return path.endswith("/seed_generator_state")
 
 
 def _number(name: str) -> str:

@@ -86,4 +86,15 @@ KEYS = [
     )
 ]  # fmt: skip
 
-CASES = [*OPTIONS, *KEYS]
+# Of the TF project: a form that is not written, and no snapshot where one is named.
+OF_TF = [
+    Case("settings of another project", "prep_splits -l pytorch", "prep_splits",
+         lambda kit, here: ["-r", "x", "-n", "x.csv", "-o", "out", "-l", "pytorch"],
+         says=["-l pytorch: the LMDB of pyarrow", "leave -l out"], status=2),
+    Case("settings of another project", "eval of a model_file that is gone", "eval",
+         _keys(model_file="gone"), says=["gone: no checkpoint at model_file"]),
+    Case("settings of another project", "--set model_file, a hub id", "eval",
+         _set("model_file=org/name"), says=["org/name: no checkpoint at model_file"]),
+]  # fmt: skip
+
+CASES = [*OPTIONS, *OF_TF, *KEYS]

@@ -28,8 +28,8 @@ def test_from_archive_to_report(call, records, write_config, tmp_path):
     expected = {
         "config.json", "environment.json", "checkpoints", "logs", "history.jsonl",
         "eval_result.json", "eval_baselines.json", "eval_per_class.csv",
-        "eval_scores.npz", "report.html", "report.md", "eval_conventions.json",
-        "eval_intervals.json", "eval_groups.csv",
+        "eval_scores.npz", "eval_weights.json", "report.html", "report.md",
+        "eval_conventions.json", "eval_intervals.json", "eval_groups.csv",
     }  # fmt: skip
     page = (run / "report.html").read_text()
     assert page.count('<figure><div class="scroll"') == 5

@@ -165,6 +165,39 @@ def test_another_augmentation_is_told_apart(tmp_path):
         folder(tmp_path).restore(plain, path)
 
 
+@pytest.mark.parametrize("ema", [0.0, 0.9])
+@pytest.mark.parametrize("without", ["saved", "restored"])
+def test_weights_alone_go_with_another_dropout(tmp_path, without, ema):
+    """The random states stand between the weights, and shift their numbers."""
+    whole, other = make_state(ema=ema), make_state(seed=5)
+    step(whole, 0)
+
+    def plain(model):
+        layers = [each for each in model.layers if "dropout" not in each.name]
+        return keras.Sequential([keras.Input((4,)), *layers])
+
+    source, target = whole, State(other.model, weights_only=True)
+    if without == "saved":
+        # An average is numbered as its weight is.
+        optimizer = optimization.build_optimizer("adam", 0.01, ema_momentum=ema)
+        model = plain(whole.model)
+        optimizer.build(model.trainable_variables)
+        source = State(model, optimizer)
+    else:
+        target = State(plain(other.model), weights_only=True)
+    before = [np.asarray(v).copy() for v in other.model.variables if "seed" in v.path]
+    path = save(folder(tmp_path), source, 1)
+    folder(tmp_path).restore(target, path)
+    with source.averaged():
+        for a, b in zip(source.model.weights, target.model.weights, strict=True):
+            np.testing.assert_array_equal(a, b)
+    after = [np.asarray(v) for v in other.model.variables if "seed" in v.path]
+    np.testing.assert_array_equal(before, after)
+    wider = State(make_state(units=5).model, weights_only=True)
+    with pytest.raises(ValueError, match="its weights have other shapes"):
+        folder(tmp_path).restore(wider, path)
+
+
 def truncate(path):
     path.write_bytes(path.read_bytes()[:20])
 
