@@ -20,7 +20,15 @@ import pandas as pd
 import tensorflow as tf
 from numpy.typing import NDArray
 
-from bigearthnet_tf.archive import archives, lmdb_store, metadata, names, roots, splits
+from bigearthnet_tf.archive import (
+    archives,
+    lmdb_file,
+    lmdb_store,
+    metadata,
+    names,
+    roots,
+    splits,
+)
 from bigearthnet_tf.archive import bands as band_facts
 from bigearthnet_tf.archive import labels as label_facts
 from bigearthnet_tf.archive.bands import BANDS, Sensor
@@ -135,7 +143,7 @@ def _kind(source: str) -> str:
         raise FileNotFoundError(f"{source}: no such file or folder")
     if path.is_file() or next(path.glob("*.tfrecord"), None):
         return "records"
-    if (path / lmdb_store.DATA_FILE).is_file():
+    if (path / lmdb_file.DATA_FILE).is_file():
         return "lmdb"
     name = glob.escape(path.name)
     own = (path.glob(f"{name}_*{suffix}") for suffix in archives.SUFFIXES)
