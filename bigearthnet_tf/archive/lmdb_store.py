@@ -1,8 +1,8 @@
-"""The LMDB of BigEarthNet v2 as a source of patches.
+"""LMDBs of BigEarthNet as a source of patches: that of v2, and the door to those of v1.
 
-rico-hdl writes it and the reBEN tools read it: a folder with `data.mdb`, which holds a
-value for each patch and sensor, see `lmdb_values`. Labels and pairs are in
-`metadata.parquet`. The LMDBs of v1 have other values; they are recognised and refused.
+rico-hdl writes that of v2 and the reBEN tools read it: a folder with `data.mdb`, which
+holds a value for each patch and sensor, see `lmdb_values`. Labels and pairs are in
+`metadata.parquet`. The LMDBs of v1, see `lmdb_v1`, are told by their values.
 """
 
 from __future__ import annotations
@@ -13,9 +13,18 @@ from pathlib import Path
 import lmdb
 import pandas as pd
 
-from bigearthnet_tf.archive import lmdb_file, lmdb_values, names, pairs, patch_values
+from bigearthnet_tf.archive import (
+    labels,
+    lmdb_file,
+    lmdb_v1,
+    lmdb_values,
+    names,
+    pairs,
+    patch_values,
+)
 from bigearthnet_tf.archive.bands import BANDS, Sensor, resolve_bands
 from bigearthnet_tf.archive.catalogue import Catalogue
+from bigearthnet_tf.archive.lmdb_v1 import LmdbV1Archive
 from bigearthnet_tf.archive.lmdb_values import MAP_SUFFIX, Value, map_key
 from bigearthnet_tf.archive.patch import Patch, PatchEntry
 
@@ -26,26 +35,43 @@ def open_lmdb(
     path: Path | str,
     metadata: pd.DataFrame | None = None,
     *,
+    other: Path | str | None = None,
     sensors: Sequence[Sensor] | None = None,
     reference_maps: bool | None = None,
-) -> LmdbArchive:
+) -> LmdbArchive | LmdbV1Archive:
     """Returns a reader of an LMDB; what it holds follows from its first keys.
 
     Args:
         path: the folder with `data.mdb`.
-        metadata: table of `metadata.read_metadata`. Not needed for entries that come
-            from that table.
+        metadata: table of `metadata.read_metadata`, for v2. Not needed for entries
+            that come from that table.
+        other: the LMDB of the other sensor; v1 only.
         sensors: `"S1"`, `"S2"` or both; None for those that are there.
-        reference_maps: whether each patch comes with its reference map; None if all
-            have one.
+        reference_maps: whether each patch comes with its reference map, v2 only; None
+            if all have one.
 
     Raises:
         FileNotFoundError: no such folder, or no LMDB in it.
         OSError: no permission to read it, or another process writes to it.
-        ValueError: damaged, cut short, without patches, of v1, or without a sensor
-            that is asked for; or some patches have a reference map and others none.
+        ValueError: damaged, cut short, without patches, of another form, or without a
+            sensor that is asked for; some patches have a reference map and others
+            none; or of v1 and given with metadata or maps of v2, or the reverse.
     """
     source = lmdb_file.Snapshot(Path(path))
+    if lmdb_v1.holds(source):
+        if metadata is not None or reference_maps:
+            what = "the reference maps" if metadata is None else "the metadata"
+            raise ValueError(
+                f"{path}: is an LMDB of v1, which has its labels in it: leave {what} "
+                "of v2 out, and give lists of its patches"
+            )
+        others = [] if other is None else [lmdb_file.Snapshot(Path(other))]
+        return lmdb_v1.open_v1([source, *others], sensors)
+    if other is not None:
+        raise ValueError(
+            f"{path}: is no LMDB of v1, which alone may have one for each sensor: give "
+            f"it without {other}"
+        )
     with source.transaction() as transaction:
         bands = _find_bands(transaction, sensors, source.path)
         if reference_maps is None:
@@ -64,11 +90,13 @@ class LmdbArchive:
 
     Attributes:
         version: `"v2"`.
+        label_types: the 19 labels alone.
         bands: the bands of each patch, in channel order.
         reference_maps: whether each patch comes with its reference map.
     """
 
     version = "v2"
+    label_types = labels.GIVEN_BY[labels.BIGEARTHNET_19]
 
     def __init__(
         self,
@@ -214,8 +242,8 @@ def _find_bands(
     for sensor in sensors or _SENSORS:
         name = next(_names(transaction, sensor), None)
         if name is not None:
-            _check_version(name, path)
             stored = bytes(transaction.get(name.encode(), b""))
+            _check_version(name, stored, path)
             found |= Value.decode(stored, f"{path}: key {name}").arrays.keys()
         elif sensors:
             raise ValueError(
@@ -249,16 +277,16 @@ def _all_have_maps(transaction: lmdb.Transaction, path: Path) -> bool:
     return bool(maps)
 
 
-def _check_version(name: str, path: Path) -> None:
-    """Refuses the LMDBs of v1."""
+def _check_version(name: str, stored: bytes, path: Path) -> None:
+    """Refuses names of v1, whose values are no pickles."""
     try:
         version = names.parse_name(name).version
     except ValueError as error:
         raise ValueError(f"{path}: {error}") from error
     if version == "v1":
         raise ValueError(
-            f"{path}: expected an LMDB of BigEarthNet v2, but {name} is a name of v1: "
-            "give the GeoTIFFs of v1 instead"
+            f"{path}: {name} is a name of v1: expected a pickle of bigearthnet_encoder "
+            f"or the CBIR project, got {lmdb_values.judge(stored)}"
         )
 
 

@@ -112,7 +112,7 @@ def set_order(target: Dtype, state: Any) -> None:
         raise ValueError("it has a dtype of several parts, of objects or with metadata")
     if type(order) is not str or order not in ("<", ">", "=", "|"):
         raise ValueError("it has a dtype of an unknown byte order")
-    target.dtype = target.dtype.newbyteorder(order)
+    target.dtype = np.dtype(f"{order}{target.dtype.str[1:]}")
 
 
 def array_of_state(state: Any) -> NDArray[Any]:
@@ -145,8 +145,8 @@ def make_array(content: Any, dtype: Any, shape: Any, order: Any = "C") -> NDArra
         )
     if type(order) is not str or order not in ("C", "F"):
         raise ValueError("it has an array of an unknown order")
-    layout = "F" if order == "F" else "C"
-    return np.frombuffer(content, dtype.dtype).reshape(shape, order=layout)
+    flat: NDArray[Any] = np.frombuffer(content, dtype.dtype)
+    return flat.reshape(shape, order="F" if order == "F" else "C")
 
 
 def _count(shape: Any) -> int:

@@ -32,7 +32,7 @@ from collections.abc import Callable, Collection, Iterator
 from typing import Any
 
 from bigearthnet_tf.archive import pickle_parts
-from bigearthnet_tf.archive.pickle_parts import Blank, Dtype, Holder, Name
+from bigearthnet_tf.archive.pickle_parts import Blank, Dtype, Holder, Name, describe
 
 # A value of bigearthnet_encoder has 700, a dictionary of weights about 25 a tensor.
 MAX_OPCODES = 200_000
@@ -159,7 +159,7 @@ class _Machine:
         elif type(target) is list:
             target += items
         else:
-            raise ValueError(f"it appends to {pickle_parts.describe(target)}")
+            raise ValueError(f"it appends to {describe(target)}")
 
     def add(self, items: list[Any]) -> None:
         """Adds to a set, or to an object of some class."""
@@ -169,7 +169,7 @@ class _Machine:
         elif type(target) is set:
             target.update(map(_checked_key, items))
         else:
-            raise ValueError(f"it adds to {pickle_parts.describe(target)}")
+            raise ValueError(f"it adds to {describe(target)}")
 
     def set_items(self, flat: list[Any]) -> None:
         """Sets keys and values, one after the other, of a dictionary or an object."""
@@ -182,7 +182,7 @@ class _Machine:
         elif type(target) is dict:
             target.update(pairs)
         else:
-            raise ValueError(f"it sets items of {pickle_parts.describe(target)}")
+            raise ValueError(f"it sets items of {describe(target)}")
 
     def dictionary(self, flat: list[Any]) -> None:
         self.push({})
@@ -197,7 +197,7 @@ class _Machine:
         """A call, with the arguments on top of the stack and the function below."""
         args, function = self.pop(), self.pop()
         if type(function) is not Name or type(args) is not tuple:
-            raise ValueError(f"it calls {pickle_parts.describe(function)}")
+            raise ValueError(f"it calls {describe(function)}")
         self.call(function.path, args)
 
     def call(self, path: str, args: tuple[Any, ...]) -> None:
@@ -223,7 +223,7 @@ class _Machine:
         """An object of a class, before its state."""
         kind = self.pop()
         if type(kind) is not Name or type(args) is not tuple:
-            raise ValueError(f"it makes an object of {pickle_parts.describe(kind)}")
+            raise ValueError(f"it makes an object of {describe(kind)}")
         if keywords is not None:
             args = (*args, keywords)
         self.push(Holder(kind.path, args))
@@ -240,7 +240,7 @@ class _Machine:
         elif type(target) is Holder and target.state is None:
             target.state = state
         else:
-            raise ValueError(f"it gives a state to {pickle_parts.describe(target)}")
+            raise ValueError(f"it gives a state to {describe(target)}")
 
 
 def _checked_key(key: Any) -> Any:
@@ -248,7 +248,7 @@ def _checked_key(key: Any) -> Any:
         return key
     if type(key) is int and key.bit_length() <= 64:
         return key
-    raise ValueError(f"it has a key that is {pickle_parts.describe(key)}")
+    raise ValueError(f"it has a key that is {describe(key)}")
 
 
 def _pushes(make: Callable[[], Any]) -> Callable[[_Machine, Any], None]:
@@ -262,6 +262,10 @@ def _stores(machine: _Machine, argument: Any) -> None:
 def _name_of_stack(machine: _Machine, _: Any) -> None:
     name, module = machine.pop(), machine.pop()
     machine.name(module, name)
+
+
+def _forget_to_mark(machine: _Machine, _: Any) -> None:
+    machine.pop_to_mark()
 
 
 def _set_item(machine: _Machine, _: Any) -> None:
@@ -301,7 +305,7 @@ _OPCODES: dict[str, Callable[[_Machine, Any], None]] = {
     "EMPTY_SET": _pushes(set),
     "MARK": lambda machine, _: machine.mark(),
     "POP": lambda machine, _: machine.discard(),
-    "POP_MARK": lambda machine, _: machine.pop_to_mark() and None,
+    "POP_MARK": _forget_to_mark,
     "DUP": lambda machine, _: machine.duplicate(),
     "MEMOIZE": lambda machine, _: machine.remember_next(),
     **dict.fromkeys(("PUT", "BINPUT", "LONG_BINPUT"), lambda m, key: m.remember(key)),
