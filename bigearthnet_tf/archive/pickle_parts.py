@@ -146,6 +146,7 @@ def make_array(content: Any, dtype: Any, shape: Any, order: Any = "C") -> NDArra
     if type(order) is not str or order not in ("C", "F"):
         raise ValueError("it has an array of an unknown order")
     flat: NDArray[Any] = np.frombuffer(content, dtype.dtype)
+    flat.setflags(write=False)
     return flat.reshape(shape, order="F" if order == "F" else "C")
 
 

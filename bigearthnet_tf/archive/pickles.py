@@ -12,12 +12,12 @@ dictionaries, sets, NumPy arrays, and three inert classes:
 - `Holder`: an object of a class that stays a name, with its state as data;
 - an array or dtype in the making, which is none to any caller.
 
-`pickletools.genops`, which only takes a pickle apart and checks its lengths, reads the
-opcodes. What each does is in `_OPCODES`; an opcode that is not there is refused. What
-NumPy writes for an array is understood by name (`pickle_parts.CALLS`); the array is a
-view of bytes that are there, of a dtype from a fixed list, which has no objects. Any
-other call is refused unless the caller names it, and then becomes a `Holder` of its
-arguments.
+`pickletools`, which only takes pickles apart and checks their lengths, reads the
+arguments of the opcodes. What each does is in `_OPCODES`; an opcode that is not there
+is refused. What NumPy writes for an array is understood by name
+(`pickle_parts.CALLS`); the array is a view of bytes that are there, of a dtype from a
+fixed list, which has no objects. Any other call is refused unless the caller names it,
+and then becomes a `Holder` of its arguments.
 
 Memory and time are bounded by the length of the pickle: lengths are compared with the
 bytes that are there, the opcodes are counted, nothing here is recursive, and keys are
@@ -61,29 +61,32 @@ def interpret(pickled: bytes, calls: Collection[str] = ()) -> Any:
     """
     machine = _Machine(frozenset(calls), len(pickled))
     try:
-        for name, argument in _operations(pickled):
-            if name not in _OPCODES:
-                raise ValueError(f"its opcode {name} is not read here")
-            _OPCODES[name](machine, argument)
+        for perform, argument in _operations(pickled):
+            perform(machine, argument)
     except IndexError:
         raise ValueError("it takes more from its stack than is there") from None
     return machine.result()
 
 
-def _operations(pickled: bytes) -> Iterator[tuple[str, Any]]:
-    """Yields name and argument of each opcode."""
+def _operations(pickled: bytes) -> Iterator[tuple[_Operation, Any]]:
+    """Yields what each opcode does, and its argument."""
     stream = io.BytesIO(pickled)
-    count = 0
-    try:
-        for opcode, argument, _ in pickletools.genops(stream):
-            count += 1
-            if count > MAX_OPCODES:
-                raise ValueError(f"it has more than {MAX_OPCODES} opcodes")
-            yield opcode.name, argument
-    except ValueError as error:  # may repeat all that it could not read
-        raise ValueError(f"{error!s:.150}".replace("\n", " ")) from None
-    if stream.tell() != len(pickled):
-        raise ValueError(f"{len(pickled) - stream.tell()} bytes follow its end")
+    for _ in range(MAX_OPCODES):
+        code = stream.read(1)
+        if code not in _BY_CODE:
+            found = f"an opcode {code!a} that is not read here" if code else "no end"
+            raise ValueError(f"it has {found}")
+        perform, read = _BY_CODE[code]
+        try:
+            argument = None if read is None else read(stream)
+        except ValueError as error:  # may repeat all that it could not read
+            raise ValueError(f"{error!s:.150}".replace("\n", " ")) from None
+        yield perform, argument
+        if code == b".":
+            if stream.tell() != len(pickled):
+                raise ValueError(f"{len(pickled) - stream.tell()} bytes follow its end")
+            return
+    raise ValueError(f"it has more than {MAX_OPCODES} opcodes")
 
 
 class _Machine:
@@ -251,7 +254,17 @@ def _checked_key(key: Any) -> Any:
     raise ValueError(f"it has a key that is {describe(key)}")
 
 
-def _pushes(make: Callable[[], Any]) -> Callable[[_Machine, Any], None]:
+def _line(stream: io.BytesIO) -> str:
+    line = stream.readline()
+    if not line.endswith(b"\n"):
+        raise ValueError("it has a name without an end")
+    return line[:-1].decode()
+
+
+_Operation = Callable[[_Machine, Any], None]
+
+
+def _pushes(make: Callable[[], Any]) -> _Operation:
     return lambda machine, _: machine.push(make())
 
 
@@ -285,12 +298,12 @@ def _check_protocol(machine: _Machine, argument: Any) -> None:
 
 _INTEGERS = "INT BININT BININT1 BININT2 LONG LONG1 LONG4"
 _STORED = (
-    "FLOAT BINFLOAT STRING BINSTRING SHORT_BINSTRING UNICODE BINUNICODE BINUNICODE8 "
+    "FLOAT BINFLOAT BINSTRING SHORT_BINSTRING UNICODE BINUNICODE BINUNICODE8 "
     "SHORT_BINUNICODE BINBYTES SHORT_BINBYTES BINBYTES8 BYTEARRAY8"
 )
-# Not here: EXT1 EXT2 EXT4 (numbers for names of a registry), INST OBJ (calls of
+# Not here: EXT1 EXT2 EXT4 (numbers for names of a registry), INST OBJ STRING (of
 # Python 2), NEXT_BUFFER READONLY_BUFFER (buffers outside of the pickle).
-_OPCODES: dict[str, Callable[[_Machine, Any], None]] = {
+_OPCODES: dict[str, _Operation] = {
     "PROTO": _check_protocol,
     "FRAME": lambda machine, _: None,
     "STOP": lambda machine, _: None,
@@ -322,7 +335,7 @@ _OPCODES: dict[str, Callable[[_Machine, Any], None]] = {
     "ADDITEMS": lambda machine, _: machine.add(machine.pop_to_mark()),
     "SETITEM": _set_item,
     "SETITEMS": lambda machine, _: machine.set_items(machine.pop_to_mark()),
-    "GLOBAL": lambda machine, argument: machine.name(*argument.split(" ", 1)),
+    "GLOBAL": lambda machine, argument: machine.name(*argument),
     "STACK_GLOBAL": _name_of_stack,
     "REDUCE": lambda machine, _: machine.reduce(),
     "NEWOBJ": lambda machine, _: machine.new_object(machine.pop()),
@@ -330,4 +343,18 @@ _OPCODES: dict[str, Callable[[_Machine, Any], None]] = {
     "BUILD": lambda machine, _: machine.build(),
     "PERSID": lambda machine, argument: machine.call(PERSISTENT, (argument,)),
     "BINPERSID": lambda machine, _: machine.call(PERSISTENT, (machine.pop(),)),
+}
+# In place of those of `pickletools`, which take backslashes for escapes here.
+_READERS: dict[str, Callable[[io.BytesIO], Any]] = {
+    "GLOBAL": lambda stream: (_line(stream), _line(stream)),
+    "PERSID": lambda stream: _line(stream),
+}
+# By their byte, with what reads the argument.
+_BY_CODE: dict[bytes, tuple[_Operation, Callable[[io.BytesIO], Any] | None]] = {
+    opcode.code.encode("latin-1"): (
+        _OPCODES[opcode.name],
+        _READERS.get(opcode.name) or (opcode.arg and opcode.arg.reader),
+    )
+    for opcode in pickletools.opcodes
+    if opcode.name in _OPCODES
 }
