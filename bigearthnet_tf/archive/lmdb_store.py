@@ -284,9 +284,15 @@ def _check_version(name: str, stored: bytes, path: Path) -> None:
     except ValueError as error:
         raise ValueError(f"{path}: {error}") from error
     if version == "v1":
+        is_v2 = stored[8:9] == b"{"
+        found = (
+            "arrays in safetensors form, as v2 alone has: restore the names of v2"
+            if is_v2
+            else lmdb_values.judge(stored)
+        )
         raise ValueError(
             f"{path}: {name} is a name of v1: expected a pickle of bigearthnet_encoder "
-            f"or the CBIR project, got {lmdb_values.judge(stored)}"
+            f"or the CBIR project, got {found}"
         )
 
 

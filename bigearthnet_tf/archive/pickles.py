@@ -345,7 +345,7 @@ _OPCODES: dict[str, _Operation] = {
     "BINPERSID": lambda machine, _: machine.call(PERSISTENT, (machine.pop(),)),
 }
 # In place of those of `pickletools`, which take backslashes for escapes here.
-_READERS: dict[str, Callable[[io.BytesIO], Any]] = {
+_READERS: dict[str, Callable[[io.BytesIO], Any] | None] = {
     "GLOBAL": lambda stream: (_line(stream), _line(stream)),
     "PERSID": lambda stream: _line(stream),
 }
@@ -353,7 +353,7 @@ _READERS: dict[str, Callable[[io.BytesIO], Any]] = {
 _BY_CODE: dict[bytes, tuple[_Operation, Callable[[io.BytesIO], Any] | None]] = {
     opcode.code.encode("latin-1"): (
         _OPCODES[opcode.name],
-        _READERS.get(opcode.name) or (opcode.arg and opcode.arg.reader),
+        _READERS.get(opcode.name, opcode.arg.reader if opcode.arg else None),
     )
     for opcode in pickletools.opcodes
     if opcode.name in _OPCODES
