@@ -69,8 +69,7 @@ def open_lmdb(
         return lmdb_v1.open_v1([source, *others], sensors)
     if other is not None:
         raise ValueError(
-            f"{path}: is no LMDB of v1, which alone may have one for each sensor: give "
-            f"it without {other}"
+            f"{path}: is an LMDB of v2, which has its own Sentinel-1: leave {other} out"
         )
     with source.transaction() as transaction:
         bands = _find_bands(transaction, sensors, source.path)

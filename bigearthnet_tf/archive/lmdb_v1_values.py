@@ -25,6 +25,10 @@ from bigearthnet_tf.archive.bands import BANDS
 from bigearthnet_tf.archive.patch import check_band
 from bigearthnet_tf.archive.pickle_parts import Holder, describe
 
+OF_PYARROW = (
+    "what bigearthnet-19-models wrote with pyarrow.serialize, which was removed from "
+    "pyarrow and can't be read any more: give the GeoTIFFs instead"
+)
 _REMEDY = "get the LMDB from its source again, or leave the patch out of the list"
 # The bands in each array of the tuples of the CBIR project, by their number.
 _S2_ARRAYS = (
@@ -98,6 +102,14 @@ def is_pickle(stored: bytes) -> bool:
     return stored[:1] in (b"(", b"c") and stored[-1:] == b"."
 
 
+def is_pyarrow(stored: bytes) -> bool:
+    """Tells whether `pyarrow.serialize` wrote a value.
+
+    It begins with four counts of 32 bits, the first of them 0, then 0xffffffff.
+    """
+    return stored[:4] == bytes(4) and stored[16:20] == b"\xff" * 4
+
+
 def decode(stored: bytes, where: str) -> Value:
     """Returns the bands and labels of a value, of which nothing is executed.
 
@@ -108,6 +120,8 @@ def decode(stored: bytes, where: str) -> Value:
     Raises:
         ValueError: not a pickle of one of the two forms; or the labels are none.
     """
+    if is_pyarrow(stored):
+        raise ValueError(f"{where}: expected a pickle, got {OF_PYARROW}")
     try:
         if not is_pickle(stored):
             raise ValueError("it is no pickle")

@@ -167,13 +167,9 @@ def judge(stored: bytes) -> str:
     """Returns what a value is instead, by its first bytes, and what to do about it.
 
     Safetensors: eight bytes for the length of the header, then the header, from `{` on.
-    `pyarrow.serialize`: four counts of 32 bits, the first of them 0, then 0xffffffff.
     """
-    if stored[:4] == bytes(4) and stored[16:20] == b"\xff" * 4:
-        return (
-            "what bigearthnet-19-models wrote with pyarrow.serialize, which was "
-            "removed from pyarrow and can't be read any more: give the GeoTIFFs instead"
-        )
+    if lmdb_v1_values.is_pyarrow(stored):
+        return lmdb_v1_values.OF_PYARROW
     if lmdb_v1_values.is_pickle(stored):
         found = "a pickle, as LMDBs of v1 alone have"
     elif stored[8:9] == b"{":
