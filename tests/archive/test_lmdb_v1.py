@@ -157,7 +157,7 @@ WRONG = {
     "unknown labels": (v1_lmdbs.encoded(S2, labels=["Pasture"]), "unknown label 'Past"),
     "other new labels": (
         v1_lmdbs.encoded(S2, new_labels=["Arable land"]), "new_labels are not those"),
-    "another band": (ENCODED.replace(b"B8A", b"B12", 1), "band8A says that it is anoth"),
+    "another band": (ENCODED.replace(b"B8A", b"B12", 1), "band8A says that it is"),
     "other form": (tuple_with(), "expected labels of 'original' as in the first"),
     "a short tuple": (pickle.dumps((1, 2)), "a tuple of 2, expected 4 .S2. or 3 .S1."),
     "a tuple of numbers": (pickle.dumps((1, 2, 3)), "other things than arrays"),
