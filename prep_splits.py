@@ -8,6 +8,8 @@ v2, by the official splits:
       --metadata metadata.parquet
 v2, from the LMDB of the reBEN tools:
   prep_splits.py --lmdb Encoded-BigEarthNet -o records --metadata metadata.parquet
+v1, from the LMDB of bigearthnet_encoder and ConfigILM, or the two of the CBIR project:
+  prep_splits.py --lmdb BigEarthNetEncoded.lmdb -o records -n train.csv val.csv test.csv
 """
 
 from __future__ import annotations
@@ -46,6 +48,8 @@ def parse_arguments() -> argparse.Namespace:
             "give -r with the Sentinel-2 patches, -s with Sentinel-1, or both; or "
             "--lmdb alone"
         )
+    if len(arguments.lmdb or ()) > 2:
+        parser.error("give --lmdb one folder, or one of each sensor")
     if folders and arguments.sensors is not None:
         parser.error("give --sensors with --lmdb alone; folders are chosen by -r, -s")
     if arguments.maps is not None and folders != (arguments.maps != ""):
@@ -79,8 +83,10 @@ def _add_sources(group: argparse._ArgumentGroup) -> None:
     group.add_argument(
         "--lmdb",
         type=console.path,
+        nargs="+",
         metavar="FOLDER",
-        help="all patches of v2 in the LMDB of the reBEN tools, instead of -r and -s",
+        help="LMDB of the reBEN tools (v2) or of bigearthnet_encoder (v1), or one for "
+        "each sensor of the CBIR project, instead of -r and -s",
     )
     group.add_argument(
         "--sensors",
@@ -179,7 +185,8 @@ def check_outputs(arguments: argparse.Namespace) -> None:
 
     from bigearthnet_tf.archive import splits
 
-    roots = [arguments.root, arguments.s1_root, arguments.lmdb, arguments.maps]
+    roots = [arguments.root, arguments.s1_root, arguments.maps]
+    roots += arguments.lmdb or []
     lists = arguments.splits or []
     outputs.check_folder(arguments.out, filter(None, roots))
     for path in lists:
@@ -210,9 +217,11 @@ def open_source(
     from bigearthnet_tf.archive import archives, lmdb_store
 
     if arguments.lmdb is not None:
+        path, *others = arguments.lmdb
         return lmdb_store.open_lmdb(
-            arguments.lmdb,
+            path,
             table,
+            other=next(iter(others), None),
             sensors=arguments.sensors,
             reference_maps=arguments.maps is not None,
         )

@@ -41,6 +41,7 @@ class Memory:
 
     def __init__(self, version="v1", bands=ALL_BANDS):
         self.version, self.bands, self.origin = version, bands, ()
+        self.label_types = ("original", "BigEarthNet-19")[version == "v2" :]
 
     def complete(self, entries):
         if self.version == "v1":

@@ -109,6 +109,12 @@ class Archive:
         )
 
     @property
+    def label_types(self) -> tuple[str, ...]:
+        """The nomenclatures of each patch: that of the version, and what it gives."""
+        is_v1 = self.version == "v1"
+        return labels.GIVEN_BY[labels.ORIGINAL if is_v1 else labels.BIGEARTHNET_19]
+
+    @property
     def origin(self) -> tuple[str, ...]:
         """The roots, as absolute paths."""
         roots = (self.root_s2, self.root_s1, self.maps_root)

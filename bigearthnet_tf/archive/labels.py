@@ -18,6 +18,8 @@ from bigearthnet_tf.registry import nearest_names
 
 ORIGINAL = "original"
 BIGEARTHNET_19 = "BigEarthNet-19"
+# By the nomenclature of a patch, all that its labels give: the 43 give the 19.
+GIVEN_BY = {ORIGINAL: (ORIGINAL, BIGEARTHNET_19), BIGEARTHNET_19: (BIGEARTHNET_19,)}
 
 
 @dataclass(frozen=True)

@@ -1,31 +1,33 @@
-"""The LMDB of BigEarthNet v2 as a source of patches.
+"""LMDBs of BigEarthNet as a source of patches: that of v2, and the door to those of v1.
 
-rico-hdl writes it and the reBEN tools read it: a folder with `data.mdb`, which holds a
-value for each patch and sensor, see `lmdb_values`. Labels and pairs are in
-`metadata.parquet`. The LMDBs of v1 have other values; they are recognised and refused.
+rico-hdl writes that of v2 and the reBEN tools read it: a folder with `data.mdb`, which
+holds a value for each patch and sensor, see `lmdb_values`. Labels and pairs are in
+`metadata.parquet`. The LMDBs of v1, see `lmdb_v1`, are told by their values.
 """
 
 from __future__ import annotations
 
-import os
-import threading
-import weakref
 from collections.abc import Iterable, Iterator, Sequence
-from contextlib import contextmanager
 from pathlib import Path
-from typing import Any
 
 import lmdb
 import pandas as pd
 
-from bigearthnet_tf import files
-from bigearthnet_tf.archive import lmdb_values, names, pairs, patch_values
+from bigearthnet_tf.archive import (
+    labels,
+    lmdb_file,
+    lmdb_v1,
+    lmdb_values,
+    names,
+    pairs,
+    patch_values,
+)
 from bigearthnet_tf.archive.bands import BANDS, Sensor, resolve_bands
 from bigearthnet_tf.archive.catalogue import Catalogue
+from bigearthnet_tf.archive.lmdb_v1 import LmdbV1Archive
 from bigearthnet_tf.archive.lmdb_values import MAP_SUFFIX, Value, map_key
 from bigearthnet_tf.archive.patch import Patch, PatchEntry
 
-DATA_FILE = "data.mdb"
 _SENSORS: tuple[Sensor, ...] = ("S1", "S2")
 
 
@@ -33,26 +35,42 @@ def open_lmdb(
     path: Path | str,
     metadata: pd.DataFrame | None = None,
     *,
+    other: Path | str | None = None,
     sensors: Sequence[Sensor] | None = None,
     reference_maps: bool | None = None,
-) -> LmdbArchive:
+) -> LmdbArchive | LmdbV1Archive:
     """Returns a reader of an LMDB; what it holds follows from its first keys.
 
     Args:
         path: the folder with `data.mdb`.
-        metadata: table of `metadata.read_metadata`. Not needed for entries that come
-            from that table.
+        metadata: table of `metadata.read_metadata`, for v2. Not needed for entries
+            that come from that table.
+        other: the LMDB of the other sensor; v1 only.
         sensors: `"S1"`, `"S2"` or both; None for those that are there.
-        reference_maps: whether each patch comes with its reference map; None if all
-            have one.
+        reference_maps: whether each patch comes with its reference map, v2 only; None
+            if all have one.
 
     Raises:
         FileNotFoundError: no such folder, or no LMDB in it.
         OSError: no permission to read it, or another process writes to it.
-        ValueError: damaged, cut short, without patches, of v1, or without a sensor
-            that is asked for; or some patches have a reference map and others none.
+        ValueError: damaged, cut short, without patches, of another form, or without a
+            sensor that is asked for; some patches have a reference map and others
+            none; or of v1 and given with metadata or maps of v2, or the reverse.
     """
-    source = _Snapshot(Path(path))
+    source = lmdb_file.Snapshot(Path(path))
+    if lmdb_v1.holds(source):
+        if metadata is not None or reference_maps:
+            what = "the reference maps" if metadata is None else "the metadata"
+            raise ValueError(
+                f"{path}: is an LMDB of v1, which has its labels in it: leave {what} "
+                "of v2 out, and give lists of its patches"
+            )
+        others = [] if other is None else [lmdb_file.Snapshot(Path(other))]
+        return lmdb_v1.open_v1([source, *others], sensors)
+    if other is not None:
+        raise ValueError(
+            f"{path}: is an LMDB of v2, which has its own Sentinel-1: leave {other} out"
+        )
     with source.transaction() as transaction:
         bands = _find_bands(transaction, sensors, source.path)
         if reference_maps is None:
@@ -71,15 +89,17 @@ class LmdbArchive:
 
     Attributes:
         version: `"v2"`.
+        label_types: the 19 labels alone.
         bands: the bands of each patch, in channel order.
         reference_maps: whether each patch comes with its reference map.
     """
 
     version = "v2"
+    label_types = labels.GIVEN_BY[labels.BIGEARTHNET_19]
 
     def __init__(
         self,
-        source: _Snapshot,
+        source: lmdb_file.Snapshot,
         bands: tuple[str, ...],
         reference_maps: bool,
         metadata: pd.DataFrame | None = None,
@@ -96,14 +116,11 @@ class LmdbArchive:
     @property
     def origin(self) -> tuple[str, ...]:
         """The file as an absolute path, with its size and when it was written."""
-        file = (self.path / DATA_FILE).resolve()
-        facts = file.stat()
-        return str(file), str(facts.st_size), str(facts.st_mtime_ns)
+        return self._source.origin
 
     def stamp(self, entry: PatchEntry) -> str:
         """Returns the patch with the size of the LMDB and when it was written."""
-        facts = (self.path / DATA_FILE).stat()
-        return f"{entry.name} {facts.st_size}@{facts.st_mtime_ns}"
+        return f"{entry.name} {self._source.stamp()}"
 
     def complete(self, entries: Iterable[PatchEntry]) -> list[PatchEntry]:
         """Returns entries with labels, partner, split and country, from the metadata.
@@ -205,130 +222,13 @@ class LmdbArchive:
         return Value.decode(bytes(stored), where)
 
 
-class _Snapshot:
-    """The state of an LMDB when it was opened first, in whichever process.
-
-    Attributes:
-        path: the folder with `data.mdb`.
-    """
-
-    def __init__(self, path: Path) -> None:
-        self.path = path
-        self._opened: tuple[int, lmdb.Environment] | None = None
-        self._revision: int | None = None
-
-    def __getstate__(self) -> dict[str, Any]:
-        return {**self.__dict__, "_opened": None}
-
-    @contextmanager
-    def transaction(self) -> Iterator[lmdb.Transaction]:
-        """Yields a transaction in whose view nobody has written.
-
-        Without locks a writer knows of no readers. It leaves the pages of the last
-        state alone for one transaction and may reuse them in the next: what was read
-        holds if no state has followed.
-
-        Raises:
-            FileNotFoundError: there is no LMDB.
-            OSError: no permission to read it, or another process has written to it.
-            ValueError: damaged or cut short.
-        """
-        if self._opened is None or self._opened[0] != os.getpid():
-            self._opened = os.getpid(), _open(self.path)
-        environment = self._opened[1]
-        try:
-            with environment.begin() as transaction:
-                self._revision = self._revision or transaction.id()
-                yield transaction
-                changed = environment.info()["last_txnid"] != self._revision
-        except lmdb.MapResizedError:
-            changed = True
-        except lmdb.Error as error:
-            raise _damaged(self.path, error) from error
-        if changed:
-            raise OSError(
-                f"{self.path}: another process writes to the LMDB: wait until it is "
-                "done, then call again"
-            )
-
-
-# LMDB allows one environment a file and process; readers of the same file share it.
-_environments: weakref.WeakValueDictionary[tuple[int, int, int], lmdb.Environment]
-_environments = weakref.WeakValueDictionary()
-_opening = threading.Lock()
-
-
-def _open(path: Path) -> lmdb.Environment:
-    """Returns the environment of a folder, that of this process if there is one."""
-    file = path / DATA_FILE
-    try:
-        facts = file.stat()
-    except (FileNotFoundError, NotADirectoryError):
-        found = f"there is no {file}"
-        if path.exists() and not path.is_dir():
-            packed = files.is_packed(path)
-            found = "it is a packed file: unpack it" if packed else "it is a file"
-        raise FileNotFoundError(
-            f"{path}: expected the folder of an LMDB, that of {DATA_FILE}, but {found}"
-        ) from None
-    if not facts.st_size:
-        raise ValueError(f"{file}: it is empty: download or copy it again")
-    key = os.getpid(), facts.st_dev, facts.st_ino
-    with _opening:
-        environment = _environments.get(key)
-        if environment is None:
-            _close_inherited()
-            environment = _environments[key] = _map(path)
-    # Touching what is not there would end the process.
-    expected = (environment.info()["last_pgno"] + 1) * environment.stat()["psize"]
-    if facts.st_size < expected:
-        raise ValueError(
-            f"{file}: cut short: expected {expected} bytes, got {facts.st_size}: "
-            "download or copy it again"
-        )
-    return environment
-
-
-def _close_inherited() -> None:
-    """Closes what was open before a fork: LMDB can't be used across one."""
-    for (process, *_), environment in list(_environments.items()):
-        if process != os.getpid():
-            environment.close()
-
-
-def _map(path: Path) -> lmdb.Environment:
-    try:
-        return lmdb.open(
-            str(path), readonly=True, lock=False, readahead=False, meminit=False
-        )
-    except lmdb.ReadonlyError as error:
-        raise OSError(
-            f"{path}: no permission to read the LMDB: ask its owner, or copy it"
-        ) from error
-    except lmdb.Error as error:
-        raise _damaged(path, error) from error
-
-
-def _damaged(path: Path, error: lmdb.Error) -> ValueError:
-    return ValueError(
-        f"{path}: expected an LMDB, but {DATA_FILE} does not read ({error}): download "
-        "or copy it again"
-    )
-
-
 def _sensors(bands: Iterable[str]) -> tuple[Sensor, ...]:
     return tuple(dict.fromkeys(BANDS[name].sensor for name in bands))
 
 
 def _names(transaction: lmdb.Transaction, sensor: Sensor) -> Iterator[str]:
     """Yields the names of a sensor's patches in their order."""
-    cursor = transaction.cursor()
-    if not cursor.set_range(sensor.encode()):
-        return
-    for key in cursor.iternext(values=False):
-        name = bytes(key).decode(errors="replace")
-        if not name.startswith(sensor):
-            return
+    for name in lmdb_file.names_of(transaction, sensor):
         if not name.endswith(MAP_SUFFIX):
             yield name
 
@@ -341,8 +241,8 @@ def _find_bands(
     for sensor in sensors or _SENSORS:
         name = next(_names(transaction, sensor), None)
         if name is not None:
-            _check_version(name, path)
             stored = bytes(transaction.get(name.encode(), b""))
+            _check_version(name, stored, path)
             found |= Value.decode(stored, f"{path}: key {name}").arrays.keys()
         elif sensors:
             raise ValueError(
@@ -376,16 +276,22 @@ def _all_have_maps(transaction: lmdb.Transaction, path: Path) -> bool:
     return bool(maps)
 
 
-def _check_version(name: str, path: Path) -> None:
-    """Refuses the LMDBs of v1."""
+def _check_version(name: str, stored: bytes, path: Path) -> None:
+    """Refuses names of v1, whose values are no pickles."""
     try:
         version = names.parse_name(name).version
     except ValueError as error:
         raise ValueError(f"{path}: {error}") from error
     if version == "v1":
+        is_v2 = stored[8:9] == b"{"
+        found = (
+            "arrays in safetensors form, as v2 alone has: restore the names of v2"
+            if is_v2
+            else lmdb_values.judge(stored)
+        )
         raise ValueError(
-            f"{path}: expected an LMDB of BigEarthNet v2, but {name} is a name of v1: "
-            "give the GeoTIFFs of v1 instead"
+            f"{path}: {name} is a name of v1: expected a pickle of bigearthnet_encoder "
+            f"or the CBIR project, got {found}"
         )
 
 

@@ -24,6 +24,7 @@ from numpy.typing import NDArray
 from bigearthnet_tf.archive import (
     bands,
     labels,
+    lmdb_v1_values,
     names,
     pairs,
     patch_content,
@@ -60,14 +61,14 @@ class Value:
         """Returns the arrays of a value.
 
         Raises:
-            ValueError: not in safetensors form; nothing is unpickled.
+            ValueError: not in safetensors form.
         """
         try:
             # A type that NumPy lacks is a KeyError.
             return cls(safetensors.numpy.load(stored), where)
         except (safetensors.SafetensorError, KeyError, ValueError) as error:
             raise ValueError(
-                f"{where}: expected arrays in safetensors form, got {_judge(stored)}"
+                f"{where}: expected arrays in safetensors form, got {judge(stored)}"
             ) from error
 
     def band(self, name: str) -> NDArray[Any]:
@@ -162,25 +163,17 @@ def _check_map(codes: NDArray[Any], where: str) -> None:
     labels.check_codes(codes, where)
 
 
-def _judge(stored: bytes) -> str:
+def judge(stored: bytes) -> str:
     """Returns what a value is instead, by its first bytes, and what to do about it.
 
     Safetensors: eight bytes for the length of the header, then the header, from `{` on.
-    Pickle: 0x80 and the protocol. `pyarrow.serialize`: four counts of 32 bits, the
-    first of them 0, then 0xffffffff.
     """
-    if stored[8:9] == b"{":
+    if lmdb_v1_values.is_pyarrow(stored):
+        return lmdb_v1_values.OF_PYARROW
+    if lmdb_v1_values.is_pickle(stored):
+        found = "a pickle, as LMDBs of v1 alone have"
+    elif stored[8:9] == b"{":
         found = f"{len(stored)} bytes that are damaged or cut short"
-    elif stored[:1] == b"\x80" and stored[1:2] in (b"\2", b"\3", b"\4", b"\5"):
-        return (
-            "a pickle, as ben_encoder wrote for v1, which may run anything when it is "
-            "read: give the GeoTIFFs instead"
-        )
-    elif stored[:4] == bytes(4) and stored[16:20] == b"\xff" * 4:
-        return (
-            "what pyarrow.serialize wrote for v1 and pyarrow no longer reads: give the "
-            "GeoTIFFs instead"
-        )
     else:
         found = f"{len(stored)} bytes of an unknown form"
     return f"{found}: encode the patch again, or leave it out of the list"

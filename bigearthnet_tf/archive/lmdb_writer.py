@@ -18,7 +18,7 @@ import lmdb
 
 from bigearthnet_tf import files
 from bigearthnet_tf.archive import lmdb_values
-from bigearthnet_tf.archive.lmdb_store import DATA_FILE
+from bigearthnet_tf.archive.lmdb_file import DATA_FILE
 from bigearthnet_tf.archive.patch import Patch
 
 # A commit waits for the disk: some hundred patches each, not one.

@@ -84,6 +84,10 @@ class PatchSource(Protocol):
         """The bands of each patch, in channel order."""
 
     @property
+    def label_types(self) -> tuple[str, ...]:
+        """The nomenclatures of each patch; the 43 labels give the 19."""
+
+    @property
     def origin(self) -> tuple[str, ...]:
         """Where the patches come from, to tell one source from another."""
 

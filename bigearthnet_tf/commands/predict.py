@@ -41,7 +41,8 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument(
         "--s1",
         metavar="PATH",
-        help="root of Sentinel-1, or the folder of a single patch's partner",
+        help="root of Sentinel-1, its LMDB of the CBIR project, or the folder of a "
+        "single patch's partner",
     )
     parser.add_argument(
         "--metadata",

@@ -12,7 +12,7 @@ import pandas as pd
 from bigearthnet_tf import console, outputs
 from bigearthnet_tf.archive import metadata
 from bigearthnet_tf.archive.catalogue import Catalogue
-from bigearthnet_tf.archive.lmdb_store import DATA_FILE
+from bigearthnet_tf.archive.lmdb_file import DATA_FILE
 from bigearthnet_tf.archive.lmdb_writer import LmdbWriter, unfinished_folder
 from bigearthnet_tf.archive.patch import PatchEntry
 from bigearthnet_tf.records import storage

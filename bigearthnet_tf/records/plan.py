@@ -98,12 +98,6 @@ class Plan:
         return hashlib.sha256(joined.encode()).hexdigest()
 
 
-def label_types_of(archive_version: str) -> tuple[str, ...]:
-    """Returns the nomenclatures that records of an archive version carry."""
-    both = ("original", "BigEarthNet-19")
-    return both if archive_version == "v1" else both[1:]
-
-
 def plan_split(
     source: PatchSource,
     entries: Sequence[PatchEntry],
@@ -151,7 +145,7 @@ def plan_split(
         record_format=record_format,
         seed=seed,
         archive_version=source.version,
-        label_types=label_types_of(source.version),
+        label_types=tuple(source.label_types),
         reference_maps=reference_maps,
         left_out=tuple(left_out),
         origin=source.origin,

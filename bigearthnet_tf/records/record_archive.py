@@ -7,7 +7,7 @@ from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, replace
 from typing import Any
 
-from bigearthnet_tf.archive import patch_content
+from bigearthnet_tf.archive import labels, patch_content
 from bigearthnet_tf.archive.bands import resolve_bands
 from bigearthnet_tf.archive.patch import Patch, PatchEntry
 from bigearthnet_tf.records import frames, manifest, reader, schema, storage
@@ -15,7 +15,6 @@ from bigearthnet_tf.records.plan import (
     Plan,
     check_format,
     divide,
-    label_types_of,
 )
 
 
@@ -70,6 +69,15 @@ class RecordArchive:
     def bands(self) -> tuple[str, ...]:
         """The bands that the records hold, in channel order."""
         return self.source.form.bands
+
+    @property
+    def label_types(self) -> tuple[str, ...]:
+        """The nomenclatures of the copies: 19 labels do not give the 43."""
+        orders = {order for _, order in self.source.form.label_features}
+        has_original = bool(orders & {"O43", "S43"})
+        return labels.GIVEN_BY[
+            labels.ORIGINAL if has_original else labels.BIGEARTHNET_19
+        ]
 
     @property
     def origin(self) -> tuple[str, ...]:
@@ -177,7 +185,7 @@ def plan_copy(
                 record_format=record_format,
                 seed=_seed_of(files[0]),
                 archive_version=archive.version,
-                label_types=_label_types(form),
+                label_types=archive.label_types,
                 reference_maps=form.has_map,
                 origin=tuple(map(_stamp, files)),
             )
@@ -216,9 +224,3 @@ def _content(file: str) -> str:
     listed = manifest.load(described).shards if described else []
     crc32 = next((shard.crc32 for shard in listed if shard.file == name), None)
     return f"{name} {crc32 or f'{storage.size(file)}@{storage.modified(file)}'}"
-
-
-def _label_types(form: schema.RecordForm) -> tuple[str, ...]:
-    """Returns the nomenclatures of the copies: 19 labels do not give the 43."""
-    orders = {order for _, order in form.label_features}
-    return label_types_of("v1" if orders & {"O43", "S43"} else "v2")

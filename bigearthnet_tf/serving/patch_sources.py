@@ -20,7 +20,15 @@ import pandas as pd
 import tensorflow as tf
 from numpy.typing import NDArray
 
-from bigearthnet_tf.archive import archives, lmdb_store, metadata, names, roots, splits
+from bigearthnet_tf.archive import (
+    archives,
+    lmdb_file,
+    lmdb_store,
+    metadata,
+    names,
+    roots,
+    splits,
+)
 from bigearthnet_tf.archive import bands as band_facts
 from bigearthnet_tf.archive import labels as label_facts
 from bigearthnet_tf.archive.bands import BANDS, Sensor
@@ -75,7 +83,7 @@ def open_source(
         sources: records (paths, wildcards allowed, or a folder of them), folders of
             patches, or one of these: the root of an archive, the folder of an LMDB.
         bands: what is needed of each patch.
-        s1: root of Sentinel-1, or the folder of one patch of it.
+        s1: root or LMDB of Sentinel-1, or the folder of one patch of it.
         tables: metadata of version 2, for the pairs.
         lists: CSV files of patches; all that are there without.
 
@@ -101,7 +109,7 @@ def open_source(
             f"{sources[0]} is {_KINDS[kind]}: lists and metadata are for archives and "
             "LMDBs"
         )
-    if kind != "archive" and s1 is not None and kind != "patch":
+    if kind == "records" and s1 is not None:
         raise ValueError(
             f"{sources[0]} is {_KINDS[kind]}, which has its own Sentinel-1: leave --s1 "
             "out"
@@ -112,7 +120,7 @@ def open_source(
         return _of_patches([Path(source) for source in sources], bands, s1)
     table = metadata.read_tables(tables) if tables else None
     if kind == "lmdb":
-        return _of_lmdb(Path(sources[0]), bands, table, lists)
+        return _of_lmdb(Path(sources[0]), bands, s1, table, lists)
     return _of_archive(Path(sources[0]), bands, s1, table, lists)
 
 
@@ -135,7 +143,7 @@ def _kind(source: str) -> str:
         raise FileNotFoundError(f"{source}: no such file or folder")
     if path.is_file() or next(path.glob("*.tfrecord"), None):
         return "records"
-    if (path / lmdb_store.DATA_FILE).is_file():
+    if (path / lmdb_file.DATA_FILE).is_file():
         return "lmdb"
     name = glob.escape(path.name)
     own = (path.glob(f"{name}_*{suffix}") for suffix in archives.SUFFIXES)
@@ -285,12 +293,13 @@ def _listed(lists: Sequence[Path]) -> list[PatchEntry]:
 def _of_lmdb(
     path: Path,
     bands: Sequence[str],
+    s1: str | None,
     table: pd.DataFrame | None,
     lists: Sequence[Path],
 ) -> PatchSource:
     needed = _sensors(bands)
     archive = lmdb_store.open_lmdb(
-        path, table, sensors=list(needed), reference_maps=False
+        path, table, other=s1, sensors=list(needed), reference_maps=False
     )
     lacking = [name for name in bands if name not in archive.bands]
     if lacking:

@@ -5,7 +5,6 @@ import multiprocessing
 import os
 import pickle
 import shutil
-import signal
 import subprocess
 import sys
 import textwrap
@@ -15,7 +14,6 @@ import pytest
 from lmdb_patches import (
     ENTRY,
     NAME,
-    NAME_S1,
     assert_equal,
     make_patch,
     read_raw,
@@ -373,28 +371,28 @@ def test_lmdbs_of_other_things(tmp_path):
         lmdb_store.open_lmdb(tmp_path / "s2", sensors=["S1", "S2"])
 
 
-class _Trap:
-    def __reduce__(self):
-        return os.kill, (os.getpid(), signal.SIGKILL)
-
-
 # What pyarrow 10 made of the arrays of bigearthnet-19-models, its first 28 bytes.
 OF_PYARROW = bytes.fromhex(
     "000000000000000004000000 00000000 ffffffff 80010000 10000000"
 )
 
 
-def test_the_lmdbs_of_v1_are_refused_and_not_unpickled(tmp_path):
-    trap = pickle.dumps(_Trap(), protocol=4)
-    write_raw(tmp_path / "v1", {"S2A_MSIL2A_20170613T101031_87_48": trap})
-    with pytest.raises(ValueError, match=r"S2A_.*_87_48 is a name of v1: give the Geo"):
-        lmdb_store.open_lmdb(tmp_path / "v1")
-    write_raw(tmp_path / "s1", {NAME_S1: trap})
-    with pytest.raises(ValueError, match=r"s1: key S1A_.*a pickle, as .*GeoTIFFs"):
-        lmdb_store.open_lmdb(tmp_path / "s1")
-    write_raw(tmp_path / "arrow", {NAME: OF_PYARROW + bytes(99), "__len__": b"1"})
-    with pytest.raises(ValueError, match=r"what pyarrow\.serialize wrote for v1"):
-        lmdb_store.open_lmdb(tmp_path / "arrow")
+def test_what_is_neither_v1_nor_v2_is_refused(tmp_path):
+    v1_name = "S2A_MSIL2A_20170613T101031_87_48"
+    for name in (NAME, v1_name):
+        content = {name: OF_PYARROW + bytes(99), "__len__": b"1"}
+        path = write_raw(tmp_path / f"arrow{len(name)}", content)
+        with pytest.raises(
+            ValueError, match=r"pyarrow\.serialize, which was removed f"
+        ):
+            lmdb_store.open_lmdb(path)
+    renamed = {v1_name: lmdb_values.encode(make_patch())[make_patch().name_s2]}
+    with pytest.raises(ValueError, match=r"_87_48 is a name of v1: .*restore the"):
+        lmdb_store.open_lmdb(write_raw(tmp_path / "v1", renamed))
+    whole = lmdb_values.encode(make_patch())
+    pickled = write_raw(tmp_path / "x", whole | {NAME: pickle.dumps(1)})
+    with pytest.raises(ValueError, match="got a pickle, as LMDBs of v1 alone have"):
+        lmdb_store.open_lmdb(pickled).read(ENTRY, ["B02"])
 
 
 def test_names_that_are_not_there(tmp_path):

@@ -12,10 +12,11 @@ import pandas as pd
 import pytest
 import scene_files
 import toy
+import v1_lmdbs
 from pyarrow import parquet
 
 from bigearthnet_tf import cli
-from bigearthnet_tf.archive import archives, names
+from bigearthnet_tf.archive import archives, lmdb_store, names
 from bigearthnet_tf.archive import bands as band_facts
 from bigearthnet_tf.archive import labels as label_facts
 from bigearthnet_tf.archive.patch import PatchEntry
@@ -237,3 +238,28 @@ def test_thresholds_of_something_else_are_refused(tmp_path, change, match):
     path.write_text(json.dumps(stored | change))
     with pytest.raises(ValueError, match=match):
         chosen_thresholds.find(str(path), tmp_path, LABELS, "ours")
+
+
+def test_lmdbs_of_version_1(shared, runs, predict, tmp_path):
+    source = shared / "data/v1_lmdb/BigEarthNetEncoded.lmdb"
+    both = predict(runs["both"], source, out=tmp_path / "b.parquet")
+    archive = lmdb_store.open_lmdb(source)
+    assert both["name"].tolist() == archive.names()
+    patches = [archive.read(PatchEntry(name)).bands for name in archive.names()]
+    scores = expected(runs["both"], patches)
+    closeness.assert_close(both[list(LABELS)], scores, closeness.NETWORK)
+    # The same patches as the CBIR project has them, which knows Sentinel-1 by name.
+    names_s2 = ["S2A_MSIL2A_20170613T101031_87_48"]
+    names_s1 = ["S1A_IW_GRDH_1SDV_20170613T165043_33UUP_87_48"]
+    vector = np.eye(19)[4]
+    optical = v1_lmdbs.write(
+        tmp_path / "s2", {names_s2[0]: v1_lmdbs.cbir_s2(patches[0], vector)}
+    )
+    radar = v1_lmdbs.write(
+        tmp_path / "s1", {names_s1[0]: v1_lmdbs.cbir_s1(patches[0], vector)}
+    )
+    (tmp_path / "pairs.csv").write_text(f"{names_s2[0]},{names_s1[0]}\n")
+    options = ["--s1", radar, "--patches", tmp_path / "pairs.csv"]
+    pair = predict(runs["both"], optical, *options, out=tmp_path / "p.parquet")
+    assert (pair["name"].tolist(), pair["name_s1"].tolist()) == (names_s2, names_s1)
+    closeness.assert_close(pair[list(LABELS)], scores[:1], closeness.NETWORK)
