@@ -184,7 +184,7 @@ def _form(
     tags: dict[str, str],
     **more: Any,
 ) -> RasterForm:
-    crs, transform = tile.georeference()
+    crs, transform = tile.grid()
     return RasterForm(
         crs,
         transform,
