@@ -9,11 +9,11 @@ from typing import Any
 
 from bigearthnet_tf import outputs
 from bigearthnet_tf.serving import (
+    colour_space,
     maps,
     pixel_run,
     tile_arrays,
     tile_maps,
-    tile_sample,
     tile_source,
 )
 from bigearthnet_tf.serving.tile_products import KINDS
@@ -59,7 +59,7 @@ def make_map(request: maps.Request) -> Iterator[str]:
         rule=model.rule(options.get("draws"), options.get("seed", 42)),
         int8=options.get("int8", False),
         pca=options.get("pca"),
-        sample_size=options.get("sample_size", tile_sample.SIZE),
+        sample_size=options.get("sample_size", colour_space.SAMPLE_SIZE),
         array=array,
     )
     for path, report in tile_maps.map_tiles(model, tiles, wanted, out):

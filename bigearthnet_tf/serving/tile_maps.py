@@ -62,7 +62,7 @@ class Request:
     rule: DateRule
     int8: bool = False
     pca: Path | None = None
-    sample_size: int = tile_sample.SIZE
+    sample_size: int = colour_space.SAMPLE_SIZE
     array: Path | None = None
 
 
