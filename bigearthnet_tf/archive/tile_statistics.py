@@ -101,8 +101,8 @@ def compare(folder: Path, given: BandStatistics, pixels: NDArray[np.uint16]) -> 
     ours, theirs = np.array(given.mean), np.array(given.std)
     if np.abs(ours).max() < _MOST_REFLECTANCE and mean.max() > _LEAST_NUMBER:
         raise ValueError(
-            f"{folder / MEAN}: expected means of digital numbers, about "
-            f"{_short(mean)}, got {_short(ours)}, which are of reflectance; multiply "
+            f"{folder / MEAN}: expected means of digital numbers, about {mean[0]:.4g} "
+            f"in the first band, got {ours[0]:.4g}, which is of reflectance; multiply "
             f"{MEAN} and {STD} by 10000, or use --statistics measured"
         )
     ratio = theirs / std
