@@ -113,11 +113,8 @@ def _legend(path: Path, of_btfm: bool) -> tuple[dict[int, str], Colours]:
         return {n: c.name for n, c in classes.items()}, {
             n: c.rgb for n, c in classes.items()
         }
-    palette = mpl.colormaps["tab20"]
-    colours = {
-        number: tuple(round(255 * part) for part in palette(number)[:3])
-        for number in range(_MOST_CLASSES)
-    }
+    palette = np.rint(255 * mpl.colormaps["tab20"](range(_MOST_CLASSES))).astype(int)
+    colours = {n: (r, g, b) for n, (r, g, b, _) in enumerate(palette.tolist())}
     names = dict.fromkeys(colours, "")
     known = {each.code: each.rgb for each in WORLD_COVER}
     for row in _reported(path):
