@@ -1,4 +1,4 @@
-"""The older system's input of pixel time series, rewritten from its description.
+"""btfm's input of pixel time series, rewritten from its description.
 
 Tile by tile: the whole tile is standardised, its valid pixels are walked in raster
 order, and for each of them two sorted subsets of its usable dates are drawn by NumPy.

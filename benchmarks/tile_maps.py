@@ -4,7 +4,7 @@ r"""Maps of tiles: pixels a second, and peak memory at one and four times the ar
 
 Generated tiles of 73 dates or so are mapped to classes and embeddings in bytes, from
 folders and from block records, by an encoder with the weights that it begins with. The
-baseline is the older system's way, rewritten from its description, with the same
+baseline is btfm's way, rewritten from its description, with the same
 encoder: the tile in memory, the dates of each pixel drawn by NumPy in turn, batches of
 512, the results in arrays of the tile's size. Each in a fresh process.
 """
@@ -30,7 +30,7 @@ DATES = 73
 # Pixels that scales are fitted on: fewer than the smallest tile has, so that all tiles
 # have the same beside their own pixels.
 SAMPLE = 20_000
-# As the older system has it.
+# As btfm has it.
 OLD_BATCH, MIN_VALID = 512, 32
 
 # Seconds from the loading of the model on, those of the processor, bytes at the peak.

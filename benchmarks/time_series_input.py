@@ -29,7 +29,7 @@ if TYPE_CHECKING:
     import tensorflow as tf
 
 BATCH = 256
-DATES = 73  # of the tile that the older system quotes
+DATES = 73  # of the tile that btfm quotes
 TARGET = 20
 
 OLD = "older sampler, 1 process"

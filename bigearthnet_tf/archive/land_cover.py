@@ -14,7 +14,7 @@ from numpy.typing import ArrayLike, NDArray
 # In label arrays: no class is known of the pixel. WorldCover's own "no data" is 0.
 UNLABELLED = 255
 NO_DATA = 0
-# Wetland and mangroves, which the older system counts as one class.
+# Wetland and mangroves, which btfm counts as one class.
 _WETLAND, _MANGROVES = 90, 95
 
 
@@ -33,6 +33,12 @@ class LandCover:
     name: str
     colour: str
     codes: tuple[int, ...]
+
+    @property
+    def rgb(self) -> tuple[int, int, int]:
+        """The colour, 0 to 255 each."""
+        red, green, blue = bytes.fromhex(self.colour.removeprefix("#"))
+        return red, green, blue
 
 
 WORLD_COVER: tuple[LandCover, ...] = tuple(
@@ -57,8 +63,8 @@ def land_cover_classes(merge_mangroves: bool = False) -> tuple[LandCover, ...]:
     """Returns the classes in the order of a model's outputs.
 
     Args:
-        merge_mangroves: whether code 95 counts as herbaceous wetland (90), as in the
-            older system: 10 classes in place of 11.
+        merge_mangroves: whether code 95 counts as herbaceous wetland (90), as in
+            btfm: 10 classes in place of 11.
     """
     if not merge_mangroves:
         return WORLD_COVER
@@ -75,8 +81,7 @@ def class_of_code(merge_mangroves: bool = False) -> NDArray[np.int32]:
     """Returns the class of every possible code, (256,) int32; -1 for none.
 
     None have 0 (no data), 255 (unlabelled), and every code that is not in the legend.
-    The older system binned by edges, so that 11 was shrubland, and let no data be a
-    class.
+    btfm binned by edges, so that 11 was shrubland, and let no data be a class.
 
     Args:
         merge_mangroves: as for `land_cover_classes`.

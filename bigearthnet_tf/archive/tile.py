@@ -13,6 +13,7 @@ from numpy.typing import NDArray
 from rasterio import Affine
 
 from bigearthnet_tf.archive.land_cover import NO_DATA, UNLABELLED
+from bigearthnet_tf.archive.tile_statistics import MEAN, STD, BandStatistics
 
 # Year of an acquisition of which nobody has written down the year.
 UNKNOWN_YEAR = 0
@@ -69,7 +70,7 @@ class Block:
     def valid(self, min_valid: int) -> NDArray[np.bool_]:
         """Returns the pixels with more than `min_valid` usable dates, (height, width).
 
-        The comparison is strict, as in the older system.
+        The comparison is strict, as in btfm.
         """
         return self.mask.sum(axis=2, dtype=np.int64) > min_valid
 
@@ -91,6 +92,7 @@ class Tile(ABC):
         grain: side in pixels of the squares that its files are stored in: to read a
             part of one takes as long as to read all of it. 1 for mapped arrays.
         generated: whether `bigearthnet-tf sample` drew it.
+        assumes_bands: whether nothing names the bands, and their order is assumed.
     """
 
     name: str
@@ -104,6 +106,7 @@ class Tile(ABC):
     has_labels: bool
     grain: int
     generated: bool = field(default=False, kw_only=True)
+    assumes_bands: bool = field(default=False, kw_only=True)
 
     @property
     def affine(self) -> Affine | None:
@@ -122,6 +125,18 @@ class Tile(ABC):
         JSON; records and maps of other numbers are other ones.
         """
         return None
+
+    def file_statistics(self) -> BandStatistics:
+        """Returns mean and deviation of the bands that files of the tile say.
+
+        Raises:
+            FileNotFoundError: a file of them is missing.
+            ValueError: there are none for a tile of this kind, or they are wrong.
+        """
+        raise ValueError(
+            f"{self.name}: expected {MEAN} and {STD} (--statistics files), but a tile "
+            "of GeoTIFFs has none: use --statistics measured"
+        )
 
     @property
     def bytes_per_pixel(self) -> int:

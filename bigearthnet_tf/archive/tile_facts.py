@@ -43,8 +43,8 @@ VALUE_OPTIONS = ("--dn-scale", "--dn-offset")
 # thin cirrus.
 USABLE_SCENE_CLASSES = (4, 5, 6, 7, 11)
 
-# Orders of the tiles of the older system, which no file names (its scripts show red,
-# blue, green first; the rest is that of its successor, whose ten bands lack B09).
+# Orders of the tiles of btfm, which no file names (its scripts show red, blue, green
+# first; the rest is that of its successor, whose ten bands lack B09).
 BAND_ORDERS: dict[str, tuple[str, ...]] = {
     "tiles_10": (
         *("B04", "B02", "B03", "B08", "B8A"),
@@ -189,7 +189,7 @@ def resolve_years(
 def resolve_bands(
     bands: str | Sequence[str] | None, count: int, where: str
 ) -> tuple[str, ...]:
-    """Returns the names of the bands; by default an order of the older system.
+    """Returns the names of the bands; by default an order of btfm.
 
     Raises:
         ValueError: an unknown order, another number of names than of bands, a name

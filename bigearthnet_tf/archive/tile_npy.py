@@ -1,10 +1,10 @@
-"""Tiles as the older system has them: a folder of `.npy` files.
+"""Tiles as btfm has them: a folder of `.npy` files.
 
     bands.npy      (dates, rows, columns, bands) uint16   reflectance x 10,000
     masks.npy      (dates, rows, columns) uint8 or int8   1 usable, 0 cloud or no data
     doys.npy       (dates,) integers                      day of year, ascending
     labels.npy     (rows, columns) uint8                  class codes, 0 none; optional
-    band_mean.npy, band_std.npy   (bands,)                optional, not used
+    band_mean.npy, band_std.npy   (bands,)                optional: `tile_statistics`
 
 They are mapped into memory, so that a window costs what lies in it.
 """
@@ -12,7 +12,7 @@ They are mapped into memory, so that a window costs what lies in it.
 from __future__ import annotations
 
 import logging
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from datetime import date, timedelta
 from pathlib import Path
@@ -28,15 +28,16 @@ from bigearthnet_tf.archive import (
     pixel_values,
     tile,
     tile_facts,
+    tile_statistics,
 )
 from bigearthnet_tf.archive.pixel_values import PixelValues
 from bigearthnet_tf.archive.tile import UNKNOWN_YEAR, Tile, Window
 from bigearthnet_tf.archive.tile_facts import TileFacts
+from bigearthnet_tf.archive.tile_statistics import BandStatistics
 
 logger = logging.getLogger(__name__)
 
 BANDS, MASKS, DOYS, LABELS = "bands.npy", "masks.npy", "doys.npy", "labels.npy"
-STATISTICS = ("band_mean.npy", "band_std.npy")
 
 # Dates of a file that are mapped at once: what lies near the pages that are touched
 # counts as memory until it is mapped no more, the more the wider the tile is.
@@ -67,6 +68,16 @@ class NpyTile(Tile):
         if all(values.is_plain for values in self.values):
             return None
         return [(values.scale, values.offset) for values in self.values]
+
+    def file_statistics(self) -> BandStatistics:
+        """See `Tile`; some pixels are looked at, too."""
+        found = tile_statistics.read(self.folder, self.values, len(self.bands))
+        looked = [
+            values.stored(pixels, np.ones_like(pixels, bool), "uint16")
+            for values, pixels in zip(self.values, _look(self.folder), strict=True)
+        ]
+        tile_statistics.compare(self.folder, found, np.concatenate(looked))
+        return found
 
     def _read(self, window: Window) -> tuple[NDArray[np.uint16], NDArray[np.uint8]]:
         rows, columns = window.slices
@@ -125,7 +136,7 @@ def open_folder(folder: Path, facts: TileFacts) -> NpyTile:
     has_labels = (folder / LABELS).exists()
     if has_labels:
         _compare(folder / LABELS, _open(folder / LABELS, 2), (height, width))
-    _check_statistics(folder, count)
+    tile_statistics.check(folder, count)
     years = tile_facts.resolve_years(facts.years, num_dates, where)
     doys, years_checked = tile.check_dates(
         days.astype(np.int64), years, str(folder / DOYS)
@@ -151,6 +162,7 @@ def open_folder(folder: Path, facts: TileFacts) -> NpyTile:
         folder=folder,
         values=values,
         codes=tuple(facts.classes),
+        assumes_bands=facts.bands is None,
     )
 
 
@@ -182,20 +194,11 @@ def _values(
 
 def _check_numbers(folder: Path, values: Sequence[PixelValues]) -> None:
     """Looks at usable pixels for numbers that are others than they seem."""
-    bands, masks = _open(folder / BANDS, 4), _open(folder / MASKS, 3)
-    rows, columns = (
-        np.unique(np.linspace(0, length - 1, _LOOK_SIDE).astype(int))
-        for length in bands.shape[1:3]
-    )
     doubts = []
-    for number, of_date in enumerate(values):
-        part = bands[number][rows][:, columns]
-        usable = np.asarray(masks[number][rows][:, columns]) == 1
+    for number, (of_date, pixels) in enumerate(zip(values, _look(folder), strict=True)):
         where = f"{folder / BANDS}: date {number}"
-        doubt = pixel_checks.judge(
-            part[usable], of_date, where, tile_facts.VALUE_OPTIONS
-        )
-        zeros = np.mean((part[usable] == 0).all(axis=-1)) if usable.any() else 0.0
+        doubt = pixel_checks.judge(pixels, of_date, where, tile_facts.VALUE_OPTIONS)
+        zeros = np.mean((pixels == 0).all(axis=-1)) if len(pixels) else 0.0
         if zeros > _MOST_ZEROS:
             doubt = (
                 f"{where}: {zeros:.0%} of the usable pixels are 0 in all bands, which "
@@ -204,6 +207,18 @@ def _check_numbers(folder: Path, values: Sequence[PixelValues]) -> None:
         doubts += [doubt] if doubt else []
     if doubts:
         logger.warning("%s (%d of %d dates)", doubts[0], len(doubts), len(values))
+
+
+def _look(folder: Path) -> Iterator[NDArray[np.uint16]]:
+    """Yields some usable pixels of each date, (pixels, bands)."""
+    bands, masks = _open(folder / BANDS, 4), _open(folder / MASKS, 3)
+    rows, columns = (
+        np.unique(np.linspace(0, length - 1, _LOOK_SIDE).astype(int))
+        for length in bands.shape[1:3]
+    )
+    for of_date, mask in zip(bands, masks, strict=True):
+        usable = np.asarray(mask[rows][:, columns]) == 1
+        yield of_date[rows][:, columns][usable]
 
 
 def _open(path: Path, dimensions: int) -> NDArray[Any]:
@@ -231,18 +246,3 @@ def _compare(path: Path, array: NDArray[Any], shape: tuple[int, ...]) -> None:
         )
     if array.dtype.kind not in "iub":
         raise ValueError(f"{path}: expected whole numbers, got {array.dtype}")
-
-
-def _check_statistics(folder: Path, count: int) -> None:
-    """Refuses statistics that tell of a stacking gone wrong."""
-    for name in STATISTICS:
-        path = folder / name
-        if not path.exists():
-            continue
-        values = np.asarray(_open(path, 1))
-        if values.shape != (count,) or not np.isfinite(values).all():
-            raise ValueError(
-                f"{path}: expected {count} finite numbers, got "
-                f"{np.array2string(values, threshold=12)}; the tile was not stacked "
-                "properly, or remove the file, which is not needed"
-            )

@@ -1,4 +1,4 @@
-"""Writes generated tiles of time series, as the older system has them on disk.
+"""Writes generated tiles of time series, as btfm has them on disk.
 
 `phenology` says what the ground looks like on a day; here it gets parcels, weather,
 clouds that the mask does not always see, and files.
@@ -16,7 +16,7 @@ from scipy.ndimage import gaussian_filter
 from scipy.spatial import cKDTree
 
 from bigearthnet_tf import files
-from bigearthnet_tf.archive import phenology, tile_npy
+from bigearthnet_tf.archive import phenology, tile_npy, tile_statistics
 from bigearthnet_tf.archive.land_cover import NO_DATA
 from bigearthnet_tf.archive.tile_facts import SIDECAR
 
@@ -132,10 +132,8 @@ def _write_tile(
     np.save(folder / tile_npy.MASKS, masks)
     np.save(folder / tile_npy.DOYS, doys)
     np.save(folder / tile_npy.LABELS, codes[ids].reshape(size, size).astype(np.uint8))
-    for name, values in zip(
-        tile_npy.STATISTICS, (usable.mean(axis=0), usable.std(axis=0)), strict=True
-    ):
-        np.save(folder / name, values)
+    np.save(folder / tile_statistics.MEAN, usable.mean(axis=0))
+    np.save(folder / tile_statistics.STD, usable.std(axis=0))
     west = WEST + (number - 1) * (size + 100) * METRES
     files.write_json(
         folder / SIDECAR,

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import logging
 from collections.abc import Sequence
 from dataclasses import replace
 from pathlib import Path
@@ -11,6 +12,8 @@ from bigearthnet_tf.archive.tile import Block, Tile, Window
 from bigearthnet_tf.archive.tile_facts import SIDECAR, TileFacts, read_facts
 
 __all__ = ["Block", "Tile", "TileFacts", "Window", "find_tiles", "open_tile"]
+
+logger = logging.getLogger(__name__)
 
 
 def open_tile(
@@ -84,6 +87,26 @@ def find_tiles(root: Path | str) -> list[Path]:
             "GeoTIFFs that have dates in their names"
         )
     return found
+
+
+def say_assumed_bands(opened: Sequence[Tile], how: str) -> None:
+    """Says once which order of bands is taken for that of tiles that name none.
+
+    Args:
+        opened: the tiles.
+        how: to name the bands, for the message.
+    """
+    assumed = [tile for tile in opened if tile.assumes_bands]
+    if assumed:
+        logger.warning(
+            "%s%s: no file names the %d bands, so their order is assumed to be %s; "
+            "%s if it is another",
+            assumed[0].name,
+            f" and {len(assumed) - 1} more" if assumed[1:] else "",
+            len(assumed[0].bands),
+            " ".join(assumed[0].bands),
+            how,
+        )
 
 
 def stamp(folder: Path | str) -> str:

@@ -13,31 +13,52 @@ from block records, and OUT is a folder that gets GeoTIFFs, pictures and a repor
   bigearthnet-tf map runs/barlow tiles/T32TQM -o maps --kind embedding --int8
   bigearthnet-tf map runs/barlow tiles -o maps --kind false-colour --pca other/pca.npz
 
+  bigearthnet-tf map runs/land_cover tiles/T32TQM -o map.npy
+
+The last has one map of one tile, of classes or embeddings, as an array too. A tile
+without a coordinate system is mapped in pixel coordinates. An array is drawn by
+
+  bigearthnet-tf map --read map.npy -o map.png
+
+also one of btfm, of classes or of representations.
+
 Maps are Cloud-Optimised GeoTIFFs. A call that was cut off goes on where it was.
 """
 
 from __future__ import annotations
 
 import argparse
+from collections.abc import Mapping
+from typing import Any
 
-from bigearthnet_tf import console
+from bigearthnet_tf import console, outputs, pictures
 
-_OWN = ("run", "source", "out", "checkpoint", "debug", "command")
+_OWN = ("run", "source", "out", "checkpoint", "debug", "command", "read", "refuse")
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
     """Declares the arguments; an option that nobody gave is None."""
     parser.add_argument(
-        "run", type=console.path, help="folder of a run, or of one of its checkpoints"
+        "run",
+        nargs="?",
+        type=console.path,
+        help="folder of a run, or of one of its checkpoints",
     )
-    parser.add_argument("source", type=console.path, help="what to map")
+    parser.add_argument("source", nargs="?", type=console.path, help="what to map")
     parser.add_argument(
         "-o",
         "--out",
         type=console.path,
         required=True,
-        help="GeoTIFF, or folder of maps of tiles",
+        help="GeoTIFF; of tiles a folder, or a .npy for one map of one tile",
     )
+    parser.add_argument(
+        "--read",
+        type=console.path,
+        metavar="NPY",
+        help="map nothing, draw this map, of ours or of btfm, as the PNG OUT",
+    )
+    parser.set_defaults(refuse=parser.error)
     parser.add_argument("--checkpoint", choices=("best", "last"), default="best")
     parser.add_argument(
         "--batch-size", type=console.at_least_one, metavar="N", help="windows at once"
@@ -180,14 +201,19 @@ def add_series_arguments(group: argparse._ArgumentGroup) -> None:
 
 def run(arguments: argparse.Namespace) -> None:
     """Runs the command."""
-    console.load_tensorflow()
-    from bigearthnet_tf.serving import maps
-
     given = {
         name: value
         for name, value in vars(arguments).items()
         if value is not None and name not in _OWN
     }
+    if arguments.read is not None:
+        _draw(arguments, given)
+        return
+    if arguments.source is None:
+        arguments.refuse("the following arguments are required: run, source")
+    console.load_tensorflow()
+    from bigearthnet_tf.serving import maps
+
     lines = maps.make_map(
         arguments.run,
         arguments.source,
@@ -197,3 +223,21 @@ def run(arguments: argparse.Namespace) -> None:
     )
     for line in lines:
         print(line)
+
+
+def _draw(arguments: argparse.Namespace, given: Mapping[str, Any]) -> None:
+    """Draws a map that is a `.npy`."""
+    if arguments.run is not None or given:
+        other = f"--{next(iter(given)).replace('_', '-')}" if given else "a run"
+        arguments.refuse(
+            f"--read draws a map that is there, with -o alone, not {other}"
+        )
+    out = arguments.out
+    if out.suffix.lower() != ".png":
+        raise ValueError(f"{out}: expected a name that ends in .png for the picture")
+    outputs.check_file(out, outputs.is_png, [arguments.read])
+    from bigearthnet_tf.serving import array_picture
+
+    figure, told = array_picture.draw(arguments.read)
+    pictures.save_png(figure, out)
+    print(f"{out}: {told}")

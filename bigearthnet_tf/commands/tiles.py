@@ -17,6 +17,7 @@ from __future__ import annotations
 
 import argparse
 import math
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -42,6 +43,14 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         "or x, y in the tiles' system, label (a class code), and perhaps id",
     )
     _add_facts(parser.add_argument_group("what the files don't tell"))
+    parser.add_argument(
+        "--statistics",
+        choices=("measured", "files"),
+        default="measured",
+        help="what standardises the bands: mean and deviation measured on the usable "
+        "observations, or band_mean.npy and band_std.npy of the tiles, pooled where "
+        "those of several differ (measured)",
+    )
     parser.add_argument(
         "--min-valid",
         type=console.whole(0),
@@ -143,6 +152,10 @@ def run(arguments: argparse.Namespace) -> None:
             "it into tile.json of each"
         )
     opened = [tiles.open_tile(folder, facts) for folder in folders]
+    tiles.say_assumed_bands(opened, "give --bands, or bands in tile.json,")
+    statistics = {}
+    if arguments.statistics == "files":
+        statistics = {tile.name: tile.file_statistics() for tile in opened}
     classes = tiles.classes_of(folders, facts)
     console.load_tensorflow()
     from bigearthnet_tf.records import block_areas, block_plan, block_writer, provenance
@@ -184,6 +197,11 @@ def run(arguments: argparse.Namespace) -> None:
         plans = [
             block_plan.plan_blocks(split, of, classes, origin, side=side, **options)
             for split, of in areas.items()
+        ]
+    if statistics:
+        plans = [
+            replace(plan, statistics={name: statistics[name] for name in plan.tiles})
+            for plan in plans
         ]
     block_writer.write_blocks(
         opened,

@@ -60,19 +60,19 @@ class TimeSeriesKeys(pydantic.BaseModel):
     off_diagonal_weight: float = Field(
         5e-3,
         ge=0,
-        description="lambda of the Barlow Twins loss; runs of the older system have "
-        "0.0005, the paper 0.0051",
+        description="lambda of the Barlow Twins loss; runs of btfm have 0.0005, the "
+        "paper 0.0051",
     )
     correlation_form: Literal["population", "sample"] = Field(
         "population",
         description="how projections are standardised for the Barlow Twins loss: over "
-        "the batch with an epsilon, or as the older system did, with one degree of "
-        "freedom less and without",
+        "the batch with an epsilon, or as btfm does, with one degree of freedom less "
+        "and without",
     )
     merge_mangroves: bool = Field(
         False,
-        description="whether mangroves (95) count as wetland (90), as in the older "
-        "system, or are a class apart",
+        description="whether mangroves (95) count as wetland (90), as in btfm, "
+        "or are a class apart",
     )
     # Evaluation of embeddings.
     evaluation_draws: int = Field(

@@ -1,7 +1,7 @@
 """Views of pixel time series: random subsets of their usable dates, in order.
 
 A view of a pixel is `sample_size` of its usable dates, drawn without replacement, each
-subset as likely as any other, and sorted: the older system's sampler, for many pixels
+subset as likely as any other, and sorted: btfm's sampler, for many pixels
 at once. The subsets are drawn by Floyd's algorithm (Bentley and Floyd 1987,
 Communications of the ACM 30(9)), one step a date for all pixels, in place of the
 highest of a random number for each date. They are sorted by Batcher's network (1968,

@@ -20,7 +20,7 @@ from bigearthnet_tf.archive import ground
 from bigearthnet_tf.evaluation.pixel_features import Labelled
 from bigearthnet_tf.metrics import pixels as metrics
 
-# The size of scikit-learn's forest, which is that of the older system as well.
+# The size of scikit-learn's forest, which is that of btfm as well.
 TREES = 100
 # (features, classes, features to tell, seed) -> classes
 Probe = Callable[[Any, Any, Any, int], NDArray[np.int64]]

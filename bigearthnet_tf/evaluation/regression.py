@@ -38,7 +38,7 @@ EMBEDDING = "embedding_"
 MODELS = ("forest", "ridge")
 # Strengths of the penalty that are tried within the training part, standardised bands.
 _PENALTIES = np.logspace(-3, 5, 17)
-_TREES = 100  # as the older system has
+_TREES = 100  # as btfm has
 _LONLAT = (("lon", "longitude"), ("lat", "latitude"))
 
 

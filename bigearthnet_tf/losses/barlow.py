@@ -58,7 +58,7 @@ def cross_correlation(one: Any, other: Any, *, form: str = "population") -> Any:
         other: the same of the other view.
         form: `population`: each dimension is divided by sqrt(variance + 1e-5) over
             the batch, so that two equal views have a diagonal of one; `sample`: that
-            of the older system, by the deviation with one degree of freedom less and
+            of btfm, by the deviation with one degree of freedom less and
             no epsilon, which leaves (N - 1) / N there and gives NaN for a constant.
 
     Raises:

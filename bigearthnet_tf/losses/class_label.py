@@ -91,7 +91,7 @@ def softmax_cross_entropy(weights: Any, gamma: float) -> ClassLoss:
 def focal(weights: Any, gamma: float) -> ClassLoss:
     """Returns -w_c (1 - p_c)^gamma log p_c (arXiv 1708.02002), zero without a class.
 
-    The older system's alpha is one weight for all classes, here `weights` has one for
+    btfm's alpha is one weight for all classes, here `weights` has one for
     each.
     """
 

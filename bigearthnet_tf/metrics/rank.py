@@ -9,7 +9,7 @@ from __future__ import annotations
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
-# The paper's, and that of the older system.
+# The paper's, and that of btfm.
 EPSILON = 1e-7
 
 
@@ -29,7 +29,7 @@ def rank_me(features: ArrayLike) -> float:
 
 
 def rank_me_normalised(features: ArrayLike) -> float:
-    """Returns the older system's form, 0 (all on a line) to 1 (all dimensions alike).
+    """Returns btfm's form, 0 (all on a line) to 1 (all dimensions alike).
 
     -sum p log(p + 1e-7) over log(min(rows, dimensions)), p = s / (sum(s) + 1e-7).
 

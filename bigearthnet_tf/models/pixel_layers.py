@@ -169,7 +169,7 @@ class DateCode(keras.layers.Layer):
 
     Args:
         kind: `index`: sinusoids of the place in the series, whatever the date, as the
-            older system has it; `day_of_year`: sinusoids of the day; `slots`: one
+            btfm has it; `day_of_year`: sinusoids of the day; `slots`: one
             learnt vector for each 1 / `slots` of a year.
         slots: of `slots`: how many; 96 are 3.8 days each.
         **kwargs: of `keras.layers.Layer`.
@@ -206,7 +206,7 @@ class DateCode(keras.layers.Layer):
         """Returns the series with the codes added."""
         doy = ops.cast(doy, "float32")
         if self.kind == "slots":
-            # Every day of a leap year has a slot; the older system lost six.
+            # Every day of a leap year has a slot; btfm lost six.
             slot = ops.floor((doy - 1) * self.slots / DAYS_PER_YEAR)
             slot = ops.cast(ops.clip(slot, 0, self.slots - 1), "int32")
             code = ops.take(ops.convert_to_tensor(self.positions), slot, axis=0)

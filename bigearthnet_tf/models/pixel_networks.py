@@ -1,6 +1,6 @@
 """Networks that turn the time series of a pixel into features.
 
-They are those of the older system (MLP, CNN, transformer) and of its later branch
+They are those of btfm (MLP, CNN, transformer) and of its later branch
 (masked transformer), with the epsilons and momenta of torch. What is mended: the batch
 normalisation after the MLP's first layer takes part; a network says which options it
 does not know rather than swallow them; dates that were not observed are neither
@@ -134,7 +134,7 @@ def pixel_transformer(
     date_encoding: str = "index",
     pooling: str = "mean",
 ) -> Any:
-    """Returns features of the older system's transformer.
+    """Returns features of btfm's transformer.
 
     Args:
         x: (batch, dates, channels).
@@ -146,7 +146,7 @@ def pixel_transformer(
         heads: of each attention.
         hidden: units of each perceptron, and of that which scores dates.
         dropout: rate of all dropouts.
-        date_encoding: a kind of `pixel_layers.DateCode`; the older system's is
+        date_encoding: a kind of `pixel_layers.DateCode`; btfm's is
             `index`.
         pooling: `mean` over the dates, or `attention`.
 

@@ -195,7 +195,7 @@ class WarmupDecay(LearningRateSchedule):
     s (from 0) has the rate b min((s + 1) / W, 1) min(1, max(0, (T - s) / D)): a
     straight line up, a plateau, a straight line that is zero at T. A run that is
     shorter than warm-up and decay together has no plateau, and one that is shorter than
-    its warm-up no decay; the older system's rate never left a hundredth of the base in
+    its warm-up no decay; btfm's rate never left a hundredth of the base in
     either.
 
     Args:

@@ -20,6 +20,7 @@ from bigearthnet_tf.records import manifest, storage
 
 SCHEMA_VERSION = 1
 Kind = Literal["blocks", "points"]
+Statistics = Literal["measured", "files"]
 
 # reflectance = digital number x scale + offset, once what baseline 04.00 added is
 # subtracted, as `archive.tile_geotiff` does.
@@ -76,6 +77,29 @@ class Moments(pydantic.BaseModel):
         return [math.sqrt((n * q - s * s) / (n * n)) for s, q in pairs]
 
 
+def pool(
+    parts: Sequence[tuple[int, Sequence[float], Sequence[float]]],
+) -> tuple[list[float], list[float]]:
+    """Returns mean and standard deviation (ddof 0) of several groups taken together.
+
+    Those of groups that are all alike are kept to the last digit.
+
+    Args:
+        parts: number of observations, means and deviations of each, (bands,).
+    """
+    weighted = [(count, mean, std) for count, mean, std in parts if count]
+    _, first_mean, first_std = weighted[0]
+    if all((*m, *s) == (*first_mean, *first_std) for _, m, s in weighted):
+        return list(first_mean), list(first_std)
+    weights = np.array([count for count, _, _ in weighted], np.float64)[:, None]
+    means, stds = (np.array([part[i] for part in weighted]) for i in (1, 2))
+    mean = (weights * means).sum(axis=0) / weights.sum()
+    # Of the groups within, and of their means around the common one.
+    squares = stds**2 + (means - mean) ** 2
+    std = np.sqrt((weights * squares).sum(axis=0) / weights.sum())
+    return mean.tolist(), std.tolist()
+
+
 class TileFacts(pydantic.BaseModel):
     """Where a tile lies, and when it was seen.
 
@@ -123,8 +147,10 @@ class SeriesManifest(pydantic.BaseModel):
     Attributes:
         kind: `blocks` of pixels, or single `points`.
         bands: names, in the order of the records.
-        mean: of the usable observations of all records, in digital numbers.
+        mean: that standardises the bands, in digital numbers.
         std: likewise.
+        statistics: where these come from: measured on the usable observations of all
+            records, or pooled from the files of the tiles.
         min_valid: a pixel is valid with more usable dates than that.
         classes: codes of labels with their names.
         block_side: side of a block in pixels; 1 for points.
@@ -159,6 +185,7 @@ class SeriesManifest(pydantic.BaseModel):
     shards: list[SeriesShard]
     source: str = ""
     generated: bool = False
+    statistics: Statistics = "measured"
 
     @pydantic.model_validator(mode="after")
     def _fits(self) -> SeriesManifest:

@@ -12,14 +12,15 @@ import itertools
 import json
 import logging
 from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import dataclass
-from typing import NamedTuple
+from dataclasses import dataclass, field
+from typing import Any, NamedTuple
 
 import numpy as np
 
 from bigearthnet_tf.archive import ground
 from bigearthnet_tf.archive.tile import Tile, Window, windows
 from bigearthnet_tf.archive.tile_points import Point, locate
+from bigearthnet_tf.archive.tile_statistics import BandStatistics
 from bigearthnet_tf.records import block_manifest, manifest, series_schema
 from bigearthnet_tf.records.plan import divide
 from bigearthnet_tf.registry import nearest_names
@@ -31,7 +32,7 @@ logger = logging.getLogger(__name__)
 DEFAULT_SIDE = 32
 # Of the windows that masks alone are looked at in.
 _LOOK_SIDE = 256
-# A pixel is valid with more usable dates than that, as in the older system.
+# A pixel is valid with more usable dates than that, as in btfm.
 DEFAULT_MIN_VALID = 32
 DEFAULT_SEED = 42
 
@@ -65,6 +66,7 @@ class BlockPlan:
         origin: where the tiles are read from.
         kind: of blocks, or of single points.
         source: `provenance.digest` of the files of the tiles; empty: not known.
+        statistics: of each tile by its files; empty: measure.
     """
 
     split: str
@@ -79,6 +81,7 @@ class BlockPlan:
     origin: str
     kind: block_manifest.Kind = "blocks"
     source: str = ""
+    statistics: Mapping[str, BandStatistics] = field(default_factory=dict)
 
     @property
     def num_records(self) -> int:
@@ -96,7 +99,7 @@ class BlockPlan:
 
     def fingerprint(self) -> str:
         """Returns a hash of what is asked for, wherever it is read from."""
-        settings = {
+        settings: dict[str, Any] = {
             "schema": block_manifest.SCHEMA_VERSION,
             "split": self.split,
             "kind": self.kind,
@@ -106,6 +109,8 @@ class BlockPlan:
             "tiles": {name: facts.model_dump() for name, facts in self.tiles.items()},
             "shards": self.shards,
         }
+        if self.statistics:
+            settings["statistics"] = dict(self.statistics)
         return hashlib.sha256(json.dumps(settings).encode()).hexdigest()
 
     def identity(self) -> str:

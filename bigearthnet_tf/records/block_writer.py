@@ -8,17 +8,20 @@ from __future__ import annotations
 
 import logging
 import math
+from collections import Counter
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from typing import Any
 
 import numpy as np
+import pydantic
 import tensorflow as tf
 
 import bigearthnet_tf
 from bigearthnet_tf import console
 from bigearthnet_tf.archive.land_cover import UNLABELLED
 from bigearthnet_tf.archive.tile import Block, Tile
+from bigearthnet_tf.archive.tile_statistics import MEAN, STD
 from bigearthnet_tf.records import (
     block_manifest,
     convert,
@@ -50,11 +53,16 @@ class Job:
 
 
 class BlockNote(writer.Note):
-    """What is known of a finished shard; see `SeriesShard` and `Moments`."""
+    """What is known of a finished shard; see `SeriesShard` and `Moments`.
+
+    Attributes:
+        observations: usable ones of each tile.
+    """
 
     valid: list[int]
     labelled: list[int]
     moments: block_manifest.Moments
+    observations: dict[str, int] = pydantic.Field(default_factory=dict)
 
     def described(self) -> block_manifest.SeriesShard:
         """Returns the shard's row in the manifest."""
@@ -118,6 +126,7 @@ def write_shard(
         ValueError: a tile is damaged.
     """
     valid, labelled, parts = [], [], []
+    observations: Counter[str] = Counter()
     with storage.write_atomically(job.path) as temporary:
         with tf.io.TFRecordWriter(temporary) as records:
             for entry in job.entries:
@@ -131,6 +140,7 @@ def write_shard(
                 )
                 usable = block.bands[block.mask.astype(bool)]
                 parts.append(block_manifest.Moments.of(usable))
+                observations[entry.tile] += len(usable)
                 records.write(series_schema.encode_block(block, valid[-1], entry.point))
                 on_record()
         written = frames.verify(temporary)
@@ -144,6 +154,7 @@ def write_shard(
         valid=valid,
         labelled=labelled,
         moments=block_manifest.Moments.total(parts),
+        observations=dict(observations),
     )
     storage.write_text(writer.note_path(job.path), note.model_dump_json())
     return note
@@ -250,6 +261,7 @@ def _publish(
     shards = [note.described() for note in ordered]
     moments = block_manifest.Moments.total([note.moments for note in ordered])
     _check_moments(plan, moments)
+    mean, std = _standardises(plan, ordered, moments)
     num_pixels, num_labelled = block_manifest.pixels_of(shards)
     result = block_manifest.SeriesManifest(
         kind=plan.kind,
@@ -260,9 +272,10 @@ def _publish(
         units=block_manifest.UNITS,
         scale=block_manifest.SCALE,
         offset=block_manifest.OFFSET,
-        mean=moments.mean,
-        std=moments.std,
+        mean=mean,
+        std=std,
         moments=moments,
+        statistics="files" if plan.statistics else "measured",
         min_valid=plan.min_valid,
         classes=dict(plan.classes),
         block_side=plan.side,
@@ -289,6 +302,37 @@ def _publish(
         num_labelled,
     )
     return result
+
+
+def _standardises(
+    plan: BlockPlan, notes: Sequence[BlockNote], moments: block_manifest.Moments
+) -> tuple[list[float], list[float]]:
+    """Returns means and deviations, and says where they come from."""
+    if not plan.statistics:
+        logger.info(
+            "%s: bands are standardised by mean and deviation measured on its %d "
+            "usable observations",
+            plan.split,
+            moments.count,
+        )
+        return moments.mean, moments.std
+    counts: Counter[str] = Counter()
+    for note in notes:
+        counts.update(note.observations)
+    parts = [(counts[name], *of_tile) for name, of_tile in plan.statistics.items()]
+    logger.info(
+        "%s: bands are standardised by %s and %s of %s",
+        plan.split,
+        MEAN,
+        STD,
+        ", ".join(plan.statistics)
+        + (
+            ", pooled by the usable observations of each"
+            if len(set(plan.statistics.values())) > 1
+            else ""
+        ),
+    )
+    return block_manifest.pool(parts)
 
 
 def _check_moments(plan: BlockPlan, moments: block_manifest.Moments) -> None:

@@ -30,13 +30,14 @@ class BlockSource:
         valid: for each shard the valid pixels of each record.
         labelled: for each shard those of each record that have a label.
         bands: names, in the order of the records.
-        mean: (bands,) float64, of all usable observations, in digital numbers.
+        mean: (bands,) float64, that standardises, in digital numbers.
         std: likewise.
         min_valid: a pixel is valid with more usable dates than that.
         classes: codes of labels with their names.
         tiles: what is known of each tile, by its name.
         block_side: side of a block in pixels, but at the edges of a tile.
         manifests: paths of the manifests.
+        statistics: where mean and deviation come from; see `SeriesManifest`.
     """
 
     files: tuple[str, ...]
@@ -50,6 +51,7 @@ class BlockSource:
     tiles: Mapping[str, TileFacts]
     block_side: int
     manifests: tuple[str, ...]
+    statistics: block_manifest.Statistics = "measured"
 
     @property
     def num_blocks(self) -> int:
@@ -93,19 +95,20 @@ def open_blocks(patterns: Sequence[str] | str) -> BlockSource:
     for path, other in facts.items():
         _compare(path, other, first)
     tiles = _common_tiles(facts)
-    moments = block_manifest.Moments.total([each.moments for each in used])
+    mean, std = _statistics(used)
     return BlockSource(
         files=tuple(paths),
         valid=tuple(tuple(shard.valid) for shard in shards),
         labelled=tuple(tuple(shard.labelled) for shard in shards),
         bands=tuple(first.bands),
-        mean=np.array(moments.mean),
-        std=np.array(moments.std),
+        mean=np.array(mean),
+        std=np.array(std),
         min_valid=first.min_valid,
         classes=first.classes,
         tiles=tiles,
         block_side=max(each.block_side for each in used),
         manifests=tuple(dict.fromkeys(described.values())),
+        statistics=first.statistics,
     )
 
 
@@ -220,6 +223,14 @@ def _checked(path: str, facts: SeriesManifest) -> block_manifest.SeriesShard:
     return shard
 
 
+def _statistics(used: Sequence[SeriesManifest]) -> tuple[list[float], list[float]]:
+    """Returns mean and deviation of the records of several manifests together."""
+    if used[0].statistics == "files":
+        return block_manifest.pool([(m.moments.count, m.mean, m.std) for m in used])
+    moments = block_manifest.Moments.total([each.moments for each in used])
+    return moments.mean, moments.std
+
+
 def _common_tiles(facts: Mapping[str, SeriesManifest]) -> dict[str, TileFacts]:
     """Returns what manifests know of tiles, on which they must agree."""
     found: dict[str, TileFacts] = {}
@@ -235,7 +246,8 @@ def _common_tiles(facts: Mapping[str, SeriesManifest]) -> dict[str, TileFacts]:
 
 def _compare(path: str, facts: SeriesManifest, first: SeriesManifest) -> None:
     """Refuses shards that can't be read together."""
-    for what in ("kind", "bands", "units", "scale", "offset", "min_valid", "classes"):
+    alike = ("kind", "bands", "units", "scale", "offset", "min_valid", "classes")
+    for what in (*alike, "statistics"):
         ours, theirs = getattr(facts, what), getattr(first, what)
         if ours != theirs:
             raise ValueError(

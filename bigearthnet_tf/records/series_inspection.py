@@ -8,6 +8,7 @@ from typing import Any
 import numpy as np
 
 from bigearthnet_tf.archive.land_cover import UNLABELLED
+from bigearthnet_tf.archive.tile_statistics import MEAN, STD
 from bigearthnet_tf.records import (
     block_manifest,
     blocks,
@@ -61,6 +62,8 @@ def describe(path: str, facts: SeriesManifest) -> str:
         f"  mean   {' '.join(f'{value:.1f}' for value in facts.mean)}",
         f"  std    {' '.join(f'{value:.1f}' for value in facts.std)}",
     ]
+    if facts.statistics == "files":
+        lines.append(f"  mean and std are those of {MEAN} and {STD} of the tiles")
     for name, tile in facts.tiles.items():
         years = sorted(set(tile.years) - {0})
         when = f"{years[0]} to {years[-1]}" if years else "years unknown"

@@ -17,6 +17,8 @@ from sklearn.decomposition import PCA
 from bigearthnet_tf import arrays, files
 
 COLOURS = 3
+# Pixels that colours are fitted on, of all tiles together.
+SAMPLE_SIZE = 100_000
 # Kinds of dtype and dimensions of each array in the file.
 _FORMS = {
     **dict.fromkeys(("mean", "low", "high", "explained"), ("f", 1)),

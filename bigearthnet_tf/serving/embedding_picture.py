@@ -15,7 +15,7 @@ from rasterio.enums import Resampling
 from bigearthnet_tf.pictures import GREY, INK, LIGHT
 from bigearthnet_tf.serving import map_picture
 
-_BANDS, _COLUMNS = 6, 3  # as many as the older system drew
+_BANDS, _COLUMNS = 6, 3  # as many as btfm draws
 _PIXELS = 500  # of the longer side of a band
 _STRETCH = (2, 98)
 
@@ -64,7 +64,7 @@ def draw(path: Path | str, title: str) -> Figure:
             axis.set_major_locator(MaxNLocator(3))
             axis.set_major_formatter(FuncFormatter(lambda value, _: f"{value:,.10g}"))
     named = crs.to_epsg() if crs else None
-    where = f"EPSG:{named}" if named else "map"
+    where = f"EPSG:{named}" if named else "map" if crs else "pixel"
     figure.supxlabel(f"{where} coordinates; bands 1 to {count} of {total}", fontsize=9)
     figure.suptitle(title, fontsize=10, color=INK)
     return figure

@@ -154,7 +154,11 @@ def _draw_panels(
     if _unit(dataset.crs)[1]:
         scale_bar(cells[0], views[0].extent)
     figure.suptitle(
-        f"{title}  ({_name(dataset.crs)})", fontsize=10, color=INK, x=0.01, ha="left"
+        f"{title}  ({_name(dataset.crs) or 'no coordinate system'})",
+        fontsize=10,
+        color=INK,
+        x=0.01,
+        ha="left",
     )
     return figure
 
@@ -316,7 +320,8 @@ def _frame(axes: Axes, view: _View, note: str) -> None:
         axis.set_major_formatter(FuncFormatter(lambda value, _: f"{value:,.0f}"))
         if not metric:
             axis.set_major_formatter(FuncFormatter(lambda value, _: f"{value:g}"))
-            name = "longitude" if name == "easting" else "latitude"
+            words = ("longitude", "latitude") if view.crs else ("column", "row")
+            name = words[name == "northing"]
         below = note if axis is axes.xaxis else ""
         axis.set_label_text(f"{name} ({unit}){below}", color=INK, fontsize=8)
     axes.tick_params(labelsize=7.5, colors=INK)
@@ -340,7 +345,7 @@ def _frame(axes: Axes, view: _View, note: str) -> None:
 
 def _unit(crs: Any) -> tuple[str, bool]:
     if not crs:
-        return "no coordinate system", False
+        return "pixels; no coordinate system", False
     return ("°", False) if crs.is_geographic else ("m", True)
 
 

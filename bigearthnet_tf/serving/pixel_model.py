@@ -16,7 +16,7 @@ from bigearthnet_tf.serving.pixel_dates import DateRule
 if TYPE_CHECKING:
     from bigearthnet_tf.archive.tile import Block
 
-# Draws where an encoder can't see all dates at once: the successor of the older system
+# Draws where an encoder can't see all dates at once: the successor of btfm
 # was designed for 10 and shipped with 1.
 DRAWS = 4
 
@@ -62,6 +62,7 @@ class PixelModel:
         key: hash of its weights and their meaning.
         title: of pictures: what run it is.
         generated: whether it was trained on generated data.
+        standardised_by: in words, whose means and deviations its bands get.
     """
 
     forward: Callable[[Inputs], tuple[NDArray[np.float32], NDArray[np.float32] | None]]
@@ -74,6 +75,7 @@ class PixelModel:
     key: str
     title: str = ""
     generated: bool = False
+    standardised_by: str = ""
 
     def rule(self, draws: int | None, seed: int) -> DateRule:
         """Returns the rule that was asked for, or all dates where that can be.

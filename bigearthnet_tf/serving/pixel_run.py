@@ -15,6 +15,7 @@ from bigearthnet_tf.archive.land_cover import LandCover, land_cover_classes
 from bigearthnet_tf.models import pixel_layers
 from bigearthnet_tf.retrieval import embeddings
 from bigearthnet_tf.serving.pixel_model import Inputs, PixelModel
+from bigearthnet_tf.tasks import pixels
 from bigearthnet_tf.training import pixel_runs
 
 TASKS = ("barlow_twins", "land_cover")
@@ -52,6 +53,7 @@ def load(path: Path | str, which: str = "best") -> PixelModel:
         title=f"{name} of {_folder(run.path)}"
         f"{', trained on generated data' if run.config.generated else ''}",
         generated=run.config.generated,
+        standardised_by=pixels.standardised_by(run.config, facts),
     )
 
 

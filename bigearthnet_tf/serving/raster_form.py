@@ -26,7 +26,8 @@ class RasterForm:
     """What a map is, beside its pixels.
 
     Attributes:
-        crs: coordinate system, whatever rasterio takes (`"EPSG:32633"`, WKT).
+        crs: coordinate system, whatever rasterio takes (`"EPSG:32633"`, WKT); None
+            for a map that is placed nowhere.
         transform: from (column, row) to the coordinates of the upper left corner of a
             pixel.
         width: pixels in a row.
@@ -101,7 +102,7 @@ def check(form: RasterForm, block_size: int) -> None:
 def describe(form: RasterForm) -> list[Any]:
     """Returns what two processes must agree on to write one map, as JSON has it."""
     return [
-        rasterio.crs.CRS.from_user_input(form.crs).to_wkt(),
+        _wkt(form.crs),
         list(form.transform)[:6],
         [form.width, form.height, form.count, form.dtype, form.nodata],
     ]
@@ -118,42 +119,54 @@ def to_vrt(form: RasterForm, tags: Mapping[str, str], pixels: str) -> str:
     root = ElementTree.Element(
         "VRTDataset", rasterXSize=str(form.width), rasterYSize=str(form.height)
     )
-
-    def add(parent: ElementTree.Element, name: str, text: Any, **facts: str) -> None:
-        ElementTree.SubElement(parent, name, facts).text = str(text)
-
-    add(root, "SRS", rasterio.crs.CRS.from_user_input(form.crs).to_wkt())
-    add(root, "GeoTransform", ", ".join(map(repr, form.transform.to_gdal())))
+    if form.crs is not None:
+        _add(root, "SRS", _wkt(form.crs))
+    if form.transform != Affine.identity():  # which is to have none
+        _add(root, "GeoTransform", ", ".join(map(repr, form.transform.to_gdal())))
     metadata = ElementTree.SubElement(root, "Metadata")
     for name, value in tags.items():
-        add(metadata, "MDI", value, key=name)
-    item = np.dtype(form.dtype).itemsize
+        _add(metadata, "MDI", value, key=name)
     for number in range(form.count):
-        band = ElementTree.SubElement(
-            root,
-            "VRTRasterBand",
-            dataType=_TYPES[form.dtype],
-            band=str(number + 1),
-            subClass="VRTRawRasterBand",
-        )
-        if form.descriptions:
-            add(band, "Description", form.descriptions[number])
-        if form.nodata is not None:
-            add(band, "NoDataValue", repr(float(form.nodata)))
-        if form.scales:
-            add(band, "Scale", repr(float(form.scales[number])))
-        if form.offsets:
-            add(band, "Offset", repr(float(form.offsets[number])))
-        if form.is_rgb:
-            add(band, "ColorInterp", ("Red", "Green", "Blue")[number])
-        if form.colours is not None:
-            _add_colours(band, form.colours)
-        add(band, "SourceFilename", pixels, relativeToVRT="1")
-        add(band, "ImageOffset", number * form.width * form.height * item)
-        add(band, "PixelOffset", item)
-        add(band, "LineOffset", form.width * item)
-        add(band, "ByteOrder", "LSB")
+        _add_band(root, form, number, pixels)
     return ElementTree.tostring(root, encoding="unicode")
+
+
+def _add_band(
+    root: ElementTree.Element, form: RasterForm, number: int, pixels: str
+) -> None:
+    item = np.dtype(form.dtype).itemsize
+    band = ElementTree.SubElement(
+        root,
+        "VRTRasterBand",
+        dataType=_TYPES[form.dtype],
+        band=str(number + 1),
+        subClass="VRTRawRasterBand",
+    )
+    if form.descriptions:
+        _add(band, "Description", form.descriptions[number])
+    if form.nodata is not None:
+        _add(band, "NoDataValue", repr(float(form.nodata)))
+    if form.scales:
+        _add(band, "Scale", repr(float(form.scales[number])))
+    if form.offsets:
+        _add(band, "Offset", repr(float(form.offsets[number])))
+    if form.is_rgb:
+        _add(band, "ColorInterp", ("Red", "Green", "Blue")[number])
+    if form.colours is not None:
+        _add_colours(band, form.colours)
+    _add(band, "SourceFilename", pixels, relativeToVRT="1")
+    _add(band, "ImageOffset", number * form.width * form.height * item)
+    _add(band, "PixelOffset", item)
+    _add(band, "LineOffset", form.width * item)
+    _add(band, "ByteOrder", "LSB")
+
+
+def _add(parent: ElementTree.Element, name: str, text: Any, **facts: str) -> None:
+    ElementTree.SubElement(parent, name, facts).text = str(text)
+
+
+def _wkt(crs: Any) -> str:
+    return "" if crs is None else str(rasterio.crs.CRS.from_user_input(crs).to_wkt())
 
 
 def _add_colours(

@@ -25,6 +25,7 @@ from bigearthnet_tf.serving import (
     pixel_model,
     quantise,
     rasters,
+    tile_arrays,
     tile_products,
     tile_report,
     tile_sample,
@@ -53,13 +54,16 @@ class Request:
         int8: whether embeddings are stored in a byte each.
         pca: colour space to use; None to fit one.
         sample_size: pixels that colours and scales are fitted on.
+        array: `.npy` that the map of the only kind, one of `tile_arrays.KINDS`, of the
+            only tile is written to as well; GeoTIFF and report have its name, too.
     """
 
     kinds: tuple[str, ...]
     rule: DateRule
     int8: bool = False
     pca: Path | None = None
-    sample_size: int = tile_sample.SIZE
+    sample_size: int = colour_space.SAMPLE_SIZE
+    array: Path | None = None
 
 
 @dataclass(frozen=True)
@@ -71,6 +75,7 @@ class _Plan:
     paths: dict[str, Path]
     keys: dict[str, str]
     report: Path
+    array: Path | None
 
     def check_free(self) -> None:
         """Raises OSError where something else than an earlier map lies."""
@@ -78,10 +83,14 @@ class _Plan:
         for path in self.paths.values():
             rasters.check_free(path)
             outputs.check_file(path.with_suffix(".png"), outputs.is_png)
+        if self.array is not None:
+            tile_arrays.check_free(self.array, [])
 
     @property
     def is_finished(self) -> bool:
-        return self.report.exists() and all(
+        """Whether all is there; the report is written last."""
+        there = [path for path in (self.report, self.array) if path is not None]
+        return all(path.exists() for path in there) and all(
             rasters.is_finished(path, self.keys[kind])
             for kind, path in self.paths.items()
         )
@@ -114,7 +123,7 @@ def map_tiles(
     plans = [_plan(model, tile, request, out) for tile in tiles]
     for plan in plans:
         plan.check_free()
-    if request.pca is None:
+    if "false-colour" in request.kinds and request.pca is None:
         outputs.check_file(out / "pca.npz", outputs.contains("components.npy"))
     todo = [plan for plan in plans if not plan.is_finished]
     if todo:
@@ -129,7 +138,11 @@ def map_tiles(
         for plan, sample in zip(plans, samples, strict=True):
             if plan in todo:
                 products = list(_products(model, plan, request, space, quantiser))
+                # That of an earlier map must not pass for one of this.
+                plan.report.unlink(missing_ok=True)
                 _write(plan, products)
+                if plan.array is not None:
+                    tile_arrays.write(plan.paths[products[0].kind], plan.array)
                 tile_report.write(
                     plan.report,
                     plan.tile,
@@ -165,7 +178,7 @@ def check_kinds(model: PixelModel, kinds: Sequence[str]) -> None:
 
 
 def _plan(model: PixelModel, tile: MapTile, request: Request, out: Path) -> _Plan:
-    crs, transform = tile.georeference()
+    crs, transform = tile.grid()
     kinds = [kind for kind in KINDS if kind in request.kinds]
     if "class" in kinds and tile.has_labels:
         kinds.append(DIFFERENCE)
@@ -174,12 +187,20 @@ def _plan(model: PixelModel, tile: MapTile, request: Request, out: Path) -> _Pla
         *(request.pca and maps.stamp(request.pca), request.sample_size),
         *(tile.name, tile.stamp, tile.height, tile.width, crs, list(transform)),
     ]
+    paths = {kind: out / f"{tile.name}.{kind}.tif" for kind in kinds}
+    report = out / f"{tile.name}.json"
+    if request.array is not None:
+        first = tile_arrays.raster_of(request.array)
+        paths = {kind: first.with_suffix(f".{kind}.tif") for kind in kinds}
+        paths[kinds[0]] = first
+        report = tile_arrays.report_of(request.array)
     return _Plan(
         tile,
         pixel_model.open_encoder(model, request.rule, tile.doys, tile.bands, tile.name),
-        {kind: out / f"{tile.name}.{kind}.tif" for kind in kinds},
+        paths,
         {kind: maps.hash_of(kind, *follows_from) for kind in kinds},
-        out / f"{tile.name}.json",
+        report,
+        request.array,
     )
 
 
@@ -242,9 +263,12 @@ def _facts(
         "run": model.title,
         "model_key": model.key,
         "dates": describe_rule(model, request.rule),
+        "standardised_by": model.standardised_by,
         "draws": request.rule.draws,
         "seed": request.rule.seed,
     }
+    if request.array is not None:
+        found["array"] = request.array.name
     if space is not None:
         found["explained_variance"] = space.explained.tolist()
         found["colours_fitted_on"] = space.count

@@ -104,7 +104,7 @@ def classes(tile: MapTile, model: PixelModel, tags: dict[str, str]) -> Product:
         NO_CLASS,
         ["class"],
         tags,
-        colours={number: rgb(c) for number, c in enumerate(model.classes)},
+        colours={number: c.rgb for number, c in enumerate(model.classes)},
     )
     return Product("class", form, lambda encoded, _: _likeliest(encoded)[:, None])
 
@@ -159,7 +159,7 @@ def difference(tile: MapTile, model: PixelModel, tags: dict[str, str]) -> Produc
         ["difference from the reference"],
         tags | legend,
         colours={AGREES: _PALE_BLUE}
-        | {number: rgb(c) for number, c in enumerate(model.classes, 1)},
+        | {number: c.rgb for number, c in enumerate(model.classes, 1)},
     )
 
     def make(encoded: Encoded, labels: Labels) -> NDArray[np.uint8]:
@@ -167,12 +167,6 @@ def difference(tile: MapTile, model: PixelModel, tags: dict[str, str]) -> Produc
         return np.where(labels == NO_CLASS, NO_CLASS, found).astype(np.uint8)[:, None]
 
     return Product(DIFFERENCE, form, make)
-
-
-def rgb(land_cover: LandCover) -> tuple[int, int, int]:
-    """Returns the colour of a class, 0 to 255 each."""
-    red, green, blue = bytes.fromhex(land_cover.colour.removeprefix("#"))
-    return red, green, blue
 
 
 def _form(
@@ -184,7 +178,7 @@ def _form(
     tags: dict[str, str],
     **more: Any,
 ) -> RasterForm:
-    crs, transform = tile.georeference()
+    crs, transform = tile.grid()
     return RasterForm(
         crs,
         transform,

@@ -141,8 +141,10 @@ def _shares(
 
 
 def _hectares(tile: MapTile) -> float | None:
-    """Returns the area of a pixel; None in a coordinate system of degrees."""
-    crs, transform = tile.georeference()
+    """Returns the area of a pixel; None in degrees, and where it has no place."""
+    crs, transform = tile.grid()
+    if crs is None:
+        return None
     system = rasterio.crs.CRS.from_user_input(crs)
     if not system.is_projected:
         return None

@@ -20,8 +20,8 @@ from bigearthnet_tf.serving.pixel_dates import DateRule
 from bigearthnet_tf.serving.pixel_model import Encoded, Encoder
 from bigearthnet_tf.serving.tile_source import MapTile
 
-# Pixels, of all tiles together, that colours are fitted on, and that are encoded twice.
-SIZE, STABILITY_SIZE = 100_000, 10_000
+# Pixels, of all tiles together, that are encoded twice.
+STABILITY_SIZE = 10_000
 # A percentile that tells how bad the worst pixels are.
 _LOW = 5
 

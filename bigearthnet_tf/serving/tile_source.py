@@ -58,6 +58,19 @@ class MapTile:
     read: Callable[[Wanted], Iterator[Block]]
     min_valid: int | None = None
 
+    def grid(self) -> tuple[str | None, Affine]:
+        """Returns coordinate system and transform of its maps.
+
+        None and the identity, so that x is the column and y the row, for a tile of
+        which neither is known.
+
+        Raises:
+            ValueError: one of them is known alone.
+        """
+        if self.crs is None and self.transform is None:
+            return None, Affine.identity()
+        return self.georeference()
+
     def georeference(self) -> tuple[str, Affine]:
         """Returns coordinate system and transform.
 
@@ -67,9 +80,8 @@ class MapTile:
         if self.crs is None or self.transform is None:
             lacks = "coordinate system" if self.crs is None else "transform"
             raise ValueError(
-                f"{self.name}: has no {lacks} where a map is asked for; give both with "
-                "--crs and --transform, or beside the tile, or convert it again with "
-                "them"
+                f"{self.name}: has no {lacks} to place it by; give both with --crs and "
+                "--transform, or beside the tile, or convert it again with them"
             )
         return self.crs, self.transform
 
@@ -207,9 +219,12 @@ def _open(source: Path, block_size: int, dn_offset: int | None) -> list[MapTile]
     if source.is_dir() and not any(source.glob("*.tfrecord*")):
         given = {} if dn_offset is None else {"dn_offset": dn_offset}
         facts = tile_facts.TileFacts.model_validate(given)
+        folders = tiles.find_tiles(source)
+        opened = [tiles.open_tile(path, facts) for path in folders]
+        tiles.say_assumed_bands(opened, "say so by bands in tile.json")
         return [
-            of_folder(tiles.open_tile(path, facts), path, block_size)
-            for path in tiles.find_tiles(source)
+            of_folder(tile, path, block_size)
+            for tile, path in zip(opened, folders, strict=True)
         ]
     if dn_offset is not None:
         raise ValueError(

@@ -145,11 +145,11 @@ class BarlowTwins(pixels.PixelTask):
         """Returns lines for the user: encoder, projector, data."""
         config = self.config
         dims = "-".join(map(str, (config.latent_dim, *config.projector_dims)))
-        model, data = self.summary_of_data()
+        model, *data = self.summary_of_data()
         return [
             model,
             f"learns   Barlow Twins on {dims}, lambda {config.off_diagonal_weight:g}",
-            data,
+            *data,
         ]
 
     def describe(self) -> dict[str, Any]:

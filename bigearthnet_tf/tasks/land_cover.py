@@ -156,9 +156,9 @@ class LandCover(pixels.PixelTask):
 
     def summary(self) -> list[str]:
         """Returns lines for the user: encoder, classes, data."""
-        model, data = self.summary_of_data()
+        model, *data = self.summary_of_data()
         classes = ", ".join(each.name for each in self.classes)
-        return [model, f"classes  {len(self.classes)}: {classes}", data]
+        return [model, f"classes  {len(self.classes)}: {classes}", *data]
 
     def describe(self) -> dict[str, Any]:
         """Returns what fixes the meaning of the weights."""

@@ -14,6 +14,7 @@ import tensorflow as tf
 
 from bigearthnet_tf import models
 from bigearthnet_tf.archive import land_cover
+from bigearthnet_tf.archive.tile_statistics import MEAN, STD
 from bigearthnet_tf.config import Config
 from bigearthnet_tf.data import pipeline, time_series
 from bigearthnet_tf.models import pixel_encoder, pixel_networks
@@ -97,6 +98,21 @@ def build_from(
         drop_rate=config.drop_rate,
         **shared,
     )
+
+
+def standardised_by(config: Config, description: Mapping[str, Any]) -> str:
+    """Returns in words whose means and deviations a model standardises its bands by.
+
+    Args:
+        config: of the run.
+        description: of its task, or of a checkpoint.
+    """
+    weights = config.weights or (config.model_file if config.fine_tune else None)
+    if weights and config.fine_tune_level != 2:
+        return f"the means and deviations that came with the encoder of {weights}"
+    if description.get("statistics") == "files":
+        return f"{MEAN} and {STD} of the training tiles"
+    return "the means and deviations measured on the training records"
 
 
 def encode(model: keras.Model, series: Mapping[str, Any], view: int) -> dict[str, Any]:
@@ -329,7 +345,7 @@ class PixelTask:
         return keras.Model(model.input, {"h_s2": model.get_layer("h_s2").output})
 
     def summary_of_data(self) -> list[str]:
-        """Returns lines for the user: encoder and data."""
+        """Returns lines for the user: encoder, data, what standardises."""
         config = self.config
         series = (
             f"{config.sample_size} dates of {len(self.bands)} bands: "
@@ -342,18 +358,23 @@ class PixelTask:
         return [
             f"model    {self.model_name}, {config.latent_dim} dimensions from {series}",
             f"data     {pixels} pixels an epoch",
+            f"bands    standardised by {standardised_by(config, self.describe())}",
         ]
 
     def describe(self) -> dict[str, Any]:
         """Returns what fixes the meaning of the weights.
 
-        Means and deviations are among the weights.
+        Means and deviations are among the weights; `statistics` is there where they
+        are those of files beside the tiles.
         """
+        train = self._opened.get("train")
+        from_files = train is not None and train.statistics == "files"
         return {
             "task": self.name,
             "model_name": self.model_name,
             "bands": list(self.bands),
             "encoder": describe_encoder(self.config),
+            **({"statistics": "files"} if from_files else {}),
         }
 
 

@@ -1,6 +1,6 @@
 """Runs on pixel time series, opened from their folder alone, strict by name.
 
-The older system loaded pre-trained weights without comparing names: none fitted, none
+btfm loaded pre-trained weights without comparing names: none fitted, none
 was loaded, and whatever was built on them was built on random ones. Here every weight
 of the encoder must be in the checkpoint under its name and with its shape, and nothing
 else may be.

@@ -30,7 +30,7 @@ def test_mangroves_are_apart_or_wetland():
     apart, merged = (land_cover.class_of_code(merge) for merge in (False, True))
     assert apart[90] != apart[95]
     assert merged[90] == merged[95]
-    # The older system's classes less the one for no data: 1 + code // 10, but 10 last.
+    # btfm's classes less the one for no data: 1 + code // 10, but 10 last.
     np.testing.assert_array_equal(merged[CODES], [*range(8), 8, 8, 9])
 
 

@@ -7,7 +7,7 @@ import pytest
 
 from bigearthnet_tf.models import pixel_encoder, pixel_layers, pixel_networks
 
-# Parameters that learn, as the older system's models have them: 16 dates, 11 bands, 64
+# Parameters that learn, as btfm's models have them: 16 dates, 11 bands, 64
 # dimensions; the masked transformer 10 bands and 128 dimensions.
 PARAMETERS = {
     "pixel_mlp": (64_704, {}),
@@ -43,7 +43,7 @@ def test_every_encoder_has_its_row():
 
 
 @pytest.mark.parametrize("name", PARAMETERS)
-def test_the_parameters_are_those_of_the_older_system(name):
+def test_the_parameters_are_those_of_btfm(name):
     expected, options = PARAMETERS[name]
     assert learnt(build(name, **options)) == expected
 
@@ -58,7 +58,7 @@ def test_the_projector_too():
 
 @pytest.mark.parametrize("name", PARAMETERS)
 def test_dates_reach_an_embedding_of_the_week_and_it_learns(name):
-    """In the older system it reached nothing, and broke the transformer."""
+    """In btfm it reached nothing, and broke the transformer."""
     import tensorflow as tf
 
     options = {"time_dim": 4, "latent_dim": 8, **SMALL.get(name, {})}

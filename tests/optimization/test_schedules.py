@@ -144,7 +144,7 @@ def test_warmup_decay(warmup, decay, total):
     closeness.assert_close(found, expected, closeness.FORMULA)
     assert max(found) <= BASE * (1 + 1e-6)
     assert found[steps.index(total)] == 0
-    # What the older system never reached in runs shorter than its decay.
+    # What btfm never reached in runs shorter than its decay.
     assert max(found) >= BASE * 0.9
 
 

@@ -71,7 +71,7 @@ def test_round_trip_is_exact(opened, source):
 def test_manifest_counts_places_and_statistics(opened, source, written):
     whole = [tile.read(0, 0, tile.height, tile.width) for tile in opened]
     valid = [block.valid(MIN_VALID) for block in whole]
-    # Strictly more usable dates than `min_valid`, as in the older system.
+    # Strictly more usable dates than `min_valid`, as in btfm.
     equal = sum((block.mask.sum(axis=2) == MIN_VALID).sum() for block in whole)
     assert source.num_pixels == sum(map(np.sum, valid))
     assert equal > 0

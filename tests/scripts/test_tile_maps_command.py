@@ -135,24 +135,86 @@ def test_a_tile_without_a_place_takes_it_from_the_call(
     call, made, without_place, tmp_path
 ):
     command = "bigearthnet-tf", "map", made / "run", without_place, "-o", tmp_path
-    refused = call(*command)
+    refused = call(*command, "--crs", "EPSG:32633")
     assert refused.status == 1
-    assert "tile_03: has no coordinate system where a map is asked for" in (
-        refused.complaint
-    )
+    assert "tile_03: has no transform to place it by" in refused.complaint
     assert not list(tmp_path.iterdir())
     place = "--crs", "EPSG:32633", "--transform", 10, 0, 5e5, 0, -10, 4e6
     told = call(*command, *place)
     assert told.status == 0, told.err
+    assert "pixel coordinates" not in told.out
     with rasterio.open(tmp_path / "tile_03.class.tif") as dataset:
         assert dataset.crs.to_epsg() == 32633
         assert tuple(dataset.bounds) == (5e5, 4e6 - 10 * SIZE, 5e5 + 10 * SIZE, 4e6)
+
+
+def test_a_tile_without_a_place_is_mapped_in_pixels(
+    call, made, without_place, tmp_path
+):
+    command = "bigearthnet-tf", "map", made / "run"
+    options = "--min-valid", 16, "--draws", 1, "--kind", "class", "embedding"
+    told = call(*command, without_place, "-o", tmp_path / "out", *options)
+    assert told.status == 0, told.err
+    assert told.out.count("tile_03: no coordinate system is known, so maps are in") == 1
+    assert "standardised by the means and deviations measured on" in told.out
+    placed = made / "tiles" / "tile_03"
+    told = call(*command, placed, "-o", tmp_path / "placed", *options)
+    for kind in ("class", "embedding"):
+        ours, theirs = (
+            tmp_path / name / f"tile_03.{kind}.tif" for name in ("out", "placed")
+        )
+        np.testing.assert_array_equal(read(ours), read(theirs))
+        with rasterio.open(ours) as dataset:
+            assert dataset.crs is None
+            # Of the pixel in row 3, column 5: its upper left corner.
+            assert dataset.transform @ (5, 3) == (5, 3)
+    assert (tmp_path / "out" / "tile_03.class.png").exists()
+    report = json.loads((tmp_path / "out" / "tile_03.json").read_text())
+    assert report["classes"][0]["hectares"] is None
+    assert "measured on the training records" in report["standardised_by"]
+
+
+@pytest.mark.parametrize(("kind", "dtype"), [("class", "uint8"), ("embedding", "f4")])
+def test_a_map_as_an_array_is_that_of_the_geotiff(
+    call, made, without_place, tmp_path, kind, dtype
+):
+    # One pixel has no usable date.
+    tile = shutil.copytree(without_place, tmp_path / "tile_03")
+    masks = np.load(tile / "masks.npy")
+    masks[:, 4, 7] = 0
+    np.save(tile / "masks.npy", masks)
+    out = tmp_path / "maps" / "map.npy"
+    command = "bigearthnet-tf", "map", made / "run", tile, "-o", out, "--kind", kind
+    command += ("--draws", 1)
+    told = call(*command)
+    assert told.status == 0, told.err
+    assert str(out) in told.out
+    found, raster = np.load(out), read(out.with_suffix(".tif"))
+    assert found.dtype == np.dtype(dtype)
+    np.testing.assert_array_equal(
+        found, raster[0] if kind == "class" else np.moveaxis(raster, 0, -1)
+    )
+    nothing = found == 255 if kind == "class" else np.isnan(found).all(axis=-1)
+    assert np.argwhere(nothing).tolist() == [[4, 7]]
+    # Called again it stays; killed before the array, that alone is written.
+    before = out.stat().st_mtime_ns, out.with_suffix(".tif").stat().st_mtime_ns
+    assert call(*command).status == 0
+    assert out.stat().st_mtime_ns == before[0]
+    out.unlink()
+    assert call(*command).status == 0
+    np.testing.assert_array_equal(np.load(out), found)
+    assert out.with_suffix(".tif").stat().st_mtime_ns == before[1]
+    drawn = call("bigearthnet-tf", "map", "--read", out, "-o", tmp_path / "a.png")
+    assert drawn.status == 0, drawn.err
+    assert (tmp_path / "a.png").read_bytes()[:4] == b"\x89PNG"
 
 
 @pytest.mark.parametrize(
     ("options", "message"),
     [
         (["-o", "map.tif"], "map.tif: expected a folder"),
+        (["-o", "map.npy"], "map.npy: holds the map of one tile, but there are 3"),
+        (["-o", "map.npy", "--tile", "tile_03", "--kind", "probability"], "a .npy has"),
         (["--int8"], "--int8 is for --kind embedding"),
         (["--pca", "no.npz"], "--pca is for --kind false-colour"),
         (["--kind", "false-colour", "--pca", "no.npz"], "no.npz"),

@@ -282,10 +282,17 @@ def _without(name, **options):
     return lambda path: stand_ins.write_tile(path / name, 16, **options)
 
 
+def _half_placed(path):
+    folder = stand_ins.write_tile(path / "t", 16, place=False)
+    facts = files.read_json(folder / "tile.json")
+    files.write_json(folder / "tile.json", facts | {"crs": stand_ins.CRS})
+    return folder
+
+
 @pytest.mark.parametrize(
     ("write", "options", "message"),
     [
-        (_without("t", place=False), {}, "t: has no .* where a map is asked for"),
+        (_half_placed, {}, "t: has no transform to place it by"),
         (
             _without("t", dates=5),
             {"rule": DateRule(1)},
@@ -297,7 +304,7 @@ def _without(name, **options):
             "has learnt no classes",
         ),
     ],
-    ids=["no place", "few dates", "no classes"],
+    ids=["half a place", "few dates", "no classes"],
 )
 def test_what_cannot_be_mapped_is_refused(tmp_path, write, options, message):
     tile = stand_ins.open_tile(write(tmp_path))

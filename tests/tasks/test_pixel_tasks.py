@@ -178,7 +178,7 @@ def test_class_weights_are_of_the_valid_labelled_pixels(records):
 
 
 def test_a_frozen_encoder_drops_nothing_and_only_its_head_learns(records):
-    """The older system left dropout on while it learnt the head."""
+    """btfm left dropout on while it learnt the head."""
     task = open_task(records, "land_cover", encoder_drop_rate=0.5)
     model = task.build_model()
     batch = next(iter(task.training_data(0)))
