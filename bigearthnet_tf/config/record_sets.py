@@ -40,7 +40,7 @@ def expand(keys: Mapping[str, Any]) -> dict[str, Any]:
     rest = dict(keys)
     path = rest.pop("records", None)
     # What is no path the config refuses like any other wrong value.
-    if not isinstance(path, str) or not path.strip():
+    if not _is_path(path):
         return dict(keys)
     for key in KEYS.values():
         if key in rest:
@@ -94,11 +94,13 @@ def read(path: str) -> dict[str, Any]:
     return found
 
 
+def _is_path(value: Any) -> bool:
+    return isinstance(value, str) and bool(value.strip()) and "\0" not in value
+
+
 def _patterns(value: Any, where: str) -> list[str]:
     patterns = value if isinstance(value, list) else [value]
-    if not patterns or not all(
-        isinstance(one, str) and one.strip() for one in patterns
-    ):
+    if not patterns or not all(map(_is_path, patterns)):
         raise ValueError(
             f"{where}: expected a path of records, or a list of paths, got "
             f"{files.echo(value)}"

@@ -107,8 +107,8 @@ def _model(
     if level != 2 and not (overrides.get("weights") or overrides.get("fine_tune")):
         raise ValueError(
             f"--from-balanced: InceptionV3 with --finetune {given.finetune} begins "
-            "with ImageNet weights: add --set weights=FILE (model.safetensors of timm's "
-            "inception_v3.tv_in1k), or --finetune 2 for random ones"
+            "with ImageNet weights: add --set weights=FILE (timm's model.safetensors "
+            "of inception_v3.tv_in1k), or --finetune 2 for random ones"
         )
     keys |= {"image_size": _INCEPTION_V3_SIZE, "fine_tune_level": given.finetune}
     if level != 2:
