@@ -26,7 +26,7 @@ Point = Sequence[float] | np.ndarray
 
 _TITLES = {
     "losses": "Losses",
-    "metrics": "Validation",
+    "metrics": "Metrics",
     "optimization": "Optimisation",
     "throughput": "Throughput",
 }
