@@ -55,7 +55,8 @@ def read(path: str) -> dict[str, Any]:
     """Returns the keys of a config that a `sets.json` stands for.
 
     A path in it is relative to the working directory, as there, or, where that has no
-    such file, to the folder of the `sets.json`.
+    such file, to the folder of the `sets.json`. `train.tfrecord` stands for the shards
+    of that name where there is no such file.
 
     Args:
         path: of the file, whose values are paths or lists of them, with wildcards.
@@ -114,9 +115,12 @@ def _find(pattern: str, place: Path, split: str) -> str:
     # Remote storage is TensorFlow's to ask, when the records are opened.
     if "://" in expanded:
         return expanded
-    for candidate in (expanded, str(place.parent / expanded)):
-        if _matches(candidate):
-            return candidate
+    # `train.tfrecord` there is several shards as prep_splits.py here writes them.
+    shards = expanded.removesuffix(".tfrecord") + "-*-of-*.tfrecord"
+    for name in (expanded, shards):
+        for candidate in (name, str(place.parent / name)):
+            if _matches(candidate):
+                return candidate
     raise FileNotFoundError(
         f"{place}: {split}: no records {files.echo(pattern)}, neither in the working "
         "directory nor beside that file; mend the path, or prepare the records with "

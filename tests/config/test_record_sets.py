@@ -61,6 +61,15 @@ def test_the_working_directory_comes_before_the_folder_of_the_file(sets, tmp_pat
     assert config.from_dict({"records": path}).tr_tf_record_files == ["train.tfrecord"]
 
 
+def test_shards_stand_for_the_one_file_that_they_were_there(sets, tmp_path):
+    (tmp_path / "a" / "test-00000-of-00001.tfrecord").touch()
+    keys = {"records": sets()}
+    assert config.from_dict(keys).test_tf_record_files == ["test.tfrecord"]
+    (tmp_path / "test.tfrecord").unlink()
+    found = config.from_dict(keys).test_tf_record_files
+    assert found == ["a/test-*-of-*.tfrecord"]
+
+
 def test_the_nearer_source_overrides(sets, tmp_path):
     path = sets()
     base = {"tr_tf_record_files": ["base"], "label_type": "original"}

@@ -16,8 +16,8 @@ def _sets(kit, **changes):
     return {k: v for k, v in (whole | changes).items() if v is not None}
 
 
-def _with(content, door):
-    """Writes a sets.json and returns the arguments of a door that read it."""
+def _with(content):
+    """Writes a sets.json, and a config; returns the arguments that name both."""
 
     def call(kit, here):
         found = content(kit) if callable(content) else content
@@ -25,7 +25,7 @@ def _with(content, door):
         (here / "sets.json").write_text(text)
         config = {"model_name": "resnet_test", "out_dir": "run", "devices": "cpu"}
         (here / "own.json").write_text(json.dumps(config))
-        return ["own.json", "--set", "records=sets.json"][: 3 if door else 0]
+        return ["own.json", "--set", "records=sets.json"]
 
     return call
 
@@ -61,12 +61,12 @@ SETS = {
 
 
 def _both(kit, here):
-    call = _with(_sets, "train")(kit, here)
+    call = _with(_sets)(kit, here)
     return [*call, "--set", 'val_tf_record_files=["x"]']
 
 
 def _sets_is_a_folder(kit, here):
-    call = _with(_sets, "train")(kit, here)
+    call = _with(_sets)(kit, here)
     (here / "sets.json").unlink()
     (here / "sets.json").mkdir()
     return call
@@ -123,7 +123,7 @@ def _is_drawn(after):
 
 CASES = [
     *(
-        Case("a sets.json", name, door, _with(content, door), says)
+        Case("a sets.json", name, door, _with(content), says)
         for name, (content, says) in SETS.items()
         for door in ("train", "eval")
     ),

@@ -151,5 +151,7 @@ def _left_out(given: argparse.Namespace, overrides: Mapping[str, Any]) -> list[s
     if given.verbose:
         found.append("--verbose: progress is always shown")
     if given.count:
-        found.append("--count, refused there too: bigearthnet-tf models counts weights")
+        found.append(
+            "--count, refused there too: bigearthnet-tf models --summary counts weights"
+        )
     return found
