@@ -115,7 +115,7 @@ def _events(change):
 
 def _is_drawn(after):
     def check(here, outcome):
-        assert f"after {after} events; drawn up to there" in outcome.err
+        assert f"after {after} events; drawn up to there" in outcome.out + outcome.err
         assert "ShortCNN_RGB,validation,3,loss" in (here / "out/curves.csv").read_text()
 
     return check
