@@ -247,7 +247,7 @@ def main() -> None:
         )
     # Converting needs TensorFlow, which takes seconds to import.
     console.load_tensorflow()
-    from bigearthnet_tf.records import convert, plan
+    from bigearthnet_tf.records import convert, preparation
 
     execute: convert.Executor = convert.Local(arguments.workers)
     if arguments.runner is not None:
@@ -255,27 +255,17 @@ def main() -> None:
 
         execute = beam.Runner(["--runner", arguments.runner, *arguments.beam_options])
 
-    skip_errors = arguments.on_error == "skip"
-    plans = [
-        plan.plan_split(
-            source,
-            entries,
-            split,
-            seed=arguments.seed,
-            shard_size_mb=arguments.shard_size_mb,
-            record_format=arguments.record_format,
-            reference_maps=arguments.maps is not None,
-            skip_errors=skip_errors,
-        )
-        for split, entries in patches.items()
-    ]
-    convert.convert(
+    preparation.prepare(
         source,
-        plans,
+        patches,
         arguments.out,
         execute,
+        seed=arguments.seed,
+        shard_size_mb=arguments.shard_size_mb,
+        record_format=arguments.record_format,
+        reference_maps=arguments.maps is not None,
         overwrite=arguments.overwrite,
-        skip_errors=skip_errors,
+        skip_errors=arguments.on_error == "skip",
     )
 
 

@@ -4,12 +4,15 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass
+from typing import TypeVar
 
 import numpy as np
 from numpy.typing import NDArray
 
-from bigearthnet_tf.archive import metadata, spatial, stratification
+from bigearthnet_tf.archive import metadata, spatial, splits, stratification
 from bigearthnet_tf.archive.patch_set import PatchSet
+
+Entry = TypeVar("Entry")
 
 
 @dataclass(frozen=True, eq=False)
@@ -34,6 +37,52 @@ class Division:
         return np.bincount(self.assigned, minlength=len(self.splits))
 
 
+def split_names(given: Sequence[str] | None, number: int, folds: bool) -> list[str]:
+    """Returns the names of splits that are made.
+
+    Args:
+        given: by the user; None for the usual ones.
+        number: how many splits there are.
+        folds: whether they are folds, which have numbers.
+
+    Raises:
+        ValueError: another number of names, or one that no list can have.
+    """
+    if given is None:
+        usual = {2: ["train", "test"], 3: ["train", "val", "test"]}
+        if not folds and number in usual:
+            return usual[number]
+        return [f"fold_{index}" for index in range(number)]
+    if len(given) != number or len(set(given)) != len(given):
+        raise ValueError(f"expected {number} different --names, got {' '.join(given)}")
+    for name in given:
+        if splits.split_name(f"{name}.csv") != name or name == "report":
+            raise ValueError(
+                f"{name!r} can't be the name of a split: its list is {name}.csv, and "
+                "splits are named like their list up to the first dot"
+            )
+    return list(given)
+
+
+def join_folds(folds: Sequence[Sequence[Entry]]) -> dict[str, list[Entry]]:
+    """Returns `train`, `val` and `test` made of folds: the last fold is the test.
+
+    The last but one is `val`. Of five that is 60, 20 and 20 percent, as in the lists
+    of balanced-bigearthnet.
+
+    Args:
+        folds: what is in each; of fewer than three nothing is made.
+    """
+    if len(folds) < len(metadata.SPLITS):
+        return {}
+    *training, validation, test = folds
+    return {
+        "train": [entry for fold in training for entry in fold],
+        "val": list(validation),
+        "test": list(test),
+    }
+
+
 def as_listed(patches: PatchSet) -> Division:
     """Returns the splits that the patches have already, official or of lists.
 
@@ -48,11 +97,11 @@ def as_listed(patches: PatchSet) -> Division:
             "--folds or --blocks"
         )
     present = list(own.unique())
-    splits = [name for name in metadata.SPLITS if name in present]
-    splits += [name for name in present if name not in splits]
-    numbers = {name: index for index, name in enumerate(splits)}
+    named = [name for name in metadata.SPLITS if name in present]
+    named += [name for name in present if name not in named]
+    numbers = {name: index for index, name in enumerate(named)}
     assigned = own.map(numbers)
-    return Division("as listed", tuple(splits), np.asarray(assigned, np.intp))
+    return Division("as listed", tuple(named), np.asarray(assigned, np.intp))
 
 
 def stratified(

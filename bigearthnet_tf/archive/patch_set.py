@@ -8,7 +8,7 @@ splits are chosen by: labels, places, seasons, countries, snow and clouds.
 from __future__ import annotations
 
 from collections.abc import Iterable, Iterator, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from datetime import date
 from pathlib import Path
 from typing import Any
@@ -253,6 +253,22 @@ def from_archive(
     if listed is None:
         listed = _from_entries([PatchEntry(name) for name in list_folder(archive)])
     return combine(listed, known)
+
+
+def with_partners(patches: PatchSet, archive: Archive) -> PatchSet:
+    """Returns patches with the Sentinel-1 names that an archive has for them.
+
+    Args:
+        patches: of the archive.
+        archive: with both roots.
+
+    Raises:
+        FileNotFoundError: as for `Archive.complete`.
+        ValueError: likewise.
+    """
+    entries = archive.complete(patches.entries(np.ones(len(patches), bool)))
+    partners = [entry.name_s1 or "" for entry in entries]
+    return replace(patches, table=patches.table.assign(name_s1=partners))
 
 
 def combine(listed: PatchSet, known: PatchSet) -> PatchSet:

@@ -7,6 +7,8 @@ Stratified by label, for one country, without winter:
       --country Portugal --season spring summer fall -o stratified
 Ten folds of a label table of balanced-bigearthnet:
   bigearthnet-tf split --table labels.csv --folds 10 -o folds
+Five of them, joined to 60, 20 and 20 percent, with the records of these:
+  bigearthnet-tf split --table labels.csv -k 5 -o folds -r BigEarthNet-v1.0 --records
 Whole blocks of land, from a v1 archive, without snow and clouds:
   bigearthnet-tf split -r BigEarthNet-v1.0 -s BigEarthNet-S1-v1.0 \
       --ratios 60 20 20 --blocks 10 -o blocks --exclude \
@@ -14,15 +16,17 @@ Whole blocks of land, from a v1 archive, without snow and clouds:
 
 OUT gets <split>.csv (Sentinel-2 name, and Sentinel-1 name where it is known),
 report.md, report.json, report.csv with counts and deviations per label, labels.png.
+With --records also records/ as prep_splits.py makes it, and records/sets.json, which
+the config key `records` takes; --folds of three or more are joined for it to train,
+val (the last but one) and test (the last), whose lists are written too.
 """
 
 from __future__ import annotations
 
 import argparse
 import logging
-from collections.abc import Mapping
-from pathlib import Path
-from typing import Any
+from collections.abc import Iterable, Mapping, Sequence
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
@@ -36,14 +40,22 @@ from bigearthnet_tf.archive import (
     selection,
     split_picture,
     split_report,
+    split_summary,
     splits,
     stratification,
 )
+from bigearthnet_tf.archive.archives import Archive
 from bigearthnet_tf.archive.division import Division
+from bigearthnet_tf.archive.patch import PatchEntry
 from bigearthnet_tf.archive.patch_set import PatchSet
 from bigearthnet_tf.archive.split_report import SplitReport
 
+if TYPE_CHECKING:
+    import pandas as pd
+
 logger = logging.getLogger(__name__)
+
+_RECORDS = "records"
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
@@ -58,11 +70,19 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     )
     sources.add_argument(
         "--table",
+        "-d",
+        "--data_path",
         type=console.path,
         metavar="CSV",
         help="label table: a column 'patch' and one of 0 and 1 for each label",
     )
-    sources.add_argument("-r", "--root", type=console.path, help="archive, Sentinel-2")
+    sources.add_argument(
+        "-r",
+        "--root",
+        "--root_folder",
+        type=console.path,
+        help="archive, Sentinel-2; with --table for its pixels alone",
+    )
     sources.add_argument(
         "-s", "--s1-root", type=console.path, help="Sentinel-1, for the partners of v1"
     )
@@ -81,7 +101,14 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         metavar="R",
         help="such as 60 20 20",
     )
-    ways.add_argument("--folds", type=console.whole(0), metavar="K", help="equal parts")
+    ways.add_argument(
+        "--folds",
+        "-k",
+        "--k_splits",
+        type=console.whole(0),
+        metavar="K",
+        help="equal parts",
+    )
     ways.add_argument(
         "--names",
         nargs="+",
@@ -125,7 +152,17 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
             help=f"{text} these lists of names; 'snow' and 'cloud' by the metadata",
         )
     output = parser.add_argument_group("output")
-    output.add_argument("-o", "--out", type=console.path, required=True, help="folder")
+    output.add_argument(
+        "-o", "--out", "--output_path", type=console.path, required=True, help="folder"
+    )
+    output.add_argument(
+        "--records",
+        "-tf",
+        "--tfrecord",
+        action="store_true",
+        help="prepare the records as well, in OUT/records",
+    )
+    console.add_workers(output)
     output.add_argument(
         "--s2-only",
         action="store_true",
@@ -139,14 +176,30 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 def run(arguments: argparse.Namespace) -> None:
     """Runs the command."""
     ratios = _read_ratios(arguments)
-    patches = _read_patches(arguments)
+    frame = metadata.read_tables(arguments.metadata) if arguments.metadata else None
+    archive = _open_archive(arguments, frame)
+    patches = _read_patches(arguments, frame, archive)
     patches = _select(patches, arguments)
     divided = _divide(patches, ratios, arguments)
     report = split_report.describe(
         patches, divided, arguments.seed, _settings(arguments)
     )
-    _write(patches, report, arguments)
-    _print_summary(report, arguments.out)
+    if arguments.s2_only:
+        patches.table["name_s1"] = ""
+    lists = {
+        split: list(patches.entries(divided.assigned == index))
+        for index, split in enumerate(divided.splits)
+    }
+    joined = {}
+    if arguments.records and arguments.folds and arguments.names is None:
+        joined = division.join_folds(list(lists.values()))
+    _check_outputs([*lists, *joined], arguments)
+    _write(lists | joined, report, arguments)
+    for line in split_summary.lines(report):
+        print(line)
+    print(arguments.out / "report.md")
+    if archive is not None and arguments.records:
+        _prepare(archive, joined or lists, patches.label_type, arguments)
 
 
 def _read_ratios(arguments: argparse.Namespace) -> list[float] | None:
@@ -167,32 +220,45 @@ def _read_ratios(arguments: argparse.Namespace) -> list[float] | None:
     return [ratio / whole for ratio in given]
 
 
-def _read_patches(arguments: argparse.Namespace) -> PatchSet:
-    """Returns the patches of all sources that are given."""
-    if arguments.s1_root and not arguments.root:
+def _open_archive(
+    arguments: argparse.Namespace, frame: pd.DataFrame | None
+) -> Archive | None:
+    """Returns the archive that `-r` names, None without."""
+    if arguments.root:
+        return archives.open_archive(arguments.root, arguments.s1_root, metadata=frame)
+    if arguments.s1_root:
         raise ValueError("-s has the partners of the patches of -r: give both")
+    if arguments.records:
+        raise ValueError(
+            "--records needs the pixels of an archive: give its root with -r (and -s)"
+        )
+    return None
+
+
+def _read_patches(
+    arguments: argparse.Namespace, frame: pd.DataFrame | None, archive: Archive | None
+) -> PatchSet:
+    """Returns the patches of all sources that are given."""
     if arguments.metadata and arguments.table:
         raise ValueError("--metadata and --table both have labels: give one")
     known = listed = None
-    frame = metadata.read_tables(arguments.metadata) if arguments.metadata else None
     if frame is not None:
         known = patch_set.from_metadata(frame)
     elif arguments.table:
         known = patch_set.from_label_table(arguments.table)
     if arguments.lists:
         listed = patch_set.from_lists(arguments.lists)
-    if arguments.root:
-        archive = archives.open_archive(
-            arguments.root, arguments.s1_root, metadata=frame
-        )
+    if archive is not None and not arguments.table:
         return patch_set.from_archive(archive, known, listed)
-    if listed is not None and known is not None:
-        return patch_set.combine(listed, known)
     patches = known or listed
+    if listed is not None and known is not None:
+        patches = patch_set.combine(listed, known)
     if patches is None:
         raise ValueError(
             "no patches to divide: give --metadata, --table, --lists or -r"
         )
+    if archive is not None and archive.root_s1 is not None:
+        return patch_set.with_partners(patches, archive)
     return patches
 
 
@@ -248,7 +314,9 @@ def _divide(
         )
     if ratios is None:
         return division.as_listed(patches)
-    names = _split_names(arguments.names, ratios, arguments.folds is not None)
+    names = division.split_names(
+        arguments.names, len(ratios), arguments.folds is not None
+    )
     if arguments.blocks is not None:
         return division.by_blocks(
             patches, names, ratios, arguments.blocks, arguments.seed
@@ -261,30 +329,9 @@ def _divide(
     return division.stratified(patches, names, ratios, arguments.seed)
 
 
-def _split_names(
-    given: list[str] | None, ratios: list[float], folds: bool
-) -> list[str]:
-    if given is None:
-        usual = {2: ["train", "test"], 3: ["train", "val", "test"]}
-        if not folds and len(ratios) in usual:
-            return usual[len(ratios)]
-        return [f"fold_{index}" for index in range(len(ratios))]
-    if len(given) != len(ratios) or len(set(given)) != len(given):
-        raise ValueError(
-            f"expected {len(ratios)} different --names, got {' '.join(given)}"
-        )
-    for name in given:
-        if splits.split_name(f"{name}.csv") != name or name == "report":
-            raise ValueError(
-                f"{name!r} can't be the name of a split: its list is {name}.csv, and "
-                "splits are named like their list up to the first dot"
-            )
-    return given
-
-
 def _settings(arguments: argparse.Namespace) -> dict[str, Any]:
     """Returns the arguments that shaped the split, as the report shows them."""
-    left_out = ("command", "debug", "out", "overwrite")
+    left_out = ("command", "debug", "out", "overwrite", "records", "workers")
     return {
         key: " ".join(map(str, value)) if isinstance(value, list) else value
         for key, value in vars(arguments).items()
@@ -293,16 +340,10 @@ def _settings(arguments: argparse.Namespace) -> dict[str, Any]:
 
 
 def _write(
-    patches: PatchSet, report: SplitReport, arguments: argparse.Namespace
+    lists: Mapping[str, Sequence[PatchEntry]],
+    report: SplitReport,
+    arguments: argparse.Namespace,
 ) -> None:
-    if arguments.s2_only:
-        patches.table["name_s1"] = ""
-    divided = report.division
-    lists = {
-        split: splits.format_rows(patches.entries(divided.assigned == index))
-        for index, split in enumerate(divided.splits)
-    }
-    _check_lists(lists, arguments)
     others = {"report.md": split_report.as_markdown(report).encode()}
     if report.labels:
         table = split_report.as_frame(report).to_csv(index=False)
@@ -310,42 +351,45 @@ def _write(
         others["labels.png"] = pictures.to_png(split_picture.label_figure(report))
     splits.write_folder(
         arguments.out,
-        lists,
+        {split: splits.format_rows(entries) for split, entries in lists.items()},
         split_report.as_json(report),
         others,
         overwrite=arguments.overwrite,
     )
 
 
-def _check_lists(lists: Mapping[str, str], arguments: argparse.Namespace) -> None:
-    """Refuses to write the lists over what is read."""
+def _check_outputs(names: Iterable[str], arguments: argparse.Namespace) -> None:
+    """Refuses to write over what is read."""
     given = (arguments.metadata, arguments.lists, arguments.only, arguments.exclude)
     read = [path for paths in given for path in paths or ()]
     read += filter(None, [arguments.table, arguments.root, arguments.s1_root])
     outputs.check_folder(arguments.out, read)
-    for split in lists:
+    for split in names:
         outputs.check_file(arguments.out / f"{split}.csv", lambda _: True, read)
+    if arguments.records:
+        console.load_tensorflow()
+        from bigearthnet_tf.records import preparation
+
+        preparation.check_sets(arguments.out / _RECORDS, read)
 
 
-def _print_summary(report: SplitReport, out: Path) -> None:
-    splits_of, sizes = report.division.splits, report.balance.sizes
-    for index, split in enumerate(splits_of):
-        parts = [
-            f"{split}: {sizes[index]:,} patches ({sizes[index] / sizes.sum():.2%})"
-        ]
-        own, random = report.balance.largest(index), report.random.largest(index)
-        if own and random:
-            parts.append(
-                f"largest deviation {own[0]:+.2%} ({report.acronyms[own[2]]}), of a "
-                f"random split {random[0]:+.2%} ({report.acronyms[random[2]]})"
-            )
-        if report.unplaced < sizes.sum() and len(sizes) <= len(metadata.SPLITS):
-            parts += [
-                f"{report.contacts.touching[index, other]:,} touch {name}"
-                for other, name in enumerate(splits_of)
-                if other != index
-            ]
-        print("; ".join(parts))
-    if report.unplaced:
-        print(f"place not known of {report.unplaced:,} patches: no contact counted")
-    print(f"{out / 'report.md'}")
+def _prepare(
+    archive: Archive,
+    lists: Mapping[str, Sequence[PatchEntry]],
+    label_type: str,
+    arguments: argparse.Namespace,
+) -> None:
+    from bigearthnet_tf.records import preparation
+
+    folder = arguments.out / _RECORDS
+    sets = preparation.prepare_sets(
+        archive,
+        lists,
+        folder,
+        label_type,
+        workers=arguments.workers,
+        overwrite=arguments.overwrite,
+    )
+    print(folder)
+    if sets is not None:
+        logger.info("next: python train.py CONFIG --set records=%s", sets)

@@ -7,6 +7,7 @@ import functools
 import shlex
 from typing import Any
 
+from bigearthnet_tf import console
 from bigearthnet_tf.config.projects import translated
 
 
@@ -30,7 +31,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     for project in translated.COMMAND_LINES:
         source.add_argument(
             f"--from-{project}",
-            type=functools.partial(translated.CommandLine, project),
+            type=functools.partial(_read_line, project),
             metavar="ARGUMENTS",
             help=f"arguments of the training script of {project}, as one text",
             **options,
@@ -42,6 +43,10 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         default=[],
         help="override a key of the config; may be repeated",
     )
+
+
+def _read_line(project: str, text: str) -> translated.CommandLine:
+    return translated.CommandLine(project, console.word(text))
 
 
 def repeat_arguments(arguments: argparse.Namespace) -> str:

@@ -64,6 +64,12 @@ class DataKeys(pydantic.BaseModel):
     )
 
     # Data.
+    records: PathName | None = Field(
+        None,
+        description="JSON file with `train`, `val`, `test` and `label_type`, the "
+        "`sets.json` of balanced-bigearthnet; it stands for the next three keys and "
+        "`label_type`, and overrides those of `base.json`",
+    )
     tr_tf_record_files: Records = Field(
         ["TFRecord_files/train*.tfrecord"],
         description="training shards; paths relative to the working directory, "

@@ -10,6 +10,7 @@ from typing import Any
 import pydantic
 
 from bigearthnet_tf import files, registry
+from bigearthnet_tf.config import record_sets
 from bigearthnet_tf.config.keys import Config
 from bigearthnet_tf.config.projects import cbir, tf_project, translated
 
@@ -30,25 +31,25 @@ def load(
         ValueError: not JSON, not an object, an unknown key (the nearest known one
             is named), a wrong type, an impossible value, or a bad override.
     """
-    own = dict(_parse_override(text) for text in overrides)
+    own = record_sets.expand(dict(_parse_override(text) for text in overrides))
     if isinstance(path, translated.CommandLine):
         found = translated.translate(path, own)
         found.tell(str(path))
-        return from_dict(found.keys | own, where=str(path))
+        content = record_sets.expand(found.keys) | own
+        return from_dict(content, where=str(path))
     path = Path(path)
-    content: dict[str, Any]
     if not path.exists():
         raise FileNotFoundError(
             f"{path}: no such config; expected a file such as configs/resnet50.json"
         )
     if path.suffix in (".yaml", ".yml"):
-        content = cbir.read(path) | own
+        content = record_sets.expand(cbir.read(path)) | own
         return from_dict(content, where=str(path))
     content = {}
     base = path.with_name("base.json")
     for source in dict.fromkeys([base, path]):
         if source == path or source.exists():
-            content |= _read_object(source)
+            content |= record_sets.expand(_read_object(source))
     found = tf_project.translate(content, own)
     found.tell(str(path))
     keys = {key: value for key, value in found.keys.items() if key != "$schema"} | own
@@ -67,7 +68,7 @@ def from_dict(content: dict[str, Any], where: str = "config") -> Config:
         ValueError: as for `load`.
     """
     try:
-        return Config.model_validate(content)
+        return Config.model_validate(record_sets.expand(content))
     except pydantic.ValidationError as error:
         raise ValueError(f"{where}: {_explain(error)}") from None
 

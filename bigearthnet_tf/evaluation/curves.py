@@ -6,9 +6,8 @@ colour blindness, the styles in print without colour.
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping, Sequence
-from dataclasses import dataclass, field
-from pathlib import Path
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass
 from typing import Any, Literal
 
 import numpy as np
@@ -18,10 +17,11 @@ from matplotlib.lines import Line2D
 from matplotlib.ticker import FuncFormatter, MaxNLocator
 from numpy.typing import NDArray
 
-from bigearthnet_tf import files, pictures, registry
+from bigearthnet_tf import pictures, registry
 from bigearthnet_tf import runs as run_folders
 from bigearthnet_tf.evaluation import generated
-from bigearthnet_tf.training import logs, stopping
+from bigearthnet_tf.evaluation.histories import Run, epochs_per_iteration
+from bigearthnet_tf.training import stopping
 
 Axis = Literal["iteration", "epoch"]
 
@@ -33,6 +33,8 @@ MAIN_METRICS = (
     "micro_f1_score",
     "s1_s2_map@10",
     "s2_s1_map@10",
+    # Of balanced-bigearthnet's event files, in percent.
+    "accuracy",
 )
 COLOURS = (*pictures.OKABE_ITO[:-1], pictures.INK)
 # Lengths of strokes and gaps in widths of the line. Their number and that of the
@@ -61,47 +63,6 @@ _PANEL = (3.5, 2.5)  # inches
 
 
 @dataclass(frozen=True)
-class Run:
-    """What a run has written down.
-
-    Attributes:
-        name: by which it is told from the others.
-        folder: of the run.
-        points: of its history, each with `split` and `iteration`.
-        config: with which it was started last; empty if it is not there.
-    """
-
-    name: str
-    folder: Path
-    points: Sequence[Mapping[str, Any]]
-    config: Mapping[str, Any] = field(default_factory=dict)
-
-    def series(self, split: str, measure: str) -> NDArray[np.float64]:
-        """Returns (points, 2): iterations and finite values; (0, 2) for none."""
-        pairs = [
-            (point["iteration"], point[measure])
-            for point in self.points
-            if point["split"] == split and isinstance(point.get(measure), int | float)
-        ]
-        return np.array(pairs, np.float64).reshape(-1, 2)
-
-    def measures(self, split: str) -> list[str]:
-        """Returns what was measured, in the order in which it was written."""
-        found = {
-            key: None
-            for point in self.points
-            if point["split"] == split
-            for key in point
-        }
-        return [key for key in found if key not in ("split", "iteration")]
-
-    @property
-    def iterations(self) -> int:
-        """The last iteration that was written down."""
-        return max(point["iteration"] for point in self.points)
-
-
-@dataclass(frozen=True)
 class Panel:
     """A picture with a curve for each run.
 
@@ -118,65 +79,6 @@ class Panel:
     measure: str
     smoothed: bool = False
     from_zero: bool = False
-
-
-def read_runs(folders: Sequence[Path]) -> list[Run]:
-    """Reads the histories of runs.
-
-    Raises:
-        FileNotFoundError: no such folder, or one without a history.
-        ValueError: a history that is empty or damaged, or a folder given twice.
-    """
-    places = [folder.resolve() for folder in folders]
-    for place, folder in zip(places, folders, strict=True):
-        if places.count(place) > 1:
-            raise ValueError(f"{folder}: this run was given twice")
-    names = [place.name for place in places]
-    return [
-        _read_run(folder, name if names.count(name) == 1 else str(folder))
-        for folder, name in zip(folders, names, strict=True)
-    ]
-
-
-def _read_run(folder: Path, name: str) -> Run:
-    files.check_unpacked(folder, "the folder of a run")
-    if not folder.is_dir():
-        raise FileNotFoundError(
-            f"{folder}: no such folder; give the out_dir of a run of train.py"
-        )
-    path = folder / "history.jsonl"
-    if not path.is_file():
-        raise FileNotFoundError(
-            f"{path}: not there; give the out_dir of a run of train.py that has "
-            "written its first point"
-        )
-    points = logs.read_history(folder, strict=True)
-    if not any(point["split"] in ("training", "validation") for point in points):
-        raise ValueError(
-            f"{path}: no point of a training yet; wait until the run has logged one"
-        )
-    config = folder / "config.json"
-    content = files.read_json(config) if config.exists() else {}
-    if not isinstance(content, dict):
-        raise ValueError(f"{config}: expected keys and values, got {content!r:.40}")
-    return Run(name, folder, points, content)
-
-
-def epochs_per_iteration(run: Run) -> float:
-    """Returns the share of an epoch that an iteration is, which checkpoints tell.
-
-    Raises:
-        ValueError: there is no checkpoint that does.
-    """
-    for path in run.folder.glob("checkpoints/*/description.json"):
-        progress = files.read_json(path).get("progress", {})
-        if "training_records" in progress:
-            batch_size = progress["config"]["batch_size"]
-            return float(batch_size / progress["training_records"])
-    raise ValueError(
-        f"{run.folder}: no checkpoint says how many training records there were; "
-        "draw against iterations instead"
-    )
 
 
 def choose_metrics(runs: Sequence[Run], asked: Sequence[str] = ()) -> list[str]:
@@ -218,7 +120,7 @@ def panels(runs: Sequence[Run], metrics: Sequence[str]) -> dict[str, list[Panel]
         measure
         for run in runs
         for measure in run.measures("training")
-        if measure.endswith("_loss")
+        if is_loss(measure)
     )
     wanted = {
         "losses": [
@@ -226,7 +128,7 @@ def panels(runs: Sequence[Run], metrics: Sequence[str]) -> dict[str, list[Panel]
             for loss in losses
             for split in ("training", "validation")
         ],
-        "metrics": [Panel(_words(name), "validation", name) for name in metrics],
+        "metrics": [panel for name in metrics for panel in _metric_panels(runs, name)],
         "optimization": [
             Panel("learning rate", "training", "learning_rate"),
             Panel("norm of the gradients", "training", "gradient_norm", True),
@@ -246,6 +148,22 @@ def panels(runs: Sequence[Run], metrics: Sequence[str]) -> dict[str, list[Panel]
         for name, of in wanted.items()
     }
     return {name: of for name, of in filled.items() if of}
+
+
+def is_loss(measure: str) -> bool:
+    """Tells whether a measure is a loss."""
+    return measure == "loss" or measure.endswith("_loss")
+
+
+def _metric_panels(runs: Sequence[Run], name: str) -> list[Panel]:
+    """Returns the panel of the validation, and that of the training if it has one."""
+    own = Panel(_words(name), "validation", name)
+    if not any(len(run.series("training", name)) for run in runs):
+        return [own]
+    return [
+        Panel(f"{split}: {_words(name)}", split, name)
+        for split in ("training", "validation")
+    ]
 
 
 def best(series: NDArray[np.float64], measure: str) -> NDArray[np.float64]:
@@ -340,7 +258,8 @@ def draw_panel(axes: Axes, runs: Sequence[Run], panel: Panel, axis: Axis) -> Non
         # Noise of a tenth is not to look like trouble.
         axes.set_ylim(0, 1 if panel.measure.endswith("_share") else 1.1 * largest)
     axes.set_title(panel.title, fontsize=9, color=pictures.INK, loc="left")
-    axes.set_xlabel(axis, fontsize=8, color=pictures.INK)
+    units = sorted({run.unit for run in runs}) if axis == "iteration" else [axis]
+    axes.set_xlabel(" or ".join(units), fontsize=8, color=pictures.INK)
     axes.set_xlim(left=0)
     axes.xaxis.set_major_locator(MaxNLocator(5, steps=[1, 2, 5, 10]))
     axes.xaxis.set_major_formatter(FuncFormatter(lambda value, _: f"{value:,g}"))

@@ -18,14 +18,15 @@ from matplotlib.figure import Figure
 
 from bigearthnet_tf import files, pictures
 from bigearthnet_tf.evaluation import curves, generated, page
-from bigearthnet_tf.evaluation.curves import Axis, Panel, Run
+from bigearthnet_tf.evaluation.curves import Axis, Panel
+from bigearthnet_tf.evaluation.histories import Run
 
 # Iteration and value.
 Point = Sequence[float] | np.ndarray
 
 _TITLES = {
     "losses": "Losses",
-    "metrics": "Validation",
+    "metrics": "Metrics",
     "optimization": "Optimisation",
     "throughput": "Throughput",
 }
@@ -94,7 +95,7 @@ def _key(runs: Sequence[Run]) -> str:
     """Returns the list of runs with how their curves look."""
     items = []
     for number, run in enumerate(runs):
-        facts = [str(run.folder), f"{run.iterations:,} iterations"]
+        facts = [str(run.folder), f"{run.iterations:,} {run.unit}s"]
         if "model_name" in run.config:
             facts.insert(0, str(run.config["model_name"]))
         items.append(
@@ -158,7 +159,7 @@ def _results(runs: Sequence[Run], metrics: Sequence[str]) -> str:
         measure
         for run in runs
         for measure in run.measures("validation")
-        if measure.endswith("_loss")
+        if curves.is_loss(measure)
     ]
     lines = []
     for measure in dict.fromkeys([*metrics, *losses]):

@@ -74,6 +74,12 @@ class RecordForm:
         for order in usable:
             if order in by_order:
                 return by_order[order], order
+        if "B19" in by_order:
+            raise ValueError(
+                f"{where}: label_type {label_type!r} was asked for, but these records "
+                "of balanced-bigearthnet hold 19 labels, under the name of the 43 "
+                f"({by_order['B19']}); pass --set label_type=BigEarthNet-19"
+            )
         raise ValueError(
             f"{where}: label_type {label_type!r} was asked for, but the records "
             f"hold {', '.join(by_order.values())} only; set label_type to match"

@@ -44,3 +44,12 @@ def test_blocks_keep_patches_together(tmp_path):
     runs = np.diff(found.assigned) != 0
     assert runs.sum() <= 9  # the row is 108 km long
     assert abs(found.sizes[0] - 45) <= 10
+
+
+def test_the_last_folds_are_test_and_validation():
+    assert division.join_folds([[0, 1], [2], [3], [4], [5, 6]]) == {
+        "train": [0, 1, 2, 3],
+        "val": [4],
+        "test": [5, 6],
+    }
+    assert division.join_folds([[0], [1]]) == {}

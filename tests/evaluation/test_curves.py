@@ -15,7 +15,7 @@ from PIL import Image
 from test_report import Page
 
 from bigearthnet_tf import pictures
-from bigearthnet_tf.evaluation import curves, curves_page
+from bigearthnet_tf.evaluation import curves, curves_page, histories
 
 LOSS = "sigmoid_cross_entropy_loss"
 
@@ -50,12 +50,12 @@ def runs(tmp_path):
         write_run(tmp_path / "first", seed=1),
         write_run(tmp_path / "second", (0.5, 0.6), seed=2, crop=0.5),
     ]
-    return curves.read_runs(folders)
+    return histories.read_runs(folders)
 
 
 def test_values_that_are_not_finite_are_left_out(tmp_path):
     folder = write_run(tmp_path / "run", values=(0.5, None, 0.25))
-    (run,) = curves.read_runs([folder])
+    (run,) = histories.read_runs([folder])
     series = run.series("validation", "macro_average_precision")
     np.testing.assert_array_equal(series, [[200, 0.5], [600, 0.25]])
     assert run.series("validation", "absent").shape == (0, 2)
@@ -64,14 +64,14 @@ def test_values_that_are_not_finite_are_left_out(tmp_path):
 
 def test_runs_are_told_apart_by_as_little_as_needed(tmp_path):
     folders = [write_run(tmp_path / name) for name in ("a/x", "b/x", "c/y")]
-    names = [run.name for run in curves.read_runs(folders)]
+    names = [run.name for run in histories.read_runs(folders)]
     assert names == [str(folders[0]), str(folders[1]), "y"]
 
 
 def test_a_run_that_is_being_written_is_read_up_to_its_last_line(tmp_path):
     path = write_run(tmp_path / "run") / "history.jsonl"
     path.write_text(path.read_text() + '{"split": "tr')
-    assert len(curves.read_runs([path.parent])[0].points) == 63
+    assert len(histories.read_runs([path.parent])[0].points) == 63
 
 
 @pytest.mark.parametrize(
@@ -104,19 +104,19 @@ def test_a_run_that_is_being_written_is_read_up_to_its_last_line(tmp_path):
 def test_bad_runs_are_told(tmp_path, damage, error, message):
     damage(tmp_path / "run")
     with pytest.raises(error, match=message):
-        curves.read_runs([tmp_path / "run"])
+        histories.read_runs([tmp_path / "run"])
 
 
 def test_a_run_is_not_drawn_twice(tmp_path):
     folder = write_run(tmp_path / "run")
     with pytest.raises(ValueError, match="given twice"):
-        curves.read_runs([folder, tmp_path / "x" / ".." / "run"])
+        histories.read_runs([folder, tmp_path / "x" / ".." / "run"])
 
 
 def test_without_a_config_a_run_is_drawn_all_the_same(tmp_path):
     folder = write_run(tmp_path / "run")
     (folder / "config.json").unlink()
-    (run,) = curves.read_runs([folder])
+    (run,) = histories.read_runs([folder])
     assert curves.choose_metrics([run]) == ["macro_average_precision"]
 
 
@@ -267,7 +267,7 @@ def test_the_same_runs_give_the_same_page(runs, source, tmp_path):
 def test_names_are_escaped(tmp_path):
     evil = "<script>alert(1)</script>"
     folder = write_run(tmp_path / "<b>&run", model_name=evil)
-    runs = curves.read_runs([folder])
+    runs = histories.read_runs([folder])
     curves_page.write(tmp_path / "x.html", runs, {}, [])
     page = (tmp_path / "x.html").read_text()
     assert evil not in page

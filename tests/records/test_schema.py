@@ -154,3 +154,15 @@ def test_labels_that_do_not_follow_from_the_records_are_refused():
     )
     with pytest.raises(ValueError, match="label_type 'original' was asked for"):
         form.label_source("original", "x.tfrecord")
+
+
+def test_19_labels_under_the_name_of_the_43_say_what_to_ask_for():
+    """Records of balanced-bigearthnet, whose sets.json says `original` as shipped."""
+    vector = [1, *[0] * 18]
+    form = schema.recognise(
+        make_example(B02=[1] * 14400, original_labels_multi_hot=vector), "x"
+    )
+    with pytest.raises(ValueError, match="--set label_type=BigEarthNet-19") as caught:
+        form.label_source("original", "x.tfrecord")
+    assert "hold 19 labels, under the name of the 43" in str(caught.value)
+    assert form.label_source("BigEarthNet-19", "x.tfrecord")[1] == "B19"

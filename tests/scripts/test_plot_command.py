@@ -24,7 +24,8 @@ def test_pictures_and_page_of_a_run(call, run, tmp_path, monkeypatch):
     monkeypatch.chdir(tmp_path)
     done = call("bigearthnet-tf", "plot", run, "--metrics", "micro_auroc")
     assert done.status == 0, done.err
-    names = ["losses.png", "metrics.png", "optimization.png", "curves.html"]
+    names = ["losses.png", "metrics.png", "optimization.png"]
+    names += ["curves.html", "curves.csv"]
     assert done.out.split() == [f"curves/{name}" for name in names]
     for name in names[:3]:
         with Image.open(tmp_path / "curves" / name) as image:
@@ -38,6 +39,7 @@ def test_of_a_run_without_validation_the_training_is_drawn(call, run, tmp_path):
     done = call("bigearthnet-tf", "plot", run, "--out", tmp_path / "o")
     assert done.status == 0, done.err
     assert sorted(p.name for p in (tmp_path / "o").iterdir()) == [
+        "curves.csv",
         "curves.html",
         "losses.png",
         "optimization.png",

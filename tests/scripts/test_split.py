@@ -14,6 +14,7 @@ from PIL import Image
 from bigearthnet_tf.archive import labels, metadata, splits
 
 ROOT = Path(__file__).parents[2]
+ROOTS_V1 = ("BigEarthNet-v1.0", "BigEarthNet-S1-v1.0")
 OTHERS = {"labels.png", "report.csv", "report.json", "report.md"}
 
 
@@ -114,6 +115,26 @@ def test_folds_of_a_label_table_are_those_of_balanced_bigearthnet(
     for fold, (_, rows) in enumerate(splitter.split(vectors, vectors)):
         text = (out / f"fold_{fold}.csv").read_text()
         assert text.split("\n")[:-1] == table["patch"].iloc[rows].tolist()
+
+
+def test_a_table_decides_and_the_archive_adds_partners(call, archive_v1, tmp_path):
+    root, root_s1 = (archive_v1 / name for name in ROOTS_V1)
+    names = sorted(path.name for path in root.iterdir())[:6]
+    # Labels that the JSON files of the archive do not have.
+    frame = pd.DataFrame({"patch": names, "Salines": [1] * 3 + [0] * 3, "Airports": 1})
+    frame.to_csv(tmp_path / "labels.csv")
+    source = ["--table", tmp_path / "labels.csv", "-r", root, "-s", root_s1]
+    out = tmp_path / "out"
+    outcome = split(call, out, *source, "-k", 2, "--records", "--workers", 1)
+    assert outcome.status == 0, outcome.err
+    assert len(pd.read_csv(out / "report.csv")) == 2
+    found = {entry.name: entry for own in read_lists(out).values() for entry in own}
+    assert sorted(found) == names
+    partners = {path.name for path in root_s1.iterdir()}
+    assert {entry.name_s1 for entry in found.values()} <= partners
+    # Two folds are no training, validation and test.
+    made = sorted(path.name.split("-")[0] for path in (out / "records").iterdir())
+    assert made == ["fold_0", "fold_0.manifest.json", "fold_1", "fold_1.manifest.json"]
 
 
 def test_form_a_on_request(call, archive_v2, tmp_path):
