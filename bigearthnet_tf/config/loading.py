@@ -19,9 +19,10 @@ def load(
 ) -> Config:
     """Reads a config over the `base.json` beside it, then applies overrides.
 
+    A YAML file, or a JSON file of the CBIR project, has no base.
+
     Args:
-        path: the JSON file, a YAML file of the CBIR project, or the arguments of
-            another project's training script.
+        path: the file, or the arguments of another project's training script.
         overrides: `key=value` strings; a value is JSON where it parses as such
             (`64`, `true`, `["a"]`), a plain string otherwise.
 
@@ -36,21 +37,22 @@ def load(
         found.tell(str(path))
         return from_dict(found.keys | own, where=str(path))
     path = Path(path)
-    content: dict[str, Any]
     if not path.exists():
         raise FileNotFoundError(
             f"{path}: no such config; expected a file such as configs/resnet50.json"
         )
-    if path.suffix in (".yaml", ".yml"):
-        content = cbir.read(path) | own
-        return from_dict(content, where=str(path))
-    content = {}
+    is_yaml = path.suffix in (".yaml", ".yml")
+    content = _read_object(path, is_yaml)
+    if cbir.is_config(content):
+        found = cbir.translate(content, own, where=str(path))
+        found.tell(str(path))
+        return from_dict(found.keys, where=str(path))
     base = path.with_name("base.json")
-    for source in dict.fromkeys([base, path]):
-        if source == path or source.exists():
-            content |= _read_object(source)
-    content |= own
-    return from_dict(content, where=str(path))
+    if is_yaml:
+        cbir.check_is_known(content, where=str(path))
+    elif base != path and base.exists():
+        content = _read_object(base) | content
+    return from_dict(content | own, where=str(path))
 
 
 def from_dict(content: dict[str, Any], where: str = "config") -> Config:
@@ -92,15 +94,17 @@ def markdown_table() -> str:
     return "\n".join(rows)
 
 
-def _read_object(path: Path) -> dict[str, Any]:
-    content = files.read_json(path)
+def _read_object(path: Path, is_yaml: bool = False) -> dict[str, Any]:
+    content = files.read_yaml(path) if is_yaml else files.read_json(path)
     if not isinstance(content, dict):
-        raise ValueError(
-            f"{path}: expected a JSON object of keys and values, "
-            f"got {type(content).__name__}"
-        )
+        what = "keys and values" if is_yaml else "a JSON object of keys and values"
+        raise ValueError(f"{path}: expected {what}, got {type(content).__name__}")
     content.pop("$schema", None)
-    return content
+    # A key of YAML may be a number.
+    return {
+        key if isinstance(key, str) else files.echo(key): value
+        for key, value in content.items()
+    }
 
 
 def _parse_override(text: str) -> tuple[str, Any]:
