@@ -148,6 +148,7 @@ def test_the_best_order_is_perfect_and_the_order_of_queries_does_not_matter(seed
         np.testing.assert_allclose(best[f"map@{k}"], 1)
     order = rng.permutation(len(queries))
     turned = retrieval.per_query(queries[order], archive, ids[order], [5])
+    assert {name for name in best if "@5" in name} < turned.keys()
     for name, values in turned.items():
         np.testing.assert_array_equal(values, best[name][order])
         if not name.startswith(("acg", "wap")):
@@ -161,7 +162,9 @@ def test_blocks_of_queries_do_not_show(monkeypatch):
     ids = np.stack([rng.permutation(50)[:20] for _ in range(30)])
     whole = retrieval.per_query(queries, archive, ids, [10])
     monkeypatch.setattr(retrieval, "_BLOCK", 7)
-    for name, values in retrieval.per_query(queries, archive, ids, [10]).items():
+    again = retrieval.per_query(queries, archive, ids, [10])
+    assert again.keys() == whole.keys() > {"ndcg@10", "map@10"}
+    for name, values in again.items():
         np.testing.assert_array_equal(values, whole[name])
 
 

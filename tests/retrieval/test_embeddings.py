@@ -328,6 +328,7 @@ def test_an_evaluation_writes_all_directions(records, tmp_path):
     others = json.loads((run / "eval_baselines.json").read_text())
     assert set(others) == {"untrained", "band statistics", "random"}
     # The model was not trained either.
+    assert set(others["untrained"]) == set(result)
     for name, value in others["untrained"].items():
         assert value == pytest.approx(result[name], abs=1e-6)
     with np.load(run / "eval_hits.npz") as hits:
