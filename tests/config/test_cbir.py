@@ -94,7 +94,6 @@ def test_all_of_it_has_a_place(write, told):
         "label_type": "BigEarthNet-19",
         "interpolation": "bicubic",
         "statistics": "v1",
-        "monitor": "loss",
         "query_split": "train",
         "archive_split": "test",
         "retrieval_layer": "p",

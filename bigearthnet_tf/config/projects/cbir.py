@@ -42,7 +42,6 @@ _FIXED: tuple[tuple[str, Keys], ...] = (
     ("19 labels", {"label_type": "BigEarthNet-19"}),
     ("bicubic upsampling", {"interpolation": "bicubic"}),
     ("band statistics of v1", {"statistics": "v1"}),
-    ("best checkpoint by validation loss", {"monitor": "loss"}),
 )
 _FIXED_FOR_PAIRS: tuple[tuple[str, Keys], ...] = (
     ("ReLU after the projections", {"projection_activation": "relu"}),
@@ -105,8 +104,12 @@ def translate(
     if faults:
         raise ValueError(f"{where}: {'; '.join(faults)}")
     is_pair = ours.get("encoders") != "single"
-    fixed = [*_FIXED, *(_FIXED_FOR_PAIRS if is_pair else ())]
-    fixed += _find_records(found)
+    fixed = [*_FIXED, *_find_records(found)]
+    fixed += _FIXED_FOR_PAIRS if is_pair else ()
+    if ours.get("task", settings.get("loss_func")) == "classification":
+        # In a contrastive run it decides anyway.
+        loss = f"{ours.get('loss', Config.model_fields['loss'].default)}_loss"
+        fixed.append(("best checkpoint by validation loss", {"monitor": loss}))
     assumed = [
         f"{phrase} ({', '.join(keys)})"
         for phrase, keys in fixed
