@@ -213,6 +213,9 @@ def test_records_of_the_lists_are_taken(write, tmp_path, told):
     assert config.test_tf_record_files == ["records/test-*.tfrecord"]
     config = configs.load(path, ['test_tf_record_files=["x"]'])
     assert config.test_tf_record_files == ["x"]
+    # Lists of one name are one split, which is never trained on and tested on.
+    config = configs.load(path, ["test_csv=test/serbia_val.csv"])
+    assert config.test_tf_record_files == ["TFRecord_files/test*.tfrecord"]
 
 
 def test_numbers_and_truths_may_be_written_as_texts(write):

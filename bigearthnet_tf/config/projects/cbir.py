@@ -292,10 +292,11 @@ def _carry(settings: Keys, ours: Keys, is_pair: bool) -> Keys:
 def _find_records(found: Keys) -> list[tuple[str, Keys]]:
     """Returns the records that the conversion of the lists of patches writes."""
     own, default = (any(Path(name).glob("*.tfrecord")) for name in (RECORDS, _DEFAULT))
-    if default and not own:
-        return []
     lists = [found.get(key) or key.replace("_", ".") for key in _LISTS]
     names = [Path(str(path)).name.split(".")[0] for path in lists]
+    # Lists of one name can't be converted together.
+    if (default and not own) or len({*names}) < len(names):
+        return []
     splits = zip(("tr", "val", "test"), names, strict=True)
     keys = {
         f"{split}_tf_record_files": [f"{RECORDS}/{name}-*.tfrecord"]
