@@ -51,7 +51,7 @@ COUNTS = {"train": 9, "val": 5, "test": 20}
 PRINTED_AT = (8, 16, 32, 64, 128, 1000)
 # In place of hours with ResNet-50 at full size.
 SMALL = (
-    "--set model_name=resnet_test --set image_size=16 --set batch_size=4 "
+    "--set model_name=short_cnn --set image_size=16 --set batch_size=4 "
     "--set epochs=1 --set devices=cpu --set sample_images=0"
 )
 
