@@ -2,7 +2,7 @@ r"""Search and its metrics: against the older recipe, bare FAISS, and at full si
 
   PYTHONPATH=. python benchmarks/retrieval.py --write
 
-Vectors are drawn at random, not negative as those of the older system (ReLU), 128
+Vectors are drawn at random, not negative as those of the CBIR project (ReLU), 128
 dimensions; labels like BigEarthNet's in number. Pairs a second of all cases, in turns;
 then 10,000 queries against as many vectors as BigEarthNet v1 has patches (a graph of
 neighbours, which takes minutes to build, of fewer), each kind of index in a fresh
@@ -81,7 +81,7 @@ def draw(count: int, seed: int) -> search.Vectors:
 
 
 def older(u: np.ndarray, v: np.ndarray) -> float:
-    """The distance of two vectors as the older system has it."""
+    """The distance of two vectors as the CBIR project has it."""
     return float(0.5 * np.sum((u - v) ** 2 / (u + v + 1e-10)))
 
 

@@ -1,6 +1,7 @@
 r"""Compares separate and joint encoders and all fusions of two sensors, by one config.
 
   bigearthnet-tf sweep configs/contrastive/resnet50_separate.json
+  bigearthnet-tf sweep --filepath args.yaml --set loss_func=contrastive
 
 A contrastive config is trained once for each kind of encoders, which serves all
 fusions; a classification for each pair. Stopped and called again it goes on. The runs
@@ -24,7 +25,9 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 
 def run(arguments: argparse.Namespace) -> None:
     """Runs the command."""
-    config = configs.load(arguments.config, arguments.set)
+    # A file may leave open what is compared, as that of the CBIR project does.
+    compared = ["encoders=separate", "fusion=concat"]
+    config = configs.load(arguments.config, [*arguments.set, *compared])
     root = runs.out_dir(config)
     console.load_tensorflow()
     from bigearthnet_tf.evaluation import sweep

@@ -72,6 +72,11 @@ class LearningKeys(pydantic.BaseModel):
         description="half this times the sum of squares of all kernels is added to the "
         "loss, as the TF project meant to",
     )
+    l2_on: Literal["kernels", "all"] = Field(
+        "kernels",
+        description="`all`: of all parameters that are trained, biases and "
+        "normalisations too, as `weight_decay` of torch's Adam and SGD is",
+    )
     clip_norm: float = Field(
         0.0,
         ge=0,

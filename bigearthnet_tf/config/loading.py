@@ -20,9 +20,10 @@ def load(
 ) -> Config:
     """Reads a config over the `base.json` beside it, then applies overrides.
 
+    A YAML file, or a JSON file of the CBIR project, has no base.
+
     Args:
-        path: the JSON file, a YAML file of the CBIR project, or the arguments of
-            another project's training script.
+        path: the file, or the arguments of another project's training script.
         overrides: `key=value` strings; a value is JSON where it parses as such
             (`64`, `true`, `["a"]`), a plain string otherwise.
 
@@ -42,14 +43,18 @@ def load(
         raise FileNotFoundError(
             f"{path}: no such config; expected a file such as configs/resnet50.json"
         )
-    if path.suffix in (".yaml", ".yml"):
-        content = record_sets.expand(cbir.read(path)) | own
-        return from_dict(content, where=str(path))
-    content = {}
+    is_yaml = path.suffix in (".yaml", ".yml")
+    content = _read_object(path, is_yaml)
+    if cbir.is_config(content):
+        found = cbir.translate(content, own, where=str(path))
+        found.tell(str(path))
+        return from_dict(found.keys, where=str(path))
+    content = record_sets.expand(content)
     base = path.with_name("base.json")
-    for source in dict.fromkeys([base, path]):
-        if source == path or source.exists():
-            content |= record_sets.expand(_read_object(source))
+    if is_yaml:
+        cbir.check_is_known(content, where=str(path))
+    elif base != path and base.exists():
+        content = record_sets.expand(_read_object(base)) | content
     found = tf_project.translate(content, own)
     found.tell(str(path))
     keys = {key: value for key, value in found.keys.items() if key != "$schema"} | own
@@ -125,14 +130,16 @@ def _find_modules(content: dict[str, Any], path: Path) -> None:
             modules[number] = str(beside)
 
 
-def _read_object(path: Path) -> dict[str, Any]:
-    content = files.read_json(path)
+def _read_object(path: Path, is_yaml: bool = False) -> dict[str, Any]:
+    content = files.read_yaml(path) if is_yaml else files.read_json(path)
     if not isinstance(content, dict):
-        raise ValueError(
-            f"{path}: expected a JSON object of keys and values, "
-            f"got {type(content).__name__}"
-        )
-    return content
+        what = "keys and values" if is_yaml else "a JSON object of keys and values"
+        raise ValueError(f"{path}: expected {what}, got {type(content).__name__}")
+    # A key of YAML may be a number.
+    return {
+        key if isinstance(key, str) else files.echo(key): value
+        for key, value in content.items()
+    }
 
 
 def _parse_override(text: str) -> tuple[str, Any]:

@@ -10,6 +10,11 @@ from pydantic import Field
 Split = Literal["train", "val", "test"]
 
 
+def _rename(definitions: str) -> str:
+    """Returns the present name of definitions of metrics."""
+    return "cbir" if definitions == "older" else definitions
+
+
 class PairKeys(pydantic.BaseModel):
     """Encoders of both sensors, what is learnt from pairs, and retrieval."""
 
@@ -31,7 +36,8 @@ class PairKeys(pydantic.BaseModel):
         "a ReLU; empty: a linear projection",
     )
     projection_activation: Literal["linear", "relu"] = Field(
-        "linear", description="after the projection; `relu` is the older system's"
+        "linear",
+        description="activation of the projections; `relu` in the CBIR project",
     )
     fusion: Literal["concat", "avg", "max", "sum"] = Field(
         "concat",
@@ -68,7 +74,7 @@ class PairKeys(pydantic.BaseModel):
     )
     retrieval_metric: Literal["cosine", "l2", "chi_square"] = Field(
         "cosine",
-        description="distance; `chi_square`, that of the older system, needs features "
+        description="distance; `chi_square`, that of the CBIR project, needs features "
         "that are not negative",
     )
     retrieval_k: list[Annotated[int, Field(gt=0)]] = Field(
@@ -76,8 +82,11 @@ class PairKeys(pydantic.BaseModel):
         min_length=1,
         description="numbers of hits that retrieval is measured at",
     )
-    retrieval_definitions: Literal["corrected", "older"] = Field(
+    retrieval_definitions: Annotated[
+        Literal["corrected", "cbir", "older"], pydantic.AfterValidator(_rename)
+    ] = Field(
         "corrected",
-        description="of the metrics of retrieval; `older`: as the older system had "
-        "them, precision and recall at one rank alone, for comparison",
+        description="definitions of the metrics of retrieval; `cbir`: those of the "
+        "CBIR project, for comparison (precision and recall at one rank alone, ideal "
+        "order among the hits, of which there are 1000); `older` is its former name",
     )

@@ -76,13 +76,14 @@ def look_for(
         ks: numbers of hits to measure at.
         metric: of the distance, a name of `search.METRICS`.
         same: whether both are of the same records, in the same order.
-        definitions: of the metrics, `corrected` or `older`.
+        definitions: of the metrics, `corrected` or `cbir`.
     """
     asked = query.features[direction[0]]
     index = search.build(archive.features[direction[1]], metric)
     own = np.arange(len(asked))
     exclude = own if same and direction[0] == direction[1] else None
-    hits = index.search(asked, max(ks), exclude=exclude)
+    least = 0 if definitions == "corrected" else metrics.CBIR_DEPTH
+    hits = index.search(asked, max(*ks, least), exclude=exclude)
     values = metrics.per_query(
         query.labels,
         archive.labels,

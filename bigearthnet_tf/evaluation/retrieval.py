@@ -112,7 +112,7 @@ def evaluate(
     columns = {shown: result, **theirs}
     shown_hits = _gallery(found, queries, archive, ks, same)
     _write_page(results, session, iteration, columns, drawn, ks, shown_hits)
-    return _lines(columns, ks, results)
+    return _lines(columns, ks, results, definitions)
 
 
 def known_ks(config: Config, archive: int) -> list[int]:
@@ -311,7 +311,10 @@ def _write_page(
 
 
 def _lines(
-    columns: Mapping[str, Mapping[str, float]], ks: Sequence[int], out_dir: Path
+    columns: Mapping[str, Mapping[str, float]],
+    ks: Sequence[int],
+    out_dir: Path,
+    definitions: str,
 ) -> list[str]:
     k = headline_k(ks)
     lines = []
@@ -327,7 +330,14 @@ def _lines(
                 for value in values
             )
             lines.append(f"  {arrow(query, archive):14}{cells}")
-    without = next(iter(columns.values()))["queries_without_labels"]
+    first = next(iter(columns.values()))
+    if definitions != "corrected":
+        # As the CBIR project printed it: of both sensors as one, in percent.
+        shares = ", ".join(
+            f"{100 * first[f'fused_fused_map@{k}']:.2f} @{k}" for k in ks
+        )
+        lines.append(f"mAP of both as one, in %: {shares}")
+    without = first["queries_without_labels"]
     if without:
         lines.append(
             f"{without:.0f} queries have no labels and count in no mean of them"

@@ -21,15 +21,16 @@ k. All sums run over ranks i = 1 to k; whatever would be divided by zero counts 
 | `mrr` | 1 / rank of the first relevant hit |
 | `r_precision` | R_k / k at k = the relevant ones in the archive; only where every query has so many hits |
 
-`definitions="older"` has those of the system whose successor this is: the ideal order is
+`definitions="cbir"` has those of the CBIR project, for comparison: the ideal order is
 that of the hits alone, `wap` divides by the rank twice, and `precision`, `recall` and
-`f1` (of the two) are those of the hit at rank k, not of all up to it.
+`f1` (of the two) are those of the hit at rank k, not of all up to it. It looked at
+`CBIR_DEPTH` hits, whatever k. `older` is the former name of these definitions.
 
 If there are fewer hits than k, or fewer items to find, the value at the last of them
 stands for it. What an approximate index has not found is no hit, but has its rank.
 
 A query without labels has nothing to find: it counts in no mean but that of
-`partner_recall`, for which labels do not matter. The older definitions count it as 0.
+`partner_recall`, for which labels do not matter. The CBIR project's count it as 0.
 """  # noqa: E501 - a table
 
 from __future__ import annotations
@@ -44,6 +45,8 @@ from numpy.typing import ArrayLike, NDArray
 _BLOCK = 256
 # Label sets are held as bits of one integer.
 _MOST_LABELS = 63
+# Hits that the CBIR project measured, among which its NDCG looks for the best order.
+CBIR_DEPTH = 1000
 # Without a k of their own.
 _ONCE = ("mrr", "r_precision")
 
@@ -83,7 +86,7 @@ def means(
     Args:
         values: (queries,) of each metric.
         query_labels: (queries, labels).
-        definitions: `corrected`, or `older`, which count queries without labels as 0.
+        definitions: `corrected`, or `cbir`, which count queries without labels as 0.
     """
     counted = counting(values, query_labels, definitions)
     without = len(np.asarray(query_labels)) - int(has_labels(query_labels).sum())
@@ -95,7 +98,7 @@ def counting(
     values: Values, query_labels: ArrayLike, definitions: str = "corrected"
 ) -> Values:
     """Returns the values of the queries that count, by metric; see `means`."""
-    if definitions == "older":
+    if definitions != "corrected":
         return dict(values)
     has = has_labels(query_labels)
     return {
@@ -130,7 +133,7 @@ def per_query(
         ks: ranks to measure at, each at least 1.
         exclude: (queries,) row of the archive that a query can't find, itself, which
             the best order leaves out too; -1 for none.
-        definitions: `corrected` or `older`.
+        definitions: `corrected` or `cbir`.
 
     Returns:
         Metric and rank, such as `map@10`, to (queries,) float64.
@@ -153,7 +156,7 @@ def per_query(
         rows = slice(first, first + _BLOCK)
         block = _Block(queries[rows], archive, hits[rows])
         block.count_relevant(sets, counts, own[rows])
-        measure = _corrected if definitions == "corrected" else _older
+        measure = _corrected if definitions == "corrected" else _cbir
         at = {k: np.minimum(k, depth[rows]) for k in ks}
         part = {
             f"{name}@{k}": _at_rank(curve, rank)
@@ -326,8 +329,8 @@ def _corrected(block: _Block) -> Iterator[tuple[str, NDArray[np.float64]]]:
     yield "jaccard_map", _average_precision(half & block.relevant, ranks)
 
 
-def _older(block: _Block) -> Iterator[tuple[str, NDArray[np.float64]]]:
-    """Yields the curves of the older system's metrics, (q, hits)."""
+def _cbir(block: _Block) -> Iterator[tuple[str, NDArray[np.float64]]]:
+    """Yields the curves of the CBIR project's metrics, (q, hits)."""
     shared, ranks = block.shared, block.ranks
     best = -np.sort(-shared, axis=1)
     yield "ndcg", _divide(_dcg(block, shared), _dcg(block, best))
@@ -378,10 +381,8 @@ def _check(
     ks: Sequence[int],
     definitions: str,
 ) -> None:
-    if definitions not in ("corrected", "older"):
-        raise ValueError(
-            f"expected definitions corrected or older, got {definitions!r}"
-        )
+    if definitions not in ("corrected", "cbir", "older"):
+        raise ValueError(f"expected definitions corrected or cbir, got {definitions!r}")
     if not len(queries) or not len(archive):
         raise ValueError("expected at least one query and one item to search in")
     if ids.ndim != 2 or len(ids) != len(queries) or not ids.shape[1]:

@@ -165,7 +165,7 @@ def _nearest(ids: Ids, rough: Vectors, count: int) -> tuple[Ids, Vectors]:
 
 
 class ChiSquare:
-    """Vectors compared by the chi-square distance of the older retrieval system.
+    """Vectors compared by the chi-square distance of the CBIR project.
 
     Memory: the vectors, and a few MB of temporaries.
 

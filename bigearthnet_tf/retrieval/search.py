@@ -1,7 +1,7 @@
 """Nearest vectors, exact or approximate, behind one interface.
 
 Distances: `cosine` is 1 - cos, `l2` the squared Euclidean distance, `chi_square` half
-the sum of (u - v)^2 / (u + v + 1e-10), the older retrieval system's. Smaller is nearer.
+the sum of (u - v)^2 / (u + v + 1e-10), the CBIR project's. Smaller is nearer.
 """
 
 from __future__ import annotations

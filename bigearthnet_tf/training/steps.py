@@ -198,7 +198,8 @@ class Steps:
                 loss = tf.reduce_sum(per_example) / self.config.batch_size
                 penalties = [*self.model.losses]
                 if self.config.l2:
-                    penalties.append(losses.l2_penalty(self._weights, self.config.l2))
+                    l2, on = self.config.l2, self.config.l2_on
+                    penalties.append(losses.l2_penalty(self._weights, l2, on))
                 if penalties:
                     loss += tf.add_n(penalties) / share
             scaled = loss if scale is None else loss * scale

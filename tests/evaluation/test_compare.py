@@ -77,7 +77,9 @@ def test_pairing_is_narrower_than_two_intervals(found):
 
 def test_a_run_and_its_copy_differ_by_nothing(tmp_path):
     runs = compare.read([write_run(tmp_path / name, 1) for name in ("a", "b")])
-    for of in compare.compare(runs, rounds=9).differences[0].values():
+    differences = compare.compare(runs, rounds=9).differences[0]
+    assert set(compare.MEASURES) <= set(differences)
+    for of in differences.values():
         assert (of.value, of.low, of.high, of.share_higher) == (0, 0, 0, 0.5)
         assert not of.is_clear
 

@@ -111,7 +111,9 @@ def test_published_results_are_of_the_same_model_bands_and_labels():
     ):
         assert published.find(*other) == {}
     known = {"micro_precision", *metrics.multi_label_report(*(np.eye(2),) * 2)}
-    for row in published.table()["results"]:
+    results = published.table()["results"]
+    assert results
+    for row in results:
         names = set(row) - {"model", "bands", "version", "seed", "epochs"}
         assert names <= known
         assert band_facts.resolve_bands(row["bands"])

@@ -57,3 +57,15 @@ def test_its_gradient_is_scale_times_kernel_also_for_values_lent_to_a_scope():
             penalty = losses.l2_penalty([variable], 0.5)
     assert float(penalty) == 0.25 * 14
     np.testing.assert_allclose(tape.gradient(penalty, lent), 0.5 * lent.numpy())
+
+
+def test_of_all_parameters_it_is_the_weight_decay_of_torch():
+    """Torch's Adam and SGD add the decay times the parameter to its gradient."""
+    variables = [
+        keras.Variable(np.full((2,), value, "float32"), name=name)
+        for name, value in {"kernel": 3.0, "bias": -2.0, "gamma": 1.0}.items()
+    ]
+    with tf.GradientTape() as tape:
+        penalty = losses.l2_penalty(variables, 0.5, "all")
+    gradients = tape.gradient(penalty, [variable.value for variable in variables])
+    np.testing.assert_array_equal(gradients, [[1.5, 1.5], [-1, -1], [0.5, 0.5]])

@@ -42,7 +42,9 @@ def test_blocks_are_only_a_matter_of_memory(monkeypatch):
     monkeypatch.setattr(bootstrap, "_BLOCK", 60 * 3)
     monkeypatch.setattr(bootstrap, "_RUNS", 2)
     assert bootstrap.num_blocks(60, 20) == 7
-    for name, values in bootstrap.replicates(truth, scores, rounds=20).items():
+    again = bootstrap.replicates(truth, scores, rounds=20)
+    assert again.keys() == whole.keys()
+    for name, values in again.items():
         np.testing.assert_allclose(values, whole[name], rtol=1e-12, err_msg=name)
 
 

@@ -41,7 +41,9 @@ def tied_predictions(draw, max_labels=7):
 def test_sample_ranking_equals_brute_force(case):
     truth, scores = case
     expected = [brute_force(*row) for row in zip(truth, scores, strict=True)]
-    for name, value in ranking.sample_ranking(truth, scores).items():
+    found = ranking.sample_ranking(truth, scores)
+    assert found.keys() == expected[0].keys()
+    for name, value in found.items():
         own = [sample[name] for sample in expected]
         assert value == pytest.approx(own, abs=1e-12), name
 
@@ -70,7 +72,9 @@ def test_blocks_are_only_a_matter_of_memory(monkeypatch):
     truth, scores = random.random((101, 9)) < 0.3, random.random((101, 9)).round(1)
     whole = ranking.sample_ranking(truth, scores)
     monkeypatch.setattr(ranking, "_BLOCK", 7)
-    for name, values in ranking.sample_ranking(truth, scores).items():
+    again = ranking.sample_ranking(truth, scores)
+    assert again.keys() == whole.keys()
+    for name, values in again.items():
         assert values == pytest.approx(whole[name], abs=1e-12)
 
 

@@ -96,12 +96,12 @@ def reference():
 
 @pytest.mark.parametrize(
     ("definitions", "key"),
-    [("corrected", "corrected"), ("older", "old_definitions_zero_guarded")],
+    [("corrected", "corrected"), ("cbir", "old_definitions_zero_guarded")],
 )
 def test_the_reference_values(definitions, key):
     expected, queries, archive, distance = reference()
     ids, ks = np.argsort(distance, axis=1), expected["k"]
-    if definitions == "older":
+    if definitions == "cbir":
         ids = ids[:, :100]
     values = retrieval.per_query(queries, archive, ids, ks, definitions=definitions)
     # The reference counts queries without labels as 0.
@@ -120,15 +120,15 @@ def test_the_reference_values(definitions, key):
 
 
 def test_a_vector_worked_out_by_hand():
-    """Shared labels 2, 0, 1, 3 (section 9.2 of the description of the older system)."""
+    """Shared labels 2, 0, 1, 3 ; the last but one line is that of the CBIR project."""
     query = [[1, 1, 1, 0]]
     archive = [[1, 1, 0, 0], [0, 0, 0, 1], [1, 0, 0, 0], [1, 1, 1, 0]]
     ids, ks = [[0, 1, 2, 3]], [1, 2, 3, 4]
     report = retrieval.retrieval_report(query, archive, ids, ks)
-    older = retrieval.retrieval_report(query, archive, ids, ks, definitions="older")
+    theirs = retrieval.retrieval_report(query, archive, ids, ks, definitions="cbir")
     assert [report[f"acg@{k}"] for k in ks] == [2, 1, 1, 1.5]
     assert [report[f"wap@{k}"] for k in ks] == [2, 2, 1.5, 1.5]
-    found = [older[f"wap@{k}"] for k in ks]
+    found = [theirs[f"wap@{k}"] for k in ks]
     assert found == pytest.approx([2, 2, 7 / 6, 0.902777], abs=1e-5)
 
 
@@ -148,6 +148,7 @@ def test_the_best_order_is_perfect_and_the_order_of_queries_does_not_matter(seed
         np.testing.assert_allclose(best[f"map@{k}"], 1)
     order = rng.permutation(len(queries))
     turned = retrieval.per_query(queries[order], archive, ids[order], [5])
+    assert {name for name in best if "@5" in name} < turned.keys()
     for name, values in turned.items():
         np.testing.assert_array_equal(values, best[name][order])
         if not name.startswith(("acg", "wap")):
@@ -161,7 +162,9 @@ def test_blocks_of_queries_do_not_show(monkeypatch):
     ids = np.stack([rng.permutation(50)[:20] for _ in range(30)])
     whole = retrieval.per_query(queries, archive, ids, [10])
     monkeypatch.setattr(retrieval, "_BLOCK", 7)
-    for name, values in retrieval.per_query(queries, archive, ids, [10]).items():
+    again = retrieval.per_query(queries, archive, ids, [10])
+    assert again.keys() == whole.keys() > {"ndcg@10", "map@10"}
+    for name, values in again.items():
         np.testing.assert_array_equal(values, whole[name])
 
 
@@ -218,8 +221,11 @@ def test_queries_without_labels_count_in_no_mean():
     report = retrieval.retrieval_report(queries, [[1, 0]], ids, [1])
     assert report["queries_without_labels"] == 1
     assert report["map@1"] == 1
-    older = retrieval.retrieval_report(queries, [[1, 0]], ids, [1], definitions="older")
-    assert older["map@1"] == 0.5
+    for name in ("cbir", "older"):
+        theirs = retrieval.retrieval_report(
+            queries, [[1, 0]], ids, [1], definitions=name
+        )
+        assert theirs["map@1"] == 0.5
     none = retrieval.retrieval_report([[0, 0]], [[1, 0]], [[0]], [1])
     assert none["map@1"] == 0
     # Partners have nothing to do with labels; intervals are of what counts.
@@ -237,7 +243,7 @@ def test_queries_without_labels_count_in_no_mean():
         ({"ids": [[5]]}, "expected ids from -1 to 0"),
         ({"ids": [0]}, "expected ids of shape"),
         ({"ks": [0]}, "ranks of 1 or more"),
-        ({"definitions": "new"}, "corrected or older"),
+        ({"definitions": "new"}, "corrected or cbir"),
         ({"query_labels": [1, 0]}, "query labels of shape"),
         ({"archive_labels": np.zeros((0, 2))}, "at least one"),
     ],

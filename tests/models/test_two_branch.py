@@ -78,7 +78,7 @@ def test_outputs_gradients_and_what_is_kept(encoders, name, tmp_path):
 
 
 def test_a_classifier_is_learnt_and_kept(tmp_path):
-    """The older system neither trained it nor saved it."""
+    """The CBIR project neither trained it nor saved it."""
     model = build("joint", task="classification", fusion="avg")
     images, labels = patches(model), np.eye(3, 19, dtype=np.float32)
     head = model.layers[-1]
@@ -143,7 +143,7 @@ def test_resnet50_has_the_parameters_of_the_older_system():
     learnt = {e: count_trainable(build(e, "resnet50", projection_dim=128)) for e in
               ("separate", "joint")}  # fmt: skip
     assert learnt["separate"] == 23_504_896 + 23_529_984 + heads
-    # Joint ones have a second set of gammas and betas, which the older system shared.
+    # Joint ones have a second set of gammas and betas, which the CBIR project shared.
     assert learnt["joint"] == 23_599_424 + 53_120 + heads
 
 

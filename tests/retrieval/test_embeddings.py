@@ -290,7 +290,7 @@ def test_features_that_are_not_finite_are_not_kept(opened, model, tmp_path):
 
 @pytest.mark.long
 def test_what_is_learnt_from_labels_is_searched_with_too(records, tmp_path):
-    """By the metrics that the older system had, too; one query has no labels."""
+    """By the metrics of the CBIR project, too, by their former name."""
     run = tmp_path / "run"
     opened = open_session(
         records,
@@ -328,6 +328,7 @@ def test_an_evaluation_writes_all_directions(records, tmp_path):
     others = json.loads((run / "eval_baselines.json").read_text())
     assert set(others) == {"untrained", "band statistics", "random"}
     # The model was not trained either.
+    assert set(others["untrained"]) == set(result)
     for name, value in others["untrained"].items():
         assert value == pytest.approx(result[name], abs=1e-6)
     with np.load(run / "eval_hits.npz") as hits:

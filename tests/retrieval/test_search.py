@@ -183,11 +183,13 @@ def test_faiss_gets_enough_queries_to_be_fast(monkeypatch):
     assert sum(rows for rows, _ in asked if rows > 100) >= 8200
     asked.clear()
     index.search(vectors, 2900)
+    assert asked
     assert all(rows * k <= 2 * exact._CANDIDATES for rows, k in asked)
     # Also where all are equal, so that it has to look further and further.
     asked.clear()
     index = search.build(np.ones((3000, 32), np.float32))
     assert index.search(vectors, 2).ids.tolist() == [[0, 1]] * 3000
+    assert asked
     assert all(rows * k <= 2 * exact._CANDIDATES for rows, k in asked)
 
 

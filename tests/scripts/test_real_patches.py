@@ -65,6 +65,7 @@ def test_v1_and_v2_of_a_pair_hold_identical_pixels(real, shared):
     assert len(old) == len(new) == 6
     for name, (groups, labels) in old.items():
         other_groups, other_labels = new[v2_names[name]]
+        assert len(groups) == 4
         for group in groups:
             np.testing.assert_array_equal(groups[group], other_groups[group])
         assert labels.shape == other_labels.shape == (19,)
@@ -74,7 +75,9 @@ def test_every_pixel_in_a_record_is_rasterios(real, shared):
     import rasterio
 
     root = shared / "data" / "v1" / "BigEarthNet-v1.0"
-    for name, (groups, _) in tensors(real / "v1", bands="s2_full").items():
+    patches = tensors(real / "v1", bands="s2_full")
+    assert len(patches) == 6
+    for name, (groups, _) in patches.items():
         for group, bands in {
             "s2_10m": ("B02", "B03", "B04", "B08"),
             "s2_20m": ("B05", "B06", "B07", "B8A", "B11", "B12"),
@@ -159,7 +162,9 @@ def test_older_records_train_and_evaluate_with_the_same_command(
     new_names = reader.read_names(reader.open_records(files))
     data = bigearthnet_tf.load_dataset(files, 1, bands, label_type)
     new = dict(zip(new_names, data, strict=True))
+    assert len(old) == 3
     for name, (groups, labels) in old.items():
+        assert len(groups) == (4 if modality == "MM" else 3)
         for group in groups:
             np.testing.assert_array_equal(groups[group], new[name][0][group][0])
         np.testing.assert_array_equal(labels, new[name][1][0])

@@ -65,6 +65,7 @@ def test_the_model_comes_back_by_itself(run, folder, call):
     data = bigearthnet_tf.load_dataset(features.facts.files, 2, bands="all")
     groups, _ = next(iter(data))
     found = model({name: groups[name] for name in model.input}, training=False)
+    assert set(features.layers) == {"h_s1", "h_s2", "p_s1", "p_s2"}
     for name, values in features.layers.items():
         closeness.assert_close(found[name], values[:2], closeness.NETWORK)
     alone = ("--set", "encoders=single", "--set", "task=classification")
@@ -116,17 +117,49 @@ def test_a_patch_finds_what_is_nearest(call, folder, tmp_path, direction):
     assert found[1]["geometry"]["type"] == "Polygon"
 
 
-def test_hits_can_be_narrowed_down(call, folder):
-    archive = stored.load(folder)
-    label = archive.facts.labels[int(np.argmax(archive.labels.sum(axis=0)))]
-    outcome = call(
-        "bigearthnet-tf", "retrieve", folder, "--number", "0", "--label", label,
-        "--exclude-within", "0.5", "-k", "100",
-    )  # fmt: skip
-    assert outcome.status == 0, outcome.err
-    assert "there are no more than" in outcome.out
-    for line in outcome.out.splitlines()[2:-2]:
-        assert label in line
+def test_hits_can_be_narrowed_down(call, folder, tmp_path):
+    """By a label, by kilometres from the query, and by both."""
+
+    def search(*options):
+        path = tmp_path / "hits.geojson"
+        outcome = call(
+            "bigearthnet-tf", "retrieve", folder, "--number", "0", "-k", "100",
+            "--geojson", path, *options,
+        )  # fmt: skip
+        assert outcome.status == 0, outcome.err
+        query, *hits = json.loads(path.read_text())["features"]
+        assert f"there are no more than {len(hits)} that fit" in outcome.out
+        return query, {hit["properties"]["name"]: hit for hit in hits}
+
+    query, all_hits = search()
+    assert len(all_hits) == len(stored.load(folder).names) - 1
+    away = {name: kilometres(query, hit) for name, hit in all_hits.items()}
+    labels = {name: set(hit["properties"]["labels"]) for name, hit in all_hits.items()}
+    # Between the distances; at exactly that of a hit rounding would decide.
+    limit = np.mean(sorted(away.values())[:2])
+    far = [name for name in all_hits if away[name] > limit]
+    label = min(set.union(*(labels[name] for name in far)))
+    with_label = [name for name in all_hits if label in labels[name]]
+    both = [name for name in far if label in labels[name]]
+    assert 0 < len(far) < len(all_hits)
+    assert 0 < len(with_label) < len(all_hits)
+    assert both
+    for options, expected in (
+        (("--label", label), with_label),
+        (("--exclude-within", limit), far),
+        (("--label", label, "--exclude-within", limit), both),
+    ):
+        assert list(search(*options)[1]) == expected
+
+
+def kilometres(query, hit):
+    """Returns the distance of two polygons' first corners on a sphere."""
+    (east, north), (lon, lat) = (
+        np.radians(each["geometry"]["coordinates"][0][0]) for each in (query, hit)
+    )
+    cosine = np.sin(north) * np.sin(lat)
+    cosine += np.cos(north) * np.cos(lat) * np.cos(east - lon)
+    return 6371 * np.arccos(min(1, cosine))
 
 
 def test_a_search_loads_no_tensorflow(folder):
@@ -210,7 +243,9 @@ def test_a_patch_is_searched_with_by_its_file(call, run, folder, archive_v2):
         by_name = call(
             "bigearthnet-tf", "retrieve", folder, "--number", "2", *same, "-k", "3"
         )
-        assert by_file.out.splitlines()[2:] == by_name.out.splitlines()[2:]
+        hits = by_name.out.splitlines()[2:]
+        assert by_file.out.splitlines()[2:] == hits
+        assert [line.split()[0] for line in hits[:3]] == ["1", "2", "3"]
     gone = call("bigearthnet-tf", "retrieve", folder, "--file-s2", s2.parent / "x")
     assert gone.status == 1
     assert "is missing" in gone.complaint

@@ -169,7 +169,9 @@ def test_filters_and_lists(call, archive_v2, tmp_path):
     assert f"{len(own)} of 16 patches are left" in outcome.out
     listed = read_lists(tmp_path / "a")
     assert sum(map(len, listed.values())) == len(own)
-    for name in set(frame["split"]) - set(own["split"]):
+    gone = set(frame["split"]) - set(own["split"])
+    assert gone
+    for name in gone:
         assert f"split {name!r} has no patch left" in outcome.out
     path = tmp_path / "mine.csv"
     path.write_text("\n".join(own["patch_id"]))

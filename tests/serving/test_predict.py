@@ -88,6 +88,7 @@ def test_an_archive_of_version_1_and_its_patches(shared, runs, predict, tmp_path
     s1 = shared / "data/v1/BigEarthNet-S1-v1.0"
     both = predict(runs["both"], root, "--s1", s1, out=tmp_path / "c.parquet")
     archive = archives.open_archive(root, s1)
+    assert both["name"].tolist() == table["name"].tolist()
     for patch, partner in zip(both["name"], both["name_s1"], strict=True):
         assert archive.metadata_of(PatchEntry(patch)).labels
         assert names.parse_name(partner).sensor == "S1"

@@ -77,8 +77,10 @@ def weights(model):
     return [np.asarray(v).astype(np.float64) for v in model.weights]
 
 
-def by_hand(count, clip_norm=0.0, l2=0.0, rate=0.1, momentum=0.9):
+def by_hand(count, clip_norm=0.0, l2=0.0, l2_on="kernels", rate=0.1, momentum=0.9):
     """SGD with momentum in float64 NumPy, gradients written out."""
+    # As torch's SGD and Adam add `weight_decay` times the parameter.
+    of_biases = l2 if l2_on == "all" else 0.0
     model = build()
     kernel_a, bias_a, kernel_b, bias_b = values = weights(model)
     velocity = [np.zeros_like(v) for v in values]
@@ -89,15 +91,17 @@ def by_hand(count, clip_norm=0.0, l2=0.0, rate=0.1, momentum=0.9):
         hidden = np.tanh(x @ kernel_a + bias_a)
         error = hidden @ kernel_b + bias_b - y
         losses.append(
-            (error**2).sum() / 12 + l2 / 2 * ((kernel_a**2).sum() + (kernel_b**2).sum())
+            (error**2).sum() / 12
+            + l2 / 2 * ((kernel_a**2).sum() + (kernel_b**2).sum())
+            + of_biases / 2 * ((bias_a**2).sum() + (bias_b**2).sum())
         )
         out = 2 * error / 12
         inner = out @ kernel_b.T * (1 - hidden**2)
         gradients = [
             x.T @ inner + l2 * kernel_a,
-            inner.sum(0),
+            inner.sum(0) + of_biases * bias_a,
             hidden.T @ out + l2 * kernel_b,
-            out.sum(0),
+            out.sum(0) + of_biases * bias_b,
         ]
         norm = np.sqrt(sum((g**2).sum() for g in gradients))
         norms.append(norm)
@@ -110,7 +114,14 @@ def by_hand(count, clip_norm=0.0, l2=0.0, rate=0.1, momentum=0.9):
 
 
 @pytest.mark.parametrize(
-    "keys", [{}, {"clip_norm": 0.5}, {"l2": 0.3}, {"clip_norm": 1.0, "l2": 0.1}]
+    "keys",
+    [
+        {},
+        {"clip_norm": 0.5},
+        {"l2": 0.3},
+        {"l2": 0.3, "l2_on": "all"},
+        {"clip_norm": 1.0, "l2": 0.1},
+    ],
 )
 @pytest.mark.parametrize("way", [{}, {"xla": True}, {"gradient_accumulation": 3}])
 def test_steps_equal_those_by_hand(keys, way):
