@@ -8,6 +8,9 @@ v2, by the official splits:
       --metadata metadata.parquet
 v2, from the LMDB of the reBEN tools:
   prep_splits.py --lmdb Encoded-BigEarthNet -o records --metadata metadata.parquet
+the same, with the CSV files of earlier versions of those tools:
+  prep_splits.py --lmdb Encoded-BigEarthNet -o records --metadata \
+      patch_id_split_mapping.csv patch_id_s1_mapping.csv patch_id_label_mapping.csv
 v1, from the LMDB of bigearthnet_encoder and ConfigILM, or the two of the CBIR project:
   prep_splits.py --lmdb BigEarthNetEncoded.lmdb -o records -n train.csv val.csv test.csv
 """
@@ -107,9 +110,10 @@ def _add_sources(group: argparse._ArgumentGroup) -> None:
         "--metadata",
         type=console.path,
         nargs="+",
-        metavar="PARQUET",
-        help="metadata.parquet of v2; with the table of patches with snow, cloud or "
-        "shadow behind it, those are included",
+        metavar="FILE",
+        help="metadata.parquet of v2, or the three CSV files of reBEN's earlier "
+        "scripts (splits, Sentinel-1 names, labels); with the table of patches with "
+        "snow, cloud or shadow behind it, those are included",
     )
     group.add_argument(
         "--maps",

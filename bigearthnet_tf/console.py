@@ -28,6 +28,9 @@ _TALKATIVE = (
 MOST = 2**31 - 1
 DONE, FAILED, WRONG_CALL, INTERRUPTED = 0, 1, 2, 130
 
+# An option whose value is the command line of another program.
+_OF_A_PROGRAM = re.compile(r"--from-[a-z]+")
+
 logger = logging.getLogger("bigearthnet_tf")
 
 
@@ -47,7 +50,9 @@ class Interrupted(Exception):
 class Parser(argparse.ArgumentParser):
     """An argument parser, like its subparsers, that takes no empty texts.
 
-    An option that may be empty says so with `type=str`.
+    An option that may be empty says so with `type=str`. One that is called
+    `--from-PROGRAM` takes the arguments of that program as one text, which begins with
+    dashes; argparse would take it for an option if it had no blank.
     """
 
     def __init__(self, *args: Any, **kwargs: Any) -> None:
@@ -60,10 +65,31 @@ class Parser(argparse.ArgumentParser):
         action.type = str
         return action
 
+    # argparse declares it in several forms, for namespaces of other types.
+    def parse_known_args(  # type: ignore[override]
+        self,
+        args: Iterable[str] | None = None,
+        namespace: argparse.Namespace | None = None,
+    ) -> tuple[argparse.Namespace, list[str]]:
+        """As in argparse, with texts of `--from-PROGRAM` that are whole."""
+        words = list(sys.argv[1:] if args is None else args)
+        return super().parse_known_args(_join_texts(words), namespace)
+
     def error(self, message: str) -> NoReturn:
         """Ends a wrong call with one line, which need not show all the options."""
         complain(f"{self.prog}: error: {message} ({self.prog} --help tells more)")
         sys.exit(WRONG_CALL)
+
+
+def _join_texts(words: list[str]) -> list[str]:
+    """Returns words of a command line with `--from-x TEXT` as `--from-x=TEXT`."""
+    joined: list[str] = []
+    for word in words:
+        if joined and _OF_A_PROGRAM.fullmatch(joined[-1]):
+            joined[-1] += f"={word}"
+        else:
+            joined.append(word)
+    return joined
 
 
 def parser(description: str, **kwargs: Any) -> argparse.ArgumentParser:

@@ -1,4 +1,4 @@
-"""What is known of patches besides their pixels: v1 JSON, v2 parquet, name lists."""
+"""What is known of patches besides their pixels: v1 JSON, v2 tables, name lists."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ import pyarrow as pa
 from pyarrow import parquet
 
 from bigearthnet_tf import files, tables
-from bigearthnet_tf.archive import labels, names, pairs, splits
+from bigearthnet_tf.archive import labels, metadata_csv, names, pairs, splits
 from bigearthnet_tf.archive.patch import Patch, PatchEntry
 from bigearthnet_tf.registry import nearest_names
 
@@ -166,10 +166,18 @@ def read_metadata(path: Path | str) -> pd.DataFrame:
         raise ValueError(f"{path}: expected a row for each patch, got none")
     frame = tables.to_frame(tables.with_forms(table, _FORMS, path), path)
     extra = [name for name in frame if str(name).startswith("__index_level_")]
-    frame = frame.drop(columns=extra)
+    return _checked(frame.drop(columns=extra), path)
+
+
+def _checked(frame: pd.DataFrame, where: Path | str) -> pd.DataFrame:
+    """Returns a table as `read_metadata` gives it.
+
+    Raises:
+        ValueError: a row is wrong.
+    """
     frame["split"] = frame["split"].replace({"validation": "val"})
-    _check_rows(frame, path)
-    frame["labels"] = _order_labels(frame, path)
+    _check_rows(frame, where)
+    frame["labels"] = _order_labels(frame, where)
     if "country" in frame:
         frame["country"] = frame["country"].fillna("")
     return frame
@@ -179,13 +187,20 @@ def read_tables(paths: Sequence[Path | str]) -> pd.DataFrame:
     """Returns several metadata tables as one, such as clean and cloudy patches.
 
     Args:
-        paths: as for `read_metadata`.
+        paths: as for `read_metadata`; those that end in `.csv` are one table together,
+            see `metadata_csv.read`.
 
     Raises:
         FileNotFoundError: as for `read_metadata`.
         ValueError: likewise, or a patch is in two tables.
     """
-    frame = pd.concat([read_metadata(path) for path in paths], ignore_index=True)
+    in_csv = list(filter(metadata_csv.is_csv, paths))
+    found = [read_metadata(path) for path in paths if path not in in_csv]
+    if in_csv:
+        found.append(
+            _checked(metadata_csv.read(in_csv), " and ".join(map(str, in_csv)))
+        )
+    frame = pd.concat(found, ignore_index=True)
     twice = frame["patch_id"].duplicated()
     if twice.any():
         listed = " and ".join(map(str, paths))
@@ -196,7 +211,7 @@ def read_tables(paths: Sequence[Path | str]) -> pd.DataFrame:
     return frame
 
 
-def _check_rows(frame: pd.DataFrame, path: Path) -> None:
+def _check_rows(frame: pd.DataFrame, path: Path | str) -> None:
     are_ids = _are_names(frame["patch_id"], names.S2_V2_PATTERN)
     are_partners = _are_names(frame["s1_name"], names.S1_PATTERN)
     for wrong, what in (
@@ -222,7 +237,7 @@ def _are_names(column: pd.Series[Any], pattern: str) -> pd.Series[Any]:
     return column.fillna("").astype(str).str.fullmatch(pattern).astype(bool)
 
 
-def _order_labels(frame: pd.DataFrame, path: Path) -> list[tuple[str, ...]]:
+def _order_labels(frame: pd.DataFrame, path: Path | str) -> list[tuple[str, ...]]:
     """Returns the labels of each row in CLC order.
 
     The 480,038 patches have a few thousand sets of labels: each is checked and

@@ -43,7 +43,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         "--metadata",
         type=console.path,
         nargs="+",
-        metavar="PARQUET",
+        metavar="FILE",
         help="of v2, for the country, snow and clouds of the patches of an LMDB, which "
         "records do not hold",
     )

@@ -49,8 +49,9 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         nargs="+",
         type=console.path,
         default=[],
-        metavar="PARQUET",
-        help="of version 2: which Sentinel-1 patch belongs to which",
+        metavar="FILE",
+        help="of version 2, in Parquet or in the CSV files of reBEN's earlier scripts: "
+        "which Sentinel-1 patch belongs to which",
     )
     parser.add_argument(
         "--patches",

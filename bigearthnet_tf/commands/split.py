@@ -65,8 +65,9 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         "--metadata",
         type=console.path,
         nargs="+",
-        metavar="PARQUET",
-        help="of v2; the second table adds patches with snow, cloud or shadow",
+        metavar="FILE",
+        help="of v2, in Parquet or in the CSV files of reBEN's earlier scripts; the "
+        "second table adds patches with snow, cloud or shadow",
     )
     sources.add_argument(
         "--table",

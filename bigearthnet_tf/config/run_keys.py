@@ -165,6 +165,7 @@ class RunKeys(pydantic.BaseModel):
     )
     metadata: Paths = Field(
         [],
-        description="parquet files of the metadata of v2, by which results are given "
-        "for each country too",
+        description="tables of the metadata of v2 (Parquet, or the CSV files of "
+        "reBEN's earlier scripts with that of the countries), by which results are "
+        "given for each country too",
     )

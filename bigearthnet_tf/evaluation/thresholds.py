@@ -69,17 +69,18 @@ class Thresholds(pydantic.BaseModel):
 
 
 def fingerprint(model: keras.Model) -> str:
-    """Returns the SHA-256 of all weights of a model, in their order.
+    """Returns the SHA-256 of the sorted SHA-256 of all weights of a model.
 
-    Without the states of random generators, which say nothing about its scores and
-    stay behind when weights are published.
+    In whatever order Keras lists them: stochastic depth, which models to be published
+    lack, changes it. Without the states of random generators, which say nothing about
+    its scores and stay behind when weights are published.
     """
-    digest = hashlib.sha256()
+    digests = []
     for variable in model.weights:
         values = np.ascontiguousarray(keras.ops.convert_to_numpy(variable))
-        digest.update(f"{values.shape} {values.dtype}".encode())
-        digest.update(values.tobytes())
-    return digest.hexdigest()
+        head = f"{values.shape} {values.dtype}".encode()
+        digests.append(hashlib.sha256(head + values.tobytes()).digest())
+    return hashlib.sha256(b"".join(sorted(digests))).hexdigest()
 
 
 def tune(

@@ -9,6 +9,7 @@ import pytest
 
 from bigearthnet_tf import metrics
 from bigearthnet_tf.evaluation import thresholds
+from bigearthnet_tf.tasks import assembly
 
 MODEL = {"model_name": "resnet_test", "bands": ["B02"]}
 
@@ -107,3 +108,15 @@ def test_a_fingerprint_is_that_of_the_weights():
     assert first == thresholds.fingerprint(model)
     model.layers[0].bias.assign([0, 1e-7])
     assert thresholds.fingerprint(model) != first
+
+
+def test_the_fingerprint_is_the_same_with_and_without_stochastic_depth():
+    dropping = assembly.build_model("resnet_test", 19, "s2", drop_path_rate=0.2)
+    plain = assembly.build_model("resnet_test", 19, "s2", seed=1)
+    assert thresholds.fingerprint(dropping) != thresholds.fingerprint(plain)
+    trained = {variable.path: variable for variable in dropping.weights}
+    # The order is another one.
+    assert list(trained) != [variable.path for variable in plain.weights]
+    for variable in plain.weights:
+        variable.assign(trained[variable.path])
+    assert thresholds.fingerprint(dropping) == thresholds.fingerprint(plain)
