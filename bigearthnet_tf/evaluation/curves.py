@@ -6,6 +6,7 @@ colour blindness, the styles in print without colour.
 
 from __future__ import annotations
 
+import textwrap
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -57,6 +58,7 @@ _SMOOTHED_SHARE, _MARKED_POINTS = 1 / 30, 40
 # A loss that falls further than by this factor has a logarithmic axis.
 _LOGARITHMIC = 50
 _DPI = 200
+_TITLE_WIDTH = 40  # characters
 _PANEL = (3.5, 2.5)  # inches
 
 
@@ -208,7 +210,7 @@ def panels(runs: Sequence[Run], metrics: Sequence[str]) -> dict[str, list[Panel]
 
     Args:
         runs: at least one.
-        metrics: of the validation.
+        metrics: of the validation; those that are of training too come first.
 
     Returns:
         Name of the picture to its panels: `losses`, `metrics`, `optimization`,
@@ -220,13 +222,13 @@ def panels(runs: Sequence[Run], metrics: Sequence[str]) -> dict[str, list[Panel]
         for measure in run.measures("training")
         if measure.endswith("_loss")
     )
+    trained = [n for n in metrics if any(len(r.series("training", n)) for r in runs)]
     wanted = {
-        "losses": [
-            Panel(f"{split}: {_words(loss)}", split, loss, split == "training")
-            for loss in losses
-            for split in ("training", "validation")
+        "losses": _pairs(losses),
+        "metrics": [
+            *_pairs(trained),
+            *(Panel(_words(n), "validation", n) for n in metrics if n not in trained),
         ],
-        "metrics": [Panel(_words(name), "validation", name) for name in metrics],
         "optimization": [
             Panel("learning rate", "training", "learning_rate"),
             Panel("norm of the gradients", "training", "gradient_norm", True),
@@ -246,6 +248,15 @@ def panels(runs: Sequence[Run], metrics: Sequence[str]) -> dict[str, list[Panel]
         for name, of in wanted.items()
     }
     return {name: of for name, of in filled.items() if of}
+
+
+def _pairs(measures: Iterable[str]) -> list[Panel]:
+    """Returns two panels of each measure: of training and of validation."""
+    return [
+        Panel(f"{split}: {_words(name)}", split, name, split == "training")
+        for name in measures
+        for split in ("training", "validation")
+    ]
 
 
 def best(series: NDArray[np.float64], measure: str) -> NDArray[np.float64]:
@@ -385,5 +396,5 @@ def differences(runs: Iterable[Run]) -> dict[str, list[Any]]:
 
 
 def _words(name: str) -> str:
-    """Returns a key as words."""
-    return name.replace("_", " ")
+    """Returns a key as words, in lines that fit over a panel: labels are long."""
+    return textwrap.fill(name.replace("_", " "), _TITLE_WIDTH)

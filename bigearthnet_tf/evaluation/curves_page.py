@@ -25,7 +25,7 @@ Point = Sequence[float] | np.ndarray
 
 _TITLES = {
     "losses": "Losses",
-    "metrics": "Validation",
+    "metrics": "Metrics",
     "optimization": "Optimisation",
     "throughput": "Throughput",
 }
