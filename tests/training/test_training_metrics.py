@@ -143,9 +143,7 @@ def test_killed_within_a_window_a_run_writes_the_same_points(tmp_path, monkeypat
 
 def test_a_window_that_counts_other_things_is_damage(tmp_path):
     counts = {"by_label": {"shape": [3, 4], "at": [1], "values": [2]}}
-    with pytest.raises(
-        checkpoints.DamagedCheckpoint, match=r"has shape \[3, 4"
-    ):
+    with pytest.raises(checkpoints.DamagedCheckpoint, match=r"has shape \[3, 4"):
         Window.from_json({"steps": 2, "counts": counts}, Signs(), tmp_path)
     with pytest.raises(checkpoints.DamagedCheckpoint, match="by_label has shape"):
         Window.from_json({"steps": 2, "counts": counts}, Line(), tmp_path)
