@@ -3,7 +3,6 @@
 import json
 import os
 import signal
-import socket
 import subprocess
 import sys
 import time
@@ -15,20 +14,13 @@ import numpy as np
 import pytest
 import series_records
 import tensorflow as tf
+from programs import free_ports
 from run_files import ROOT, newest, tensors
 
 from bigearthnet_tf import config as configs
 from bigearthnet_tf.training import logs, session
 
 SGD = {"optimizer": "sgd", "learning_rate": 0.05, "image_size": 32, "nb_epoch": 10}
-
-
-def free_ports(count: int) -> list[int]:
-    sockets = [socket.create_server(("", 0)) for _ in range(count)]
-    ports = [each.getsockname()[1] for each in sockets]
-    for each in sockets:
-        each.close()
-    return ports
 
 
 def start(config, tf_config=None) -> subprocess.Popen:
