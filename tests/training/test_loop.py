@@ -187,6 +187,7 @@ def test_killed_and_called_again_it_ends_as_if_undisturbed(tmp_path):
         loop.Trainer = original
     _, continued, last = run(tmp_path / "b")
     assert last == 15
+    assert undisturbed.weights
     for a, b in zip(undisturbed.weights, continued.weights, strict=True):
         np.testing.assert_array_equal(a, b)
     assert points(tmp_path / "b", "training") == points(tmp_path / "a", "training")
