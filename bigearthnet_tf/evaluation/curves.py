@@ -6,6 +6,7 @@ colour blindness, the styles in print without colour.
 
 from __future__ import annotations
 
+import textwrap
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from typing import Any, Literal
@@ -59,6 +60,7 @@ _SMOOTHED_SHARE, _MARKED_POINTS = 1 / 30, 40
 # A loss that falls further than by this factor has a logarithmic axis.
 _LOGARITHMIC = 50
 _DPI = 200
+_TITLE_WIDTH = 40  # characters
 _PANEL = (3.5, 2.5)  # inches
 
 
@@ -110,7 +112,7 @@ def panels(runs: Sequence[Run], metrics: Sequence[str]) -> dict[str, list[Panel]
 
     Args:
         runs: at least one.
-        metrics: of the validation.
+        metrics: of the validation; those that are of training too come first.
 
     Returns:
         Name of the picture to its panels: `losses`, `metrics`, `optimization`,
@@ -122,13 +124,13 @@ def panels(runs: Sequence[Run], metrics: Sequence[str]) -> dict[str, list[Panel]
         for measure in run.measures("training")
         if is_loss(measure)
     )
+    trained = [n for n in metrics if any(len(r.series("training", n)) for r in runs)]
     wanted = {
-        "losses": [
-            Panel(f"{split}: {_words(loss)}", split, loss, split == "training")
-            for loss in losses
-            for split in ("training", "validation")
+        "losses": _pairs(losses),
+        "metrics": [
+            *_pairs(trained),
+            *(Panel(_words(n), "validation", n) for n in metrics if n not in trained),
         ],
-        "metrics": [panel for name in metrics for panel in _metric_panels(runs, name)],
         "optimization": [
             Panel("learning rate", "training", "learning_rate"),
             Panel("norm of the gradients", "training", "gradient_norm", True),
@@ -155,13 +157,11 @@ def is_loss(measure: str) -> bool:
     return measure == "loss" or measure.endswith("_loss")
 
 
-def _metric_panels(runs: Sequence[Run], name: str) -> list[Panel]:
-    """Returns the panel of the validation, and that of the training if it has one."""
-    own = Panel(_words(name), "validation", name)
-    if not any(len(run.series("training", name)) for run in runs):
-        return [own]
+def _pairs(measures: Iterable[str]) -> list[Panel]:
+    """Returns two panels of each measure: of training and of validation."""
     return [
-        Panel(f"{split}: {_words(name)}", split, name)
+        Panel(f"{split}: {_words(name)}", split, name, split == "training")
+        for name in measures
         for split in ("training", "validation")
     ]
 
@@ -304,5 +304,5 @@ def differences(runs: Iterable[Run]) -> dict[str, list[Any]]:
 
 
 def _words(name: str) -> str:
-    """Returns a key as words."""
-    return name.replace("_", " ")
+    """Returns a key as words, in lines that fit over a panel: labels are long."""
+    return textwrap.fill(name.replace("_", " "), _TITLE_WIDTH)

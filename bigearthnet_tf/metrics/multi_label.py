@@ -67,21 +67,17 @@ def multi_label_report(
     truth, scores = checked(labels, scores)
     predicted = how.decide(scores, checked_threshold(threshold, truth.shape[1]))
     hits = truth & predicted
-    by_sample, by_label, pooled = (
-        counts.measures(hits.sum(axis), predicted.sum(axis), truth.sum(axis), total)
-        for axis, total in ((1, truth.shape[1]), (0, len(truth)), (None, truth.size))
+    by_sample = counts.measures(
+        hits.sum(axis=1), predicted.sum(axis=1), truth.sum(axis=1), truth.shape[1]
     )
     num_positives = truth.sum(axis=0)
-    never = (num_positives == 0) & (predicted.sum(axis=0) == 0)
-    by_label["accuracy"] = np.where(never, how.undefined_accuracy, by_label["accuracy"])
-
-    report: dict[str, Any] = {}
-    report |= {f"sample_{name}": each.mean() for name, each in by_sample.items()}
-    report |= {f"micro_{name}": value for name, value in pooled.items()}
-    report |= {f"macro_{n}_class_avg": each.mean() for n, each in by_label.items()}
-    report["hamming_loss"] = (truth != predicted).mean()
-    report["subset_accuracy"] = (truth == predicted).all(axis=1).mean()
-    report["label_cardinality"] = num_positives.sum() / len(truth)
+    report, by_label = _of_decisions(
+        np.array([hits.sum(axis=0), predicted.sum(axis=0), num_positives]),
+        {name: each.mean() for name, each in by_sample.items()},
+        (truth == predicted).all(axis=1).mean(),
+        len(truth),
+        how.undefined_accuracy,
+    )
     ranked = ranking.sample_ranking(truth, scores)
     unlabelled = ~truth.any(axis=1)
     ranked["label_ranking_avg_precision"][unlabelled] = how.unlabelled_ranking
@@ -99,8 +95,7 @@ def multi_label_report(
     report["macro_calibration_error"] = gaps.mean()
     report["micro_calibration_error"] = pooled_gap
     report["brier_score"] = brier.mean()
-    report["num_labels_without_positives"] = (num_positives == 0).sum()
-    report["num_labels_without_negatives"] = (num_positives == len(truth)).sum()
+    report |= _one_sided(num_positives, len(truth))
 
     columns = {f"macro_{name}": each for name, each in by_label.items()} | own
     columns |= {
@@ -109,6 +104,84 @@ def multi_label_report(
         "num_positives": num_positives,
     }
     return _flat(report, columns)
+
+
+def counted_report(by_label: Any, by_sample: Any) -> dict[str, float]:
+    """Returns those metrics of `multi_label_report` that counts of decisions give.
+
+    In its default convention and to the last bits the same numbers; without the areas,
+    calibration, ranking and Brier score, which need the scores, and without the values
+    of single labels.
+
+    Args:
+        by_label: (3, labels) whole numbers: samples that have the label and were given
+            it, that were given it, that have it.
+        by_sample: (labels + 1, labels + 1, labels + 1) whole numbers: how many samples
+            have how many labels right, given and true, in this order.
+
+    Raises:
+        ValueError: other shapes, or no sample.
+    """
+    by_label = np.asarray(by_label, np.int64)
+    by_sample = np.asarray(by_sample, np.int64)
+    num_labels = by_label.shape[-1]
+    if by_label.shape != (3, num_labels) or by_sample.shape != (num_labels + 1,) * 3:
+        raise ValueError(
+            "expected counts (3, labels) and (labels + 1, labels + 1, labels + 1), got "
+            f"{by_label.shape} and {by_sample.shape}"
+        )
+    samples = int(by_sample.sum())
+    if not samples:
+        raise ValueError("expected counts of at least one sample")
+    hits, predicted, actual = kinds = np.nonzero(by_sample)
+    times = by_sample[kinds]
+    each = counts.measures(hits, predicted, actual, num_labels)
+    means = {name: (value * times).sum() / samples for name, value in each.items()}
+    exact = times[(hits == predicted) & (hits == actual)].sum() / samples
+    report, measured = _of_decisions(by_label, means, exact, samples)
+    weighted = counts.weighted(measured, by_label[2])
+    report |= {f"weighted_{name}": value for name, value in weighted.items()}
+    report |= _one_sided(by_label[2], samples)
+    return _flat(report, {})
+
+
+def _of_decisions(
+    by_label: np.ndarray,
+    by_sample: Mapping[str, float],
+    exact: float,
+    samples: int,
+    undefined_accuracy: float = 0.0,
+) -> tuple[dict[str, Any], dict[str, np.ndarray]]:
+    """Returns the metrics that follow from decisions, and those of each label.
+
+    Args:
+        by_label: (3, labels) tp, tp + fp, tp + fn.
+        by_sample: mean over the samples of each measure.
+        exact: share of the samples with all labels right.
+        samples: how many.
+        undefined_accuracy: of a label that is neither there nor given.
+    """
+    total = samples * by_label.shape[1]
+    hits, predicted, actual = by_label
+    measured = counts.measures(hits, predicted, actual, samples)
+    never = (predicted == 0) & (actual == 0)
+    measured["accuracy"] = np.where(never, undefined_accuracy, measured["accuracy"])
+    pooled = counts.measures(hits.sum(), predicted.sum(), actual.sum(), total)
+    report: dict[str, Any] = {f"sample_{n}": value for n, value in by_sample.items()}
+    report |= {f"micro_{name}": value for name, value in pooled.items()}
+    report |= {f"macro_{n}_class_avg": each.mean() for n, each in measured.items()}
+    report["hamming_loss"] = (predicted + actual - 2 * hits).sum() / total
+    report["subset_accuracy"] = exact
+    report["label_cardinality"] = actual.sum() / samples
+    return report, measured
+
+
+def _one_sided(num_positives: np.ndarray, samples: int) -> dict[str, int]:
+    """Returns how many labels no sample has, and how many all have."""
+    return {
+        "num_labels_without_positives": int((num_positives == 0).sum()),
+        "num_labels_without_negatives": int((num_positives == samples).sum()),
+    }
 
 
 def _flat(

@@ -4,9 +4,9 @@ from __future__ import annotations
 
 import logging
 import os
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
-from typing import Any, Protocol
+from typing import Any, Protocol, runtime_checkable
 
 import keras
 import numpy as np
@@ -113,6 +113,32 @@ class Task(HasShards, Protocol):
 
         Among them the architecture, the order of the bands and of the labels.
         """
+
+
+@runtime_checkable
+class CountsLabels(Protocol):
+    """A task that can measure its training, too; optional.
+
+    What it counts comes out of the forward pass of the training step, so it is of the
+    model as it was at that step, with dropout and the batch's own statistics, and of
+    augmented examples. Counts are whole numbers: summed over parts of a batch, replicas
+    and steps in any order they are the same.
+    """
+
+    count_shapes: Mapping[str, tuple[int, ...]]
+    """The shape of each count, by name."""
+
+    def counted_losses(
+        self, model: keras.Model, batch: Batch
+    ) -> tuple[tf.Tensor, dict[str, tf.Tensor]]:
+        """Returns the training loss of each example, (batch,) float32, and counts.
+
+        The counts are float64 of `count_shapes`: exact up to 2**53, and added on every
+        device.
+        """
+
+    def counted_metrics(self, counts: Mapping[str, np.ndarray]) -> dict[str, float]:
+        """Returns metrics of summed counts, under the names of `Task.metrics`."""
 
 
 TASKS: Registry[type] = Registry("task")

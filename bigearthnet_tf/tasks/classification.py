@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import functools
+from collections.abc import Mapping
 from typing import Any
 
 import keras
@@ -16,7 +17,7 @@ from bigearthnet_tf.config import Config
 from bigearthnet_tf.data import pipeline
 from bigearthnet_tf.models import mixing
 from bigearthnet_tf.records import reader
-from bigearthnet_tf.tasks import assembly, base, patches, pictures
+from bigearthnet_tf.tasks import assembly, base, counting, patches, pictures
 
 
 @base.TASKS.register("classification")
@@ -86,11 +87,33 @@ class Classification(patches.PatchTask):
 
     def losses(self, model: keras.Model, batch: tuple, training: bool) -> tf.Tensor:
         """Returns the loss of each patch, (batch,) float32."""
+        if training:
+            return self.counted_losses(model, batch)[0]
         images, labels = batch[:2]
-        if training and self._mixing:
+        return self._loss(labels, model(images, training=False))
+
+    @property
+    def count_shapes(self) -> dict[str, tuple[int, ...]]:
+        """Shapes of what is counted in training."""
+        return counting.label_count_shapes(len(self.labels))
+
+    def counted_losses(
+        self, model: keras.Model, batch: tuple
+    ) -> tuple[tf.Tensor, dict[str, tf.Tensor]]:
+        """Returns the training loss of each patch, and right and wrong labels.
+
+        Of mixed patches the mixed labels count, of smoothed labels the true ones.
+        """
+        images, labels = batch[:2]
+        if self._mixing:
             images, labels = self._mixing(images, labels)
-        loss = self._training_loss if training else self._loss
-        return loss(labels, model(images, training=training))
+        logits = model(images, training=True)
+        counts = counting.count_labels(labels, logits)
+        return self._training_loss(labels, logits), counts
+
+    def counted_metrics(self, counts: Mapping[str, np.ndarray]) -> dict[str, float]:
+        """Returns the metrics of training that need no scores."""
+        return metrics.counted_report(counts["by_label"], counts["by_sample"])
 
     def outputs(self, model: keras.Model, batch: tuple) -> dict[str, tf.Tensor]:
         """Returns labels, scores (after the sigmoid), losses and weights of a batch."""
@@ -110,8 +133,19 @@ class Classification(patches.PatchTask):
         return {self.loss_name: loss, **report}
 
     def per_class(self, metrics: dict[str, float]) -> dict[str, dict[str, float]]:
-        """Returns average precision and F1 of a split, each by the labels' names."""
-        stems = {"average_precision": "average_precision", "f1": "macro_f1_score"}
+        """Returns the main measures of single labels, each by the labels' names.
+
+        `accuracy` is the Jaccard index, as in all metrics; `binary_accuracy` is what
+        torchmetrics and reBEN call accuracy.
+        """
+        stems = {
+            "average_precision": "average_precision",
+            "f1": "macro_f1_score",
+            "precision": "macro_precision",
+            "recall": "macro_recall",
+            "accuracy": "macro_accuracy",
+            "binary_accuracy": "macro_binary_accuracy",
+        }
         return {
             metric: {n: metrics[f"{stem}_class{j}"] for j, n in enumerate(self.labels)}
             for metric, stem in stems.items()

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import functools
+from collections.abc import Mapping
 from typing import Any
 
 import keras
@@ -15,7 +16,7 @@ from bigearthnet_tf.config import Config
 from bigearthnet_tf.losses.class_label import ClassLoss
 from bigearthnet_tf.metrics import pixels as pixel_metrics
 from bigearthnet_tf.records import blocks
-from bigearthnet_tf.tasks import base, pixel_pictures, pixels
+from bigearthnet_tf.tasks import base, counting, pixel_pictures, pixels
 
 
 @base.TASKS.register("land_cover")
@@ -89,9 +90,33 @@ class LandCover(pixels.PixelTask):
         self, model: keras.Model, batch: pixels.Batch, training: bool
     ) -> tf.Tensor:
         """Returns the loss of each pixel, (batch,) float32."""
-        logits = model(pixels.one_view(batch[0], 0), training=training)["logits"]
-        loss = self._training_loss if training else self._loss
-        return loss(self.class_numbers(batch[1]), logits)
+        if training:
+            return self.counted_losses(model, batch)[0]
+        logits = model(pixels.one_view(batch[0], 0), training=False)["logits"]
+        return self._loss(self.class_numbers(batch[1]), logits)
+
+    @property
+    def count_shapes(self) -> dict[str, tuple[int, ...]]:
+        """Shape of what is counted in training."""
+        return {"confusion": (len(self.classes),) * 2}
+
+    def counted_losses(
+        self, model: keras.Model, batch: pixels.Batch
+    ) -> tuple[tf.Tensor, dict[str, tf.Tensor]]:
+        """Returns the training loss of each pixel, and which class it was taken for."""
+        logits = model(pixels.one_view(batch[0], 0), training=True)["logits"]
+        classes = self.class_numbers(batch[1])
+        (confused,) = tf.unstack(
+            counting.confusions(
+                classes[tf.newaxis], tf.stop_gradient(logits)[tf.newaxis], tf.float64
+            ),
+            num=1,
+        )
+        return self._training_loss(classes, logits), {"confusion": confused}
+
+    def counted_metrics(self, counts: Mapping[str, np.ndarray]) -> dict[str, float]:
+        """Returns every metric of the pixels of training."""
+        return pixel_metrics.pixel_report(counts["confusion"])
 
     def outputs(self, model: keras.Model, batch: pixels.Batch) -> dict[str, tf.Tensor]:
         """Returns class, scores (mean softmax of the draws), loss and weight."""
@@ -129,13 +154,13 @@ class LandCover(pixels.PixelTask):
         )
 
     def per_class(self, metrics: dict[str, float]) -> dict[str, dict[str, float]]:
-        """Returns IoU and F1 of a split, each by the classes' names."""
+        """Returns IoU, precision, recall and F1 of a split, each by class."""
         names = [each.name for each in self.classes]
         return {
             metric: {
                 name: metrics[f"{metric}_class{j}"] for j, name in enumerate(names)
             }
-            for metric in ("iou", "f1")
+            for metric in pixel_metrics.PER_LABEL
         }
 
     def samples(self, count: int) -> None:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import functools
+from collections.abc import Mapping
 from typing import Any
 
 import keras
@@ -15,12 +16,14 @@ from bigearthnet_tf.archive import labels as label_facts
 from bigearthnet_tf.archive import statistics as band_statistics
 from bigearthnet_tf.config import Config
 from bigearthnet_tf.data import pipeline
+from bigearthnet_tf.losses.pixels import PixelLoss
 from bigearthnet_tf.metrics import pixels as pixel_metrics
 from bigearthnet_tf.models import augmentation, published, pyramid
 from bigearthnet_tf.records import map_reader
 from bigearthnet_tf.tasks import (
     assembly,
     base,
+    counting,
     map_pictures,
     patches,
     pictures,
@@ -144,10 +147,34 @@ class Segmentation(patches.PatchTask):
 
     def losses(self, model: keras.Model, batch: tuple, training: bool) -> tf.Tensor:
         """Returns what each patch adds to the loss, (batch,) float32; see above."""
-        images, classes = batch[:2]
         if training:
-            classes = augmentation.move_alike(model, classes)
-        found = self._loss(classes, model(images, training=training))
+            return self.counted_losses(model, batch)[0]
+        images, classes = batch[:2]
+        return self._shares(self._loss(classes, model(images, training=False)))
+
+    @property
+    def count_shapes(self) -> dict[str, tuple[int, ...]]:
+        """Shape of what is counted in training."""
+        return {"confusion": (len(self.labels),) * 2}
+
+    def counted_losses(
+        self, model: keras.Model, batch: tuple
+    ) -> tuple[tf.Tensor, dict[str, tf.Tensor]]:
+        """Returns what each patch adds to the training loss, and its confusion."""
+        images, classes = batch[:2]
+        classes = augmentation.move_alike(model, classes)
+        logits = model(images, training=True)
+        # A patch has fewer pixels than float32 counts exactly.
+        confused = counting.confusions(classes, tf.stop_gradient(logits), tf.float32)
+        counts = {"confusion": tf.reduce_sum(tf.cast(confused, tf.float64), axis=0)}
+        return self._shares(self._loss(classes, logits)), counts
+
+    def counted_metrics(self, counts: Mapping[str, np.ndarray]) -> dict[str, float]:
+        """Returns every metric of the pixels of training."""
+        return pixel_metrics.pixel_report(counts["confusion"])
+
+    def _shares(self, found: PixelLoss) -> tf.Tensor:
+        """Returns what each patch adds to the loss of the whole batch."""
         patches_here = tf.cast(tf.shape(found.weight)[0], tf.float32)
         whole = tf.stack([tf.reduce_sum(found.weight), patches_here])
         context = tf.distribute.get_replica_context()
@@ -167,7 +194,7 @@ class Segmentation(patches.PatchTask):
         logits = model(images, training=False)
         loss = self._loss(classes, logits)
         return {
-            "confusion": _confusion(classes, logits),
+            "confusion": counting.confusions(classes, logits),
             "total": loss.total,
             "mass": loss.weight,
             "dice": loss.dice,
@@ -193,10 +220,10 @@ class Segmentation(patches.PatchTask):
         return list(self.metrics({"confusion": np.zeros((1, count, count)), **nothing}))
 
     def per_class(self, metrics: dict[str, float]) -> dict[str, dict[str, float]]:
-        """Returns intersection over union and F1 of a split, each by label."""
+        """Returns IoU, precision, recall and F1 of a split, each by label."""
         return {
             name: {n: metrics[f"{name}_class{j}"] for j, n in enumerate(self.labels)}
-            for name in ("iou", "f1")
+            for name in pixel_metrics.PER_LABEL
         }
 
     def samples(self, count: int) -> tuple[dict[str, np.ndarray], np.ndarray]:
@@ -291,19 +318,3 @@ def predict(model: keras.Model, groups: dict[str, Any]) -> np.ndarray:
     """
     logits = np.asarray(model(groups, training=False))
     return logits.argmax(axis=-1).astype(np.uint8)
-
-
-def _confusion(classes: tf.Tensor, logits: tf.Tensor) -> tf.Tensor:
-    """Returns the confusion matrix of each patch, (batch, labels, labels) int32."""
-    labels = logits.shape[-1]
-    batch = tf.shape(logits)[0]
-    truth = tf.cast(classes, tf.int32)
-    given = tf.argmax(logits, axis=-1, output_type=tf.int32)
-    patch = tf.reshape(tf.range(batch), (-1, 1, 1))
-    place = (patch * labels + truth) * labels + given
-    # What has no label has no place: segments below zero are dropped.
-    place = tf.reshape(tf.where(truth < labels, place, -1), [-1])
-    counts = tf.math.unsorted_segment_sum(
-        tf.ones_like(place), place, batch * labels * labels
-    )
-    return tf.reshape(counts, (batch, labels, labels))

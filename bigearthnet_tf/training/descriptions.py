@@ -6,7 +6,7 @@ import math
 import re
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import Annotated, Any
 
 import pydantic
 
@@ -14,6 +14,8 @@ from bigearthnet_tf import files
 
 FILE = "description.json"
 FOLDER = re.compile(r"iteration-(\d+)$")
+
+_Whole = Annotated[int, pydantic.Field(ge=0, le=2**53)]
 
 
 class DamagedCheckpoint(ValueError):
@@ -43,6 +45,22 @@ class _Best(pydantic.BaseModel):
     value: float = pydantic.Field(allow_inf_nan=False)
 
 
+class _Counts(pydantic.BaseModel):
+    model_config = pydantic.ConfigDict(extra="forbid", strict=True)
+
+    shape: list[_Whole]
+    at: list[_Whole]
+    values: list[_Whole]
+
+    @pydantic.model_validator(mode="after")
+    def _fit(self) -> _Counts:
+        if len(self.at) != len(self.values) or max(self.at, default=-1) >= math.prod(
+            self.shape
+        ):
+            raise ValueError(f"counts that don't fit into the shape {self.shape}")
+        return self
+
+
 class _Window(pydantic.BaseModel):
     model_config = pydantic.ConfigDict(extra="forbid", strict=True)
 
@@ -50,6 +68,7 @@ class _Window(pydantic.BaseModel):
     losses: float = 0.0
     gradient_norms: float = 0.0
     finite_norms: int = pydantic.Field(default=0, ge=0)
+    counts: dict[str, _Counts] = {}
 
 
 class _EarlyStopping(pydantic.BaseModel):

@@ -8,6 +8,7 @@ import math
 import re
 from collections.abc import Iterable, Mapping
 from pathlib import Path
+from types import MappingProxyType
 from typing import Any
 
 from matplotlib.figure import Figure
@@ -62,29 +63,24 @@ class RunLog:
         log._sinks = []
         return log
 
-    def write(self, name: str, iteration: int, scalars: Mapping[str, float]) -> None:
+    def write(
+        self,
+        name: str,
+        iteration: int,
+        scalars: Mapping[str, float],
+        per_class: sinks.PerClass = MappingProxyType({}),
+    ) -> None:
         """Adds one point.
 
         Args:
             name: `training`, `validation` or `test`.
             iteration: optimisation steps done.
             scalars: by name.
+            per_class: label names to values, by metric; they are called
+                `<metric>/<label>`, such as `f1/Marine waters`.
         """
         for sink in self._sinks:
-            sink.scalars(name, iteration, scalars)
-
-    def write_per_class(
-        self, name: str, iteration: int, metrics: Mapping[str, Mapping[str, float]]
-    ) -> None:
-        """Adds a point for each label to TensorBoard alone, where each has a card.
-
-        Args:
-            name: as for `write`.
-            iteration: as for `write`.
-            metrics: label names to values, by metric.
-        """
-        for sink in self._sinks:
-            sink.per_class(name, iteration, metrics)
+            sink.scalars(name, iteration, scalars, per_class)
 
     def write_figures(
         self, name: str, iteration: int, figures: Mapping[str, Figure]
@@ -126,9 +122,16 @@ class _History(sinks.Sink):
             ]
             files.write_text(self._path, "".join(map(_line, kept)))
 
-    def scalars(self, name: str, iteration: int, scalars: Mapping[str, float]) -> None:
+    def scalars(
+        self,
+        name: str,
+        iteration: int,
+        scalars: Mapping[str, float],
+        per_class: sinks.PerClass,
+    ) -> None:
         """Adds a line."""
-        point = {"split": name, "iteration": iteration, **scalars}
+        values = {**scalars, **sinks.flat(per_class)}
+        point = {"split": name, "iteration": iteration, **values}
         with (
             disk.room_for(self._path),
             self._path.open("a", encoding="utf-8") as file,
@@ -174,9 +177,9 @@ def read_history(out_dir: Path, strict: bool = False) -> list[dict[str, Any]]:
 
 
 def overall(metrics: Mapping[str, float]) -> dict[str, float]:
-    """Returns metrics without those of single labels.
+    """Returns metrics without those of single labels by number.
 
-    A point a label would drown the others; evaluation lists them in a table.
+    Logs have the main ones by the labels' names; evaluation lists all in a table.
     """
     return {key: v for key, v in metrics.items() if not _PER_LABEL.search(key)}
 

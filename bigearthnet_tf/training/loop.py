@@ -157,7 +157,6 @@ class Trainer:
         if content["best"]:
             self._best = checkpoints.Best(**content["best"])
         self.stopping = self.stopping.restored(progress["early_stopping"])
-        self._window = Window(**progress["window"])
         self._validation_due = progress["validation_due"]
         logger.info("continuing from %s", path)
         return int(content["iteration"])
@@ -171,7 +170,9 @@ class Trainer:
         return zlib.crc32(content.encode())
 
     def _check_config(self, description: dict[str, Any], path: Path) -> None:
-        resume.check(description["progress"], self.config, self._training_data(), path)
+        progress = description["progress"]
+        resume.check(progress, self.config, self._training_data(), path)
+        self._window = Window.from_json(progress["window"], self.task, path)
 
     def _training_data(self) -> dict[str, Any]:
         """Returns what must not change of the training records."""
@@ -282,11 +283,11 @@ class Trainer:
             asked = tf.constant(float(bool(self.interruption)))
             with base.reading(self.task, "train"), speed.measured(count):
                 found = self._steps(data, tf.constant(count), asked)
-                taken = {name: value.numpy() for name, value in found.items()}
+                taken = tf.nest.map_structure(lambda value: value.numpy(), found)
             iteration += count
             self.checkpoints.check()
             validation.check_losses(taken["loss"], iteration)
-            self._window.add(taken["loss"], taken["gradient_norm"])
+            self._window.add(taken["loss"], taken["gradient_norm"], taken["counts"])
             speed.waited += float(taken["input_seconds"])
             self.profile.after(count)
             bar.update(count)
@@ -330,6 +331,7 @@ class Trainer:
             * self.config.batch_size
             / speed.seconds,
             **usage.memory(),
+            **logs.overall(self._window.label_metrics(self.task)),
         }
         if self._steps.is_timed:
             scalars["input_wait_share"] = min(1.0, speed.waited / speed.seconds)

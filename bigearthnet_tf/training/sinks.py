@@ -19,6 +19,9 @@ from bigearthnet_tf.config import Config
 
 logger = logging.getLogger(__name__)
 
+PerClass = Mapping[str, Mapping[str, float]]
+"""Label names to values, by metric."""
+
 # Headings of TensorBoard's cards; the first pattern that fits decides.
 _CARD_GROUPS = {
     r"^(learning_rate|gradient_norm|weight_norm)$": "optimization",
@@ -41,13 +44,14 @@ class Sink:
     done.
     """
 
-    def scalars(self, name: str, iteration: int, scalars: Mapping[str, float]) -> None:
-        """Takes a point of each scalar."""
-
-    def per_class(
-        self, name: str, iteration: int, metrics: Mapping[str, Mapping[str, float]]
+    def scalars(
+        self,
+        name: str,
+        iteration: int,
+        scalars: Mapping[str, float],
+        per_class: PerClass,
     ) -> None:
-        """Takes, of each metric, a point of each label."""
+        """Takes a point of each scalar and, of each metric, one of each label."""
 
     def picture(self, name: str, iteration: int, caption: str, png: bytes) -> None:
         """Takes a PNG."""
@@ -76,27 +80,25 @@ class TensorBoard(Sink):
             for split in filter(Path.is_dir, folder.glob("*")):
                 _forget_beyond(split, iteration)
 
-    def scalars(self, name: str, iteration: int, scalars: Mapping[str, float]) -> None:
-        """Writes each scalar as a card under the heading of its kind."""
-        self._write_scalars(
-            name,
-            iteration,
-            {f"{_card_group(key)}/{key}": value for key, value in scalars.items()},
-        )
-
-    def per_class(
-        self, name: str, iteration: int, metrics: Mapping[str, Mapping[str, float]]
+    def scalars(
+        self,
+        name: str,
+        iteration: int,
+        scalars: Mapping[str, float],
+        per_class: PerClass,
     ) -> None:
-        """Writes a card for each label, under headings that stand last."""
-        self._write_scalars(
-            name,
-            iteration,
-            {
-                f"single_label_{metric}/{label}": value
-                for metric, values in metrics.items()
-                for label, value in values.items()
-            },
-        )
+        """Writes each scalar as a card under the heading of its kind.
+
+        Those of single labels stand under headings that come last.
+        """
+        tagged = {f"{_card_group(key)}/{key}": value for key, value in scalars.items()}
+        single = flat(per_class).items()
+        tagged |= {f"single_label_{key}": value for key, value in single}
+        writer = self._writer(name)
+        with writer.as_default(iteration):
+            for tag, value in tagged.items():
+                tf.summary.scalar(tag, value)
+        writer.flush()
 
     def picture(self, name: str, iteration: int, caption: str, png: bytes) -> None:
         """Writes a picture."""
@@ -120,19 +122,19 @@ class TensorBoard(Sink):
         for writer in self._writers.values():
             writer.close()
 
-    def _write_scalars(
-        self, name: str, iteration: int, tagged: Mapping[str, float]
-    ) -> None:
-        writer = self._writer(name)
-        with writer.as_default(iteration):
-            for tag, value in tagged.items():
-                tf.summary.scalar(tag, value)
-        writer.flush()
-
     def _writer(self, name: str) -> tf.summary.SummaryWriter:
         if name not in self._writers:
             self._writers[name] = tf.summary.create_file_writer(str(self.folder / name))
         return self._writers[name]
+
+
+def flat(per_class: PerClass) -> dict[str, float]:
+    """Returns the values of single labels by `<metric>/<label>`."""
+    return {
+        f"{metric}/{label}": value
+        for metric, values in per_class.items()
+        for label, value in values.items()
+    }
 
 
 def _card_group(scalar: str) -> str:
@@ -222,9 +224,15 @@ class WeightsAndBiases(Sink):
                 Path(self._run.dir).parent,
             )
 
-    def scalars(self, name: str, iteration: int, scalars: Mapping[str, float]) -> None:
+    def scalars(
+        self,
+        name: str,
+        iteration: int,
+        scalars: Mapping[str, float],
+        per_class: PerClass,
+    ) -> None:
         """Adds a point."""
-        self._log(name, iteration, scalars)
+        self._log(name, iteration, {**scalars, **flat(per_class)})
 
     def picture(self, name: str, iteration: int, caption: str, png: bytes) -> None:
         """Adds a picture."""

@@ -16,10 +16,11 @@ import tensorflow as tf
 
 from bigearthnet_tf import losses, optimization
 from bigearthnet_tf.config import Config
-from bigearthnet_tf.tasks.base import Batch, Task
+from bigearthnet_tf.tasks.base import Batch, CountsLabels, Task
 from bigearthnet_tf.training.loss_scale import LossScale
 
 Tensors = Sequence[tf.Tensor]
+Counts = dict[str, tf.Tensor]
 
 
 class Steps:
@@ -69,7 +70,7 @@ class Steps:
     @tf.function
     def __call__(
         self, data: Iterator[Batch], count: tf.Tensor, stop: tf.Tensor
-    ) -> dict[str, tf.Tensor]:
+    ) -> dict[str, Any]:
         """Takes steps.
 
         Args:
@@ -80,18 +81,25 @@ class Steps:
         Returns:
             `loss` and `gradient_norm` (count,) float32 of each step, the loss as the
             mean over the whole batch; `input_seconds`, for which this process waited
-            for its input; `stop`, how many replicas are asked to stop.
+            for its input; `stop`, how many replicas are asked to stop; `counts`, what
+            the task has counted in these steps, float64 by name.
         """
         sum_over_replicas = tf.distribute.ReduceOp.SUM
         found = tf.TensorArray(tf.float32, count)
         norms = tf.TensorArray(tf.float32, count)
         waited = tf.constant(0.0, tf.float64)
+        counts = self._zeros()
         for number in tf.range(count):
             tf.autograph.experimental.set_loop_options(parallel_iterations=1)
             batch, seconds = self._next(data)
             waited += seconds
-            loss, norm = self.strategy.run(self._step, args=(batch,))
+            loss, norm, counted = self.strategy.run(self._step, args=(batch,))
             loss = self.strategy.reduce(sum_over_replicas, loss, axis=None)
+            counted = {
+                name: self.strategy.reduce(sum_over_replicas, each, axis=None)
+                for name, each in counted.items()
+            }
+            counts = _added(counts, counted)
             found = found.write(number, loss)
             norms = norms.write(
                 number, self.strategy.experimental_local_results(norm)[0]
@@ -102,7 +110,15 @@ class Steps:
             "gradient_norm": norms.stack(),
             "input_seconds": waited,
             "stop": self.strategy.reduce(sum_over_replicas, stops, axis=None),
+            "counts": counts,
         }
+
+    def _zeros(self) -> Counts:
+        """Returns the counts of no step."""
+        if not isinstance(self.task, CountsLabels):
+            return {}
+        shapes = self.task.count_shapes
+        return {name: tf.zeros(shape, tf.float64) for name, shape in shapes.items()}
 
     def _next(self, data: Iterator[Batch]) -> tuple[Batch, tf.Tensor]:
         """Returns the next batch, and the seconds that it took to come.
@@ -119,7 +135,7 @@ class Steps:
         with tf.control_dependencies(parts):
             return batch, tf.timestamp() - begun
 
-    def _step(self, batch: Batch) -> tuple[tf.Tensor, tf.Tensor]:
+    def _step(self, batch: Batch) -> tuple[tf.Tensor, tf.Tensor, Counts]:
         """Takes one step on a replica's part of a batch.
 
         The loss of a replica is its examples' sum over the global batch, so that the
@@ -128,14 +144,15 @@ class Steps:
         weights = [tf.convert_to_tensor(weight.value) for weight in self._weights]
         changing = [tf.convert_to_tensor(each.value) for each in self._changing]
         scale = self.loss_scale.value() if self.loss_scale else None
-        loss = tf.constant(0.0)
+        loss, counts = tf.constant(0.0), self._zeros()
         gradients: list[tf.Tensor] = []
         for part in self._parts(batch):
             # One part after the other, or they would all be in memory at once.
             with tf.control_dependencies(gradients):
                 part = tf.nest.map_structure(tf.identity, part)
-            found, more, changing = self._pass(part, weights, changing, scale)
+            found, more, changing, counted = self._pass(part, weights, changing, scale)
             loss += found
+            counts = _added(counts, counted)
             if gradients:
                 more = [a + b for a, b in zip(gradients, more, strict=True)]
             gradients = more
@@ -153,7 +170,7 @@ class Steps:
             self.loss_scale.apply_if_finite(self._apply, gradients, norm)
         else:
             self._apply(gradients)
-        return loss, norm
+        return loss, norm, counts
 
     def _averaged(self, changing: list[tf.Tensor]) -> list[tf.Tensor]:
         """Takes the mean of statistics that every replica has of its own part.
@@ -185,8 +202,8 @@ class Steps:
 
     def _forward_backward(
         self, batch: Batch, weights: Tensors, changing: Tensors, scale: Any
-    ) -> tuple[tf.Tensor, list[tf.Tensor], list[tf.Tensor]]:
-        """Returns loss and gradients, and the new values of what the model changes."""
+    ) -> tuple[tf.Tensor, list[tf.Tensor], list[tf.Tensor], Counts]:
+        """Returns loss, gradients, new values of what the model changes, and counts."""
         values = zip(
             [*self._weights, *self._changing], [*weights, *changing], strict=True
         )
@@ -194,7 +211,7 @@ class Steps:
         with tf.GradientTape() as tape:
             tape.watch(weights)
             with keras.StatelessScope(list(values)) as scope:
-                per_example = self.task.losses(self.model, batch, training=True)
+                per_example, counts = self._losses(batch)
                 loss = tf.reduce_sum(per_example) / self.config.batch_size
                 penalties = [*self.model.losses]
                 if self.config.l2:
@@ -204,7 +221,17 @@ class Steps:
                     loss += tf.add_n(penalties) / share
             scaled = loss if scale is None else loss * scale
         gradients = tape.gradient(scaled, weights)
-        return loss, gradients, [scope.get_current_value(v) for v in self._changing]
+        changed = [scope.get_current_value(v) for v in self._changing]
+        return loss, gradients, changed, counts
+
+    def _losses(self, batch: Batch) -> tuple[tf.Tensor, Counts]:
+        if isinstance(self.task, CountsLabels):
+            return self.task.counted_losses(self.model, batch)
+        return self.task.losses(self.model, batch, training=True), {}
 
     def _apply(self, gradients: Tensors) -> None:
         self.optimizer.apply(gradients, self._weights)
+
+
+def _added(counts: Counts, more: Counts) -> Counts:
+    return {name: each + more[name] for name, each in counts.items()}

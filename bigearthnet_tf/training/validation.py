@@ -95,9 +95,9 @@ class Validator:
                 raise NotFinite(f"one of the validation {name}", iteration)
         metrics = self.task.metrics(outputs)
         if self._is_chief:
-            log.write("validation", iteration, logs.overall(metrics))
             per_class, histograms = self.task.per_class, self.task.histograms
-            log.write_per_class("validation", iteration, per_class(metrics))
+            overall = logs.overall(metrics)
+            log.write("validation", iteration, overall, per_class(metrics))
             log.write_histograms("validation", iteration, histograms(outputs))
             if self.config.sample_images:
                 with self.state.averaged():

@@ -138,6 +138,27 @@ def test_panels_without_points_are_left_out(runs):
     }
 
 
+def test_metrics_of_training_stand_beside_those_of_validation(tmp_path):
+    folder, label = write_run(tmp_path / "run"), f"f1/{'long name, ' * 8}"
+    with (folder / "history.jsonl").open("a") as file:
+        for split, value in (("training", 0.5), ("validation", 0.25)):
+            point = {"split": split, "iteration": 700, "micro_f1_score": value}
+            file.write(json.dumps(point | {label: value} if value < 0.5 else point))
+            file.write("\n")
+    (run,) = curves.read_runs([folder])
+    chosen = curves.choose_metrics([run], [label, "micro_f1_score"])
+    drawn = curves.panels([run], chosen)["metrics"]
+    assert [(panel.split, panel.measure) for panel in drawn] == [
+        ("training", "micro_f1_score"),
+        ("validation", "micro_f1_score"),
+        ("validation", label),
+    ]
+    assert drawn[0].title == "training: micro f1 score"
+    # Names of labels are longer than a panel is wide.
+    assert max(map(len, drawn[2].title.split("\n"))) <= 40
+    assert " ".join(drawn[2].title.split()) == label.strip()
+
+
 def test_the_best_point_is_the_first_best_one():
     series = np.array([[1, 0.5], [2, 0.75], [3, 0.75], [4, 0.25]])
     assert curves.best(series, "macro_auroc").tolist() == [2, 0.75]

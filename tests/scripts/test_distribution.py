@@ -3,7 +3,6 @@
 import json
 import os
 import signal
-import socket
 import subprocess
 import sys
 import time
@@ -15,20 +14,13 @@ import numpy as np
 import pytest
 import series_records
 import tensorflow as tf
+from programs import free_ports
 from run_files import ROOT, newest, tensors
 
 from bigearthnet_tf import config as configs
 from bigearthnet_tf.training import logs, session
 
 SGD = {"optimizer": "sgd", "learning_rate": 0.05, "image_size": 32, "nb_epoch": 10}
-
-
-def free_ports(count: int) -> list[int]:
-    sockets = [socket.create_server(("", 0)) for _ in range(count)]
-    ports = [each.getsockname()[1] for each in sockets]
-    for each in sockets:
-        each.close()
-    return ports
 
 
 def start(config, tf_config=None) -> subprocess.Popen:
@@ -140,6 +132,8 @@ def test_barlow_twins_correlate_over_the_whole_batch(write_config, tmp_path):
 def assert_the_same_however_it_is_divided(config, tmp_path, loss, iterations) -> None:
     """Trains on one device, two replicas and two processes, and compares.
 
+    Label metrics of training are there where the loss is that of labels.
+
     The gradients of the first step, which its velocities are, with those in float64;
     replicas with processes to the last bit; and one device with them all the way.
     """
@@ -153,6 +147,7 @@ def assert_the_same_however_it_is_divided(config, tmp_path, loss, iterations) ->
     assert other == ""
 
     names = ("one", "two", "processes")
+    has_labels = loss == "sigmoid_cross_entropy_loss"
     exact, rate = first_gradients(config("exact"))
     for name in names[:2]:
         first = tensors(tmp_path / name, 1)
@@ -174,6 +169,23 @@ def assert_the_same_however_it_is_divided(config, tmp_path, loss, iterations) ->
     for alone, together in zip(curves["one"], curves["two"], strict=True):
         assert alone[:2] == together[:2]
         assert alone[2] == pytest.approx(together[2], rel=1e-3)
+    counted = {name: label_metrics(tmp_path / name) for name in runs}
+    assert counted["two"] == counted["processes"]
+    # Whatever the model says of them, the same patches have been counted.
+    for name in ("label_cardinality", "num_labels_without_positives"):
+        one, two = ([p.get(name) for p in counted[run]] for run in names[:2])
+        assert one == two
+        assert all(value is not None for value in one) == has_labels
+
+
+def label_metrics(run) -> list[dict]:
+    """The metrics of decisions in the training points of a run."""
+    kinds = ("label", "num_labels", "micro", "macro", "sample", "hamming", "subset")
+    return [
+        {key: value for key, value in point.items() if key.startswith(kinds)}
+        for point in logs.read_history(run)
+        if point["split"] == "training"
+    ]
 
 
 def first_gradients(path) -> tuple[list[np.ndarray], float]:

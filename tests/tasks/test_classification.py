@@ -90,6 +90,7 @@ def test_every_band_reaches_the_model_standardised_by_its_own_statistics(
     seen = preprocessed(model, images)
     facts = band_statistics.band_statistics("v1")
     names = _names_in_order(records)
+    assert seen.shape[-1] == len(task.bands) > 0
     for index, band in enumerate(task.bands):
         rasters = np.stack([toy.patch(n).bands[band] for n in names[:2]])
         repeat = 120 // rasters.shape[1]

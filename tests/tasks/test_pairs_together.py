@@ -65,7 +65,7 @@ PROGRAM = """
             for temperature in TEMPERATURES:
                 each = run(p, q, temperature)
                 local = [strategy.experimental_local_results(x) for x in each]
-                for kind, parts in zip(("rows", "p", "q"), local):
+                for kind, parts in zip(("rows", "p", "q"), local, strict=True):
                     found[f"{name}_{temperature}_{kind}"] = np.concatenate(parts)
     np.savez(out, **found)
     print("done")

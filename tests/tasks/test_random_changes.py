@@ -113,6 +113,7 @@ def test_training_changes_the_images_and_inference_does_not(records, name):
     for training in (True, False):
         found = [x.numpy() for x in front(images, training=training)]
         half = len(found) // 2
+        assert half > 0
         for before, after in zip(found[:half], found[half:], strict=True):
             assert before.shape == after.shape
             assert np.isfinite(after).all()

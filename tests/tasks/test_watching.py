@@ -1,16 +1,32 @@
 """What a classification shows of a validation, against scikit-learn and counts."""
 
+import functools
 import io
 
 import numpy as np
 import pytest
 import toy
 from PIL import Image
-from sklearn.metrics import average_precision_score, f1_score
+from sklearn.metrics import (
+    accuracy_score,
+    average_precision_score,
+    f1_score,
+    jaccard_score,
+    precision_score,
+    recall_score,
+)
 
 from bigearthnet_tf import config as configs
 from bigearthnet_tf import pictures
 from bigearthnet_tf.tasks import base
+
+ORACLES = {
+    "f1": functools.partial(f1_score, zero_division=0),
+    "precision": functools.partial(precision_score, zero_division=0),
+    "recall": functools.partial(recall_score, zero_division=0),
+    "accuracy": functools.partial(jaccard_score, zero_division=0),
+    "binary_accuracy": accuracy_score,
+}
 
 
 @pytest.fixture(scope="module")
@@ -38,10 +54,13 @@ def test_values_of_single_labels(task, outputs):
     losses = np.zeros(len(outputs["labels"]))
     found = task.per_class(task.metrics({**outputs, "losses": losses}))
     labels, scores = outputs["labels"], outputs["scores"]
-    assert list(found) == ["average_precision", "f1"]
+    assert set(found) == {"average_precision", *ORACLES}
+    for values in found.values():
+        assert list(values) == list(task.labels)
     for j, name in enumerate(task.labels):
-        f1 = f1_score(labels[:, j], scores[:, j] >= 0.5, zero_division=0)
-        assert found["f1"][name] == pytest.approx(f1)
+        for metric, oracle in ORACLES.items():
+            value = oracle(labels[:, j], scores[:, j] >= 0.5)
+            assert found[metric][name] == pytest.approx(value), metric
         area = average_precision_score(labels[:, j], scores[:, j]) if j else 0
         assert found["average_precision"][name] == pytest.approx(area)
 

@@ -17,6 +17,11 @@ PROGRESS = {
 }
 
 
+def counting(shape, at, values):
+    counts = {"by_label": {"shape": shape, "at": at, "values": values}}
+    return {**PROGRESS, "window": {**PROGRESS["window"], "counts": counts}}
+
+
 def edit(**keys):
     return lambda text: json.dumps({**json.loads(text), **keys})
 
@@ -56,6 +61,10 @@ DAMAGES = {
     "without config": without("progress", "config"),
     "without records": without("progress", "training_records"),
     "without window": without("progress", "window"),
+    "counts beyond their shape": edit(progress=counting([3, 4], [12], [1])),
+    "more places than counts": edit(progress=counting([3, 4], [1, 2], [1])),
+    "counts below zero": edit(progress=counting([3, 4], [1], [-1])),
+    "counts of text": edit(progress=counting("3", [1], [1])),
     "best of later": edit(best={"iteration": 9, "metric": "loss", "value": 1.0}),
     "best without value": edit(best={"iteration": 1, "metric": "loss"}),
     "best of text": edit(best="1"),

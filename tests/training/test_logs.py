@@ -151,17 +151,32 @@ def test_event_files_without_points_beyond_are_not_touched(tmp_path):
     assert path.stat().st_ino == before
 
 
-def test_labels_have_curves_in_tensorboard_alone(tmp_path):
+def test_single_labels_have_curves_by_name(tmp_path):
     log = logs.RunLog(tmp_path)
     names = {"Beaches, dunes, sands": 0.25, "Marine waters": 0.5}
-    log.write_per_class("validation", 7, {"average_precision": names, "f1": names})
+    single = {"average_precision": names, "f1": names}
+    log.write("validation", 7, {"macro_auroc": 0.75}, single)
     log.close()
     assert read_tensorboard(tmp_path / "logs" / "validation") == {
-        f"single_label_{metric}/{name}": [(7, value)]
-        for metric in ("average_precision", "f1")
-        for name, value in names.items()
+        "macro/macro_auroc": [(7, 0.75)],
+        **{
+            f"single_label_{metric}/{name}": [(7, value)]
+            for metric in ("average_precision", "f1")
+            for name, value in names.items()
+        },
     }
-    assert logs.read_history(tmp_path) == []
+    # One line a point, so that whoever reads it has all of a validation at once.
+    assert logs.read_history(tmp_path) == [
+        {
+            "split": "validation",
+            "iteration": 7,
+            "macro_auroc": 0.75,
+            "average_precision/Beaches, dunes, sands": 0.25,
+            "average_precision/Marine waters": 0.5,
+            "f1/Beaches, dunes, sands": 0.25,
+            "f1/Marine waters": 0.5,
+        }
+    ]
 
 
 def test_figures_arrive_as_they_are(tmp_path):
@@ -220,8 +235,7 @@ def test_damage_before_the_end_is_told(tmp_path, damage, caplog):
 def test_a_silent_log_writes_nothing(tmp_path, monkeypatch):
     monkeypatch.chdir(tmp_path)
     log = logs.RunLog.silent()
-    log.write("training", 1, {"mse_loss": 1.0})
-    log.write_per_class("validation", 1, {"f1": {"Marine waters": 1.0}})
+    log.write("training", 1, {"mse_loss": 1.0}, {"f1": {"Marine waters": 1.0}})
     log.write_figures("validation", 1, {"scores": Figure()})
     log.write_histograms("validation", 1, {"scores": [1.0]})
     log.close()

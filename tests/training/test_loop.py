@@ -26,7 +26,7 @@ class Line:
         return ["mse_loss", "x_class3"]
 
     def per_class(self, metrics):
-        return {}
+        return {"x": {"a label": metrics["x_class3"]}} if "x_class3" in metrics else {}
 
     def samples(self, count):
         return count
@@ -113,6 +113,7 @@ def test_a_run_does_what_the_config_says(tmp_path):
     history = [p for p in logs.read_history(tmp_path) if p["split"] == "validation"]
     assert history[-1]["mse_loss"] < history[0]["mse_loss"]
     assert "x_class3" not in history[0]
+    assert history[0]["x/a label"] == 1.0
     assert {"images_per_second", "learning_rate"} <= set(
         next(p for p in logs.read_history(tmp_path) if p["split"] == "training")
     )
@@ -186,6 +187,7 @@ def test_killed_and_called_again_it_ends_as_if_undisturbed(tmp_path):
         loop.Trainer = original
     _, continued, last = run(tmp_path / "b")
     assert last == 15
+    assert undisturbed.weights
     for a, b in zip(undisturbed.weights, continued.weights, strict=True):
         np.testing.assert_array_equal(a, b)
     assert points(tmp_path / "b", "training") == points(tmp_path / "a", "training")
