@@ -30,7 +30,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     for project in translated.COMMAND_LINES:
         source.add_argument(
             f"--from-{project}",
-            type=functools.partial(translated.CommandLine, project),
+            type=functools.partial(_command_line, project),
             metavar="ARGUMENTS",
             help=f"arguments of the training script of {project}, as one text",
             **options,
@@ -42,6 +42,15 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         default=[],
         help="override a key of the config; may be repeated",
     )
+
+
+def _command_line(project: str, text: str) -> translated.CommandLine:
+    # Such as a variable of the shell that is not set.
+    if not text.strip():
+        raise argparse.ArgumentTypeError(
+            "expected the arguments of that script as one text, got an empty one"
+        )
+    return translated.CommandLine(project, text)
 
 
 def repeat_arguments(arguments: argparse.Namespace) -> str:
