@@ -7,7 +7,6 @@ import functools
 import shlex
 from typing import Any
 
-from bigearthnet_tf import console
 from bigearthnet_tf.config.projects import translated
 
 
@@ -31,7 +30,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     for project in translated.COMMAND_LINES:
         source.add_argument(
             f"--from-{project}",
-            type=functools.partial(_read_line, project),
+            type=functools.partial(_command_line, project),
             metavar="ARGUMENTS",
             help=f"arguments of the training script of {project}, as one text",
             **options,
@@ -45,8 +44,13 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     )
 
 
-def _read_line(project: str, text: str) -> translated.CommandLine:
-    return translated.CommandLine(project, console.word(text))
+def _command_line(project: str, text: str) -> translated.CommandLine:
+    # Such as a variable of the shell that is not set.
+    if not text.strip():
+        raise argparse.ArgumentTypeError(
+            "expected the arguments of that script as one text, got an empty one"
+        )
+    return translated.CommandLine(project, text)
 
 
 def repeat_arguments(arguments: argparse.Namespace) -> str:

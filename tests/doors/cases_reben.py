@@ -140,6 +140,8 @@ CASES = [
       if door == "train" or name == "unknown flags"),
     Case("command lines of reBEN", "none", "train",
          lambda kit, here: ["--from-reben"], says=["expected one argument"], status=2),
+    Case("command lines of reBEN", "empty", "train",
+         lambda kit, here: ["--from-reben", ""], says=["got an empty one"], status=2),
     Case("command lines of reBEN", "and a config", "train",
          lambda kit, here: ["config.json", "--from-reben", "--bs=4"],
          says=["not allowed with"], status=2),

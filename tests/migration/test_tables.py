@@ -13,6 +13,7 @@ import pytest
 
 from bigearthnet_tf import cli
 from bigearthnet_tf import config as configs
+from bigearthnet_tf.config.projects import cbir
 
 ROOT = Path(__file__).parents[2]
 PAGES = {path.stem: path for path in sorted((ROOT / "docs" / "migration").glob("*.md"))}
@@ -24,14 +25,16 @@ THEIRS = {
         -r -o -n -l --update_json model_name modality label_type batch_size nb_epoch
         learning_rate save_checkpoint_after_iteration save_checkpoint_per_iteration
         tr_tf_record_files val_tf_record_files test_tf_record_files fine_tune
-        model_file shuffle_buffer_size training_size test_size out_dir base.json
+        model_file shuffle_buffer_size training_size test_size out_dir
+        configs/base.json
         train.py eval.py prep_splits.py label_indices.json eval_result.json
-        models/iteration-N logs/training logs/test DNN_model
+        OUT_DIR/models/iteration-N OUT_DIR/logs/training OUT_DIR/logs/test DNN_model
     """,
     "balanced_bigearthnet": """
         --sets --model --epochs --batch --lr --seed --optim --loss --finetune --rgb
         --verbose --storage_path --count -d -k -o -r -tf sets.json fold_0.csv
-        scores.csv emissions.csv read_event.py stratified_split.py prep_splits.py
+        STORAGE/output/scores.csv STORAGE/codecarbon/emissions.csv read_event.py
+        stratified_split.py prep_splits.py
         train.py loss/train accuracy/train loss/val accuracy/val
     """,
     "reben": """
@@ -46,14 +49,15 @@ THEIRS = {
         batch_size start_epoch epochs pretrain type train_csv val_csv test_csv loss_func
         fusion bigEarthPthLMDB_S2 bigEarthPthLMDB_S1 num_cpu name n_features
         projection_dim out_channels optimizer learning_rate weight_decay scheduler
-        temperature logging_params state_dict scheduler_gamma epoch_num reload
+        temperature logging_params.save_dir logging_params.name state_dict
+        scheduler_gamma epoch_num reload
         summaries suffix --filepath --loss_func train.py retrieval.py
         multi_train_retrieval.py parameters.yaml query.h5 archive.h5 retrieval.h5
         checkpoints_model_best.pth.tar
     """,
     "btfm": """
         bands.npy masks.npy doys.npy band_mean.npy band_std.npy labels.npy min_valid
-        sample_size latent_dim representation_map.npy read_inference_map infer.py
+        sample_size representation_map.npy read_inference_map infer.py
     """,
 }
 
@@ -102,14 +106,16 @@ def parser_of(program):
         parser = found.args[0]
     finally:
         patch.undo()
-    if words[1:]:
-        (commands,) = (
+    for word in words[1:]:
+        commands = [
             action.choices
             for action in parser._actions
             if isinstance(action, argparse._SubParsersAction)
-        )
-        assert words[1] in commands, f"no command {words[1]}"
-        parser = commands[words[1]]
+        ]
+        if not commands:
+            break
+        assert word in commands[0], f"no command {word}"
+        parser = commands[0][word]
     return parser
 
 
@@ -117,14 +123,17 @@ def check_command(span):
     words = shlex.split(span.split(" | ")[0])
     if words[0] == "python":
         words = words[1:]
-    program = " ".join(words[:2]) if words[0] == "bigearthnet-tf" else words[0]
+    # `bigearthnet-tf` has commands, of which one has commands too.
+    program = " ".join(words[:3] if words[0] == "bigearthnet-tf" else words[:1])
     parser = parser_of(program)
     known = {flag for action in parser._actions for flag in action.option_strings}
     for number, word in enumerate(words):
-        if re.match(r"--?[a-zA-Z]", word):
+        if re.fullmatch(r"--?[a-zA-Z][^ ]*", word):
             assert word.split("=")[0] in known, f"{program} has no {word}"
         if words[number - 1] == "--set" and "=" in word and word != "KEY=VALUE":
-            assert word.split("=")[0] in configs.Config.model_fields, word
+            key = word.split("=")[0]
+            # Of files of the CBIR project their keys can be set as well.
+            assert key in {*configs.Config.model_fields, *cbir._KNOWN}, word
 
 
 @cache
@@ -137,12 +146,15 @@ def source():
 
 def check_name(span):
     """A name that occurs in the code; capitals and numbers are placeholders."""
-    parts = re.split(r"[*<>/]|-\d{5}|\b[A-Z]+\b|\b(?:train|val|test)\b", span)
+    parts = re.split(r"[*<>/]|[-_]\d+|\b[A-Z]+\b|\b(?:train|val|test)\b", span)
     parts = [part.strip("-. ") for part in parts]
     wanted = [part for part in parts if len(part) > 2]
     assert wanted or re.fullmatch(r"(train|val|test)[-*\d]*", span), span
     for part in wanted:
-        assert part in source(), f"{part} does not occur in the code"
+        # A name may be put together from its stem and its ending.
+        pieces = [f'"{Path(part).stem}"', f"{Path(part).suffix}"]
+        is_there = part in source() or all(piece in source() for piece in pieces)
+        assert is_there, f"{part} does not occur in the code"
 
 
 def check_here(span):
