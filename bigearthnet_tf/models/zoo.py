@@ -113,4 +113,9 @@ def get_model(name: str) -> ModelEntry:
     Raises:
         ValueError: unknown name; the message offers the nearest ones.
     """
-    return MODELS.get(name)
+    try:
+        return MODELS.get(name)
+    except ValueError as error:
+        raise ValueError(
+            f"{error}; a model of your own needs its module (docs/own_modules.md)"
+        ) from None

@@ -13,8 +13,10 @@ from pathlib import Path
 import numpy as np
 import pytest
 import toy
+import v1_lmdbs
 
 from bigearthnet_tf import cli, console
+from bigearthnet_tf.archive import labels as label_facts
 from bigearthnet_tf.retrieval import stored
 
 ROOT = Path(__file__).parents[2]
@@ -47,6 +49,12 @@ logging_params:
 state_dict: logs/test/separate_concat/checkpoints_model_best.pth.tar
 """
 RUN = "logs/test/separate_concat"
+PREPARE = (
+    "python prep_splits.py --lmdb BigEarth_Serbia_Summer_S2.lmdb "
+    "BigEarth_Serbia_Summer_S1.lmdb -n splits/train.csv splits/val.csv "
+    "splits/test.csv -o records"
+)
+LABELS = label_facts.LABELS["BigEarthNet-19"]
 COUNTS = {"train": 9, "val": 5, "test": 20}
 PRINTED_AT = (8, 16, 32, 64, 128, 1000)
 # In place of hours with ResNet-50 at full size.
@@ -58,17 +66,25 @@ SMALL = (
 
 @pytest.fixture(scope="module")
 def folder(tmp_path_factory):
-    """Its config, its lists of pairs, and what `prep_splits.py` makes of them."""
+    """Its config, lists of pairs and LMDBs, and the records that come of them."""
     folder = tmp_path_factory.mktemp("cbir")
     (folder / "args.yaml").write_text(ARGS)
     (folder / "splits").mkdir()
-    first = 0
+    first, of_s2, of_s1 = 0, {}, {}
     for split, count in COUNTS.items():
-        pairs = [(e.name, e.name_s1) for e in toy.entries(count, first)]
+        patches = [toy.patch(first + i, "BigEarthNet-19") for i in range(count)]
         with (folder / "splits" / f"{split}.csv").open("w", newline="") as file:
-            csv.writer(file).writerows(pairs)
-        toy.write_records(folder / "records", split, count, first=first)
+            csv.writer(file).writerows((p.name_s2, p.name_s1) for p in patches)
+        for patch in patches:
+            vector = np.array([float(name in patch.labels) for name in LABELS])
+            of_s2[patch.name_s2] = v1_lmdbs.cbir_s2(patch.bands, vector)
+            of_s1[patch.name_s1] = v1_lmdbs.cbir_s1(patch.bands, vector)
         first += count
+    for sensor, content in (("S2", of_s2), ("S1", of_s1)):
+        v1_lmdbs.write(folder / f"BigEarth_Serbia_Summer_{sensor}.lmdb", content)
+    # Without records the log says how to make them, by the paths of the file.
+    assert PREPARE in call(folder, f"python train.py --filepath args.yaml {SMALL}", 1)
+    call(folder, f"{PREPARE} --workers 1")
     # Its code wrote the config into the folder of the run.
     (folder / RUN).mkdir(parents=True)
     (folder / RUN / "parameters.yaml").write_text(ARGS)
