@@ -60,15 +60,34 @@ CASES = [
         for door in ("train", "eval", "embed")
     ),
     *(
-        Case("an own model", name, "train",
-             _with(NET.replace("keras.layers.GlobalAveragePooling2D()(x)", output)),
-             ["model 'MyNet'", r"\(batch, features\)|AttributeError"])
+        Case(
+            "an own model",
+            name,
+            "train",
+            _with(NET.replace("keras.layers.GlobalAveragePooling2D()(x)", output)),
+            ["model 'MyNet'", r"\(batch, features\)|AttributeError"],
+        )
         for name, output in OUTPUTS.items()
     ),
-    Case("an own module", "that a published folder names", "train", _published,
-         ["of a published folder are not executed"]),
-    Case("an own module", "for a task that nothing brings", "train",
-         _with(NET, task="segmentatoin"), ["unknown task 'segmentatoin'"]),
-    Case("an own module", "for an augmentation that nothing brings", "train",
-         _with(NET, augmentation=["flip"]), ["unknown augmentation 'flip'"]),
+    Case(
+        "an own module",
+        "that a published folder names",
+        "train",
+        _published,
+        ["of a published folder are not executed"],
+    ),
+    Case(
+        "an own module",
+        "for a task that nothing brings",
+        "train",
+        _with(NET, task="segmentatoin"),
+        ["unknown task 'segmentatoin'"],
+    ),
+    Case(
+        "an own module",
+        "for an augmentation that nothing brings",
+        "train",
+        _with(NET, augmentation=["flip"]),
+        ["unknown augmentation 'flip'"],
+    ),
 ]

@@ -2,7 +2,9 @@
 
 import hashlib
 import json
+import re
 import sys
+from pathlib import Path
 
 import keras
 import pytest
@@ -13,6 +15,7 @@ from bigearthnet_tf import losses, models
 from bigearthnet_tf.models import augmentation, build
 from bigearthnet_tf.tasks import TASKS, own_modules
 
+ROOT = Path(__file__).parents[2]
 NET = """
 import keras
 import bigearthnet_tf
@@ -278,6 +281,22 @@ def test_a_file_beside_the_config_is_found(folder):
     write(folder, NET + "\n")
     with pytest.raises(ValueError, match="are different files; give the path"):
         configs.load(path)
+
+
+def test_the_examples_of_the_page_work(folder):
+    page = (ROOT / "docs" / "own_modules.md").read_text()
+    blocks = re.findall(r"```python\n(.*?)```", page, re.DOTALL)
+    ours = [text for text in blocks if "@bigearthnet_tf.register" in text]
+    assert len(ours) == 3
+    for number, text in enumerate(ours):
+        write(folder, text, f"example{number}.py")
+    names = [f"example{number}.py" for number in range(len(ours))]
+    own_modules.load(config(*names, loss="brier", augmentation=["flips", "haze"]))
+    for name in ("MyNet", "TheirNet"):
+        model = bigearthnet_tf.build_model(name, 19, augmentation=["flips", "haze"])
+        assert model.output_shape == (None, 19)
+    losses.build_loss("brier")
+    assert TASKS.get("my_task")
 
 
 def test_a_published_folder_brings_no_code(folder):
