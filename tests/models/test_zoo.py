@@ -322,7 +322,7 @@ def test_names_aliases_and_band_sets():
     assert models.get_model("ShortCNN_All").bands == "s2_full"
     with pytest.raises(ValueError, match="did you mean 'resnet_test'"):
         models.get_model("resnet_tset")
-    with pytest.raises(ValueError, match="'ShortCNN' is registered twice"):
+    with pytest.raises(ValueError, match="'ShortCNN' of a model is taken"):
         models.register_model("new_cnn", "ShortCNN")(lambda x: x)
     assert "new_cnn" not in models.list_models()
 
