@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import difflib
+import os
+import sys
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from contextlib import contextmanager
 from fnmatch import fnmatchcase
@@ -57,10 +59,15 @@ class Registry(Generic[T]):
     def add(self, name: str, entry: T, aliases: Iterable[str] = ()) -> None:
         """Registers `entry` under `name`, and the aliases that lead to it.
 
+        What the same lines of code registered before, when they were executed by
+        another import or in a notebook, is replaced.
+
         Raises:
             ValueError: a name is taken.
         """
         aliases = tuple(aliases)
+        if name in self._entries and _is_same(self._entries[name], entry):
+            self.remove(name)
         for key in (name, *aliases):
             if key in self._entries or key in self._aliases:
                 raise ValueError(
@@ -73,6 +80,14 @@ class Registry(Generic[T]):
         """Forgets a registered name and its aliases."""
         del self._entries[name]
         self._aliases = {a: n for a, n in self._aliases.items() if n != name}
+
+    def contents(self) -> tuple[dict[str, T], dict[str, str]]:
+        """Returns copies of the entries by name, and of the names by alias."""
+        return dict(self._entries), dict(self._aliases)
+
+    def put_back(self, entries: dict[str, T], aliases: dict[str, str]) -> None:
+        """Makes the contents what `contents` returned earlier."""
+        self._entries, self._aliases = dict(entries), dict(aliases)
 
     def __contains__(self, name: str) -> bool:
         return name in self._entries or name in self._aliases
@@ -130,27 +145,38 @@ Added = list[tuple[Registry[Any], str]]
 
 @contextmanager
 def noted(registries: Sequence[Registry[Any]]) -> Iterator[Added]:
-    """Notes what is registered meanwhile; after an error all of it is forgotten.
+    """Notes what is registered meanwhile; an error leaves everything as it was.
 
     Args:
         registries: that are watched.
     """
-    before = [(registry, set(registry.names())) for registry in registries]
+    before = [(registry, *registry.contents()) for registry in registries]
     added: Added = []
-
-    def note() -> None:
-        added.extend(
-            (registry, name)
-            for registry, names in before
-            for name in registry.names()
-            if name not in names
-        )
-
     try:
         yield added
     except BaseException:
-        note()
-        for registry, name in added:
-            registry.remove(name)
+        for registry, entries, aliases in before:
+            registry.put_back(entries, aliases)
         raise
-    note()
+    for registry, entries, _ in before:
+        now, _ = registry.contents()
+        added += [(registry, n) for n, e in now.items() if entries.get(n) is not e]
+
+
+def _origin(entry: Any) -> tuple[str, str] | None:
+    """Returns where the function or class of an entry is defined: file and name."""
+    function = getattr(entry, "build", entry)
+    function = getattr(function, "__wrapped__", function)
+    name = getattr(function, "__qualname__", None)
+    if name is None or "<lambda>" in name:
+        return None
+    # A cell of a notebook is another file each time.
+    if function.__module__ == "__main__":
+        return "__main__", name
+    module = sys.modules.get(function.__module__)
+    file = getattr(module, "__file__", None)
+    return (os.path.realpath(file), name) if file else None
+
+
+def _is_same(one: Any, other: Any) -> bool:
+    return _origin(one) is not None and _origin(one) == _origin(other)

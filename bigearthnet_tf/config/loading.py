@@ -32,11 +32,12 @@ def load(
         ValueError: not JSON, not an object, an unknown key (the nearest known one
             is named), a wrong type, an impossible value, or a bad override.
     """
-    own = record_sets.expand(dict(_parse_override(text) for text in overrides))
+    given = dict(_parse_override(text) for text in overrides)
+    own = record_sets.expand(given)
     if isinstance(path, translated.CommandLine):
         found = translated.translate(path, own)
         found.tell(str(path))
-        content = record_sets.expand(found.keys) | own
+        content = record_sets.lay_over(record_sets.expand(found.keys), given)
         return from_dict(content, where=str(path))
     path = Path(path)
     if not path.exists():
@@ -49,15 +50,17 @@ def load(
         found = cbir.translate(content, own, where=str(path))
         found.tell(str(path))
         return from_dict(found.keys, where=str(path))
-    content = record_sets.expand(content)
     base = path.with_name("base.json")
+    below: dict[str, Any] = {}
     if is_yaml:
         cbir.check_is_known(content, where=str(path))
     elif base != path and base.exists():
-        content = record_sets.expand(_read_object(base)) | content
+        below = record_sets.expand(_read_object(base))
+    content = record_sets.lay_over(below, content)
     found = tf_project.translate(content, own)
     found.tell(str(path))
-    keys = {key: value for key, value in found.keys.items() if key != "$schema"} | own
+    keys = {key: value for key, value in found.keys.items() if key != "$schema"}
+    keys = record_sets.lay_over(keys, given)
     _find_modules(keys, path)
     return from_dict(keys, where=str(path))
 
@@ -105,29 +108,26 @@ def _find_modules(content: dict[str, Any], path: Path) -> None:
     """Turns names of modules that lie beside the config into paths.
 
     Raises:
-        ValueError: the config is of a published folder, which may bring no code, or
-            the file is there twice and it is not the same.
+        ValueError: other files of the same name lie beside the config and in the
+            working directory.
     """
     modules = content.get("modules")
-    if not modules or not isinstance(modules, list):
-        return
-    if (path.parent / "model.safetensors").is_file():
+    if isinstance(modules, list) and all(isinstance(n, str) and n for n in modules):
+        content["modules"] = [_find_module(name, path) for name in modules]
+
+
+def _find_module(name: str, path: Path) -> str:
+    here, beside = Path(name), path.parent / name
+    if here.is_absolute() or not beside.is_file():
+        return name
+    if not here.is_file():
+        return str(beside)
+    if here.read_bytes() != beside.read_bytes():
         raise ValueError(
-            f"{path}: modules of a published folder are not executed; copy the config "
-            "elsewhere if you trust them"
+            f"{path}: modules: {here} and {beside} are different files; give the path "
+            "of the right one"
         )
-    for number, name in enumerate(modules):
-        beside = path.parent / name if isinstance(name, str) else path
-        if beside == path or Path(name).is_absolute() or not beside.is_file():
-            continue
-        here = Path(name)
-        if here.is_file() and here.read_bytes() != beside.read_bytes():
-            raise ValueError(
-                f"modules: {here} and {beside} are different files; give the path of "
-                "the right one"
-            )
-        if not here.is_file():
-            modules[number] = str(beside)
+    return name
 
 
 def _read_object(path: Path, is_yaml: bool = False) -> dict[str, Any]:

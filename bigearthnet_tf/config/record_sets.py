@@ -7,11 +7,14 @@
 from __future__ import annotations
 
 import glob
+import logging
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
 from bigearthnet_tf import files, registry
+
+logger = logging.getLogger(__name__)
 
 KEYS = {
     "train": "tr_tf_record_files",
@@ -49,6 +52,25 @@ def expand(keys: Mapping[str, Any]) -> dict[str, Any]:
                 "name records: give one of them"
             )
     return read(path) | rest
+
+
+def lay_over(keys: Mapping[str, Any], over: Mapping[str, Any]) -> dict[str, Any]:
+    """Returns keys with those of a nearer source over them, expanded.
+
+    The log says where the labels of `records` replace those that were asked for.
+
+    Args:
+        keys: of the sources so far.
+        over: of the nearer one, with `records` as it stands there.
+    """
+    expanded = expand(over)
+    before, now = keys.get(_LABEL_TYPE), expanded.get(_LABEL_TYPE)
+    if _LABEL_TYPE not in over and now is not None and before not in (None, now):
+        logger.info(
+            "%s: label_type %s, in place of %s of the config",
+            *(over["records"], now, before),
+        )
+    return dict(keys) | expanded
 
 
 def read(path: str) -> dict[str, Any]:
@@ -118,9 +140,14 @@ def _find(pattern: str, place: Path, split: str) -> str:
     # `train.tfrecord` there is several shards as prep_splits.py here writes them.
     shards = expanded.removesuffix(".tfrecord") + "-*-of-*.tfrecord"
     for name in (expanded, shards):
-        for candidate in (name, str(place.parent / name)):
-            if _matches(candidate):
-                return candidate
+        found = {str(path.resolve()): path for path in _matches(name, place)}
+        if len(found) > 1:
+            raise ValueError(
+                f"{place}: {split}: {files.echo(pattern)} is in the working directory "
+                "and beside that file; give the whole path of the right one"
+            )
+        if found:
+            return str(next(iter(found.values())))
     raise FileNotFoundError(
         f"{place}: {split}: no records {files.echo(pattern)}, neither in the working "
         "directory nor beside that file; mend the path, or prepare the records with "
@@ -128,9 +155,16 @@ def _find(pattern: str, place: Path, split: str) -> str:
     )
 
 
-def _matches(pattern: str) -> bool:
-    path = Path(pattern)
-    # A folder that is there has no wildcards in its name.
-    folder = glob.escape(str(path.parent)) if path.parent.is_dir() else path.parent
-    found = glob.iglob(str(Path(folder, path.name)))  # noqa: PTH207 - wildcards in both
-    return path.exists() or any(found)
+def _matches(name: str, place: Path) -> list[Path]:
+    """Returns the patterns, from the working directory and from a file, with files."""
+    return [path for path in (Path(name), place.parent / name) if _has_files(path)]
+
+
+def _has_files(path: Path) -> bool:
+    try:
+        # A folder that is there has no wildcards in its name.
+        folder = glob.escape(str(path.parent)) if path.parent.is_dir() else path.parent
+        found = glob.iglob(str(Path(folder, path.name)))  # noqa: PTH207 - in both
+        return path.is_file() or any(Path(name).is_file() for name in found)
+    except OSError:  # A name that no file system takes.
+        return False

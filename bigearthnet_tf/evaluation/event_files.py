@@ -8,12 +8,13 @@ from __future__ import annotations
 
 import logging
 import math
-from collections.abc import Iterator, Sequence
+from collections import Counter
+from collections.abc import Iterable, Iterator, Sequence
 from pathlib import Path
 from typing import Any
 
 from google.protobuf.message import DecodeError
-from tensorboard.compat.proto import event_pb2, summary_pb2
+from tensorboard.compat.proto import event_pb2, summary_pb2, types_pb2
 from tensorboard.plugins.scalar import metadata as scalar_metadata
 from tensorboard.util import tensor_util
 
@@ -31,9 +32,16 @@ _SPLITS = {
     "val": "validation",
     "test": "test",
 }
-# Of our own event files: a folder above the splits, and scalars of single labels.
+# Of our own event files: a folder above the splits, and headings of single labels.
 _LOGS, _SINGLE_LABEL = "logs", "single_label_"
 _FIRST_EVENT = "brain.Event:"
+_NUMBERS = (
+    types_pb2.DT_FLOAT,
+    types_pb2.DT_DOUBLE,
+    types_pb2.DT_HALF,
+    types_pb2.DT_INT32,
+    types_pb2.DT_INT64,
+)
 
 
 def find_runs(folder: Path) -> dict[Path, list[Path]]:
@@ -74,13 +82,16 @@ def read(paths: Sequence[Path]) -> list[dict[str, Any]]:
     seen: dict[tuple[str, str, int], Path] = {}
     replaced = set()
     for path in paths:
-        for step, tag, value in _scalars(path):
-            split, measure = _meaning(tag, path.parent.name)
+        found = list(_scalars(path))
+        meanings = _meanings({tag for _, tag, _ in found}, path.parent.name)
+        for step, tag, value in found:
+            split, measure = meanings[tag]
             facts = {"split": split, "iteration": step}
             points.setdefault((split, step), facts)[measure] = value
-            earlier = seen.setdefault((split, measure, step), path)
-            if earlier != path:
-                replaced.add(earlier)
+            key = split, measure, step
+            if seen.setdefault(key, path) != path:
+                replaced.add(seen[key])
+            seen[key] = path
     for path in sorted(replaced):
         logger.warning(
             "%s: a later event file has values for the same steps, which count; move "
@@ -95,6 +106,14 @@ def _scalars(path: Path) -> Iterator[tuple[int, str, float | None]]:
     if not path.stat().st_size:
         logger.warning("%s: no event in it yet", path)
         return
+    for event in _events(path):
+        for value in event.summary.value:
+            if _is_scalar(value):
+                yield event.step, value.tag, _number(value)
+
+
+def _events(path: Path) -> Iterator[event_pb2.Event]:
+    """Yields the whole events of a file; a warning says where it breaks off."""
     number = 0
     try:
         for data in frames.read_all(path):
@@ -102,10 +121,8 @@ def _scalars(path: Path) -> Iterator[tuple[int, str, float | None]]:
             if number == 0 and not event.file_version.startswith(_FIRST_EVENT):
                 break
             number += 1
-            for value in event.summary.value:
-                if _is_scalar(value):
-                    yield event.step, value.tag, _number(value)
-    except (ValueError, TypeError, DecodeError):
+            yield event
+    except (ValueError, DecodeError):
         if number:
             logger.warning(
                 "%s: cut off or damaged after %d events; drawn up to there",
@@ -119,11 +136,14 @@ def _scalars(path: Path) -> Iterator[tuple[int, str, float | None]]:
 
 
 def _is_scalar(value: summary_pb2.Summary.Value) -> bool:
-    if value.tag.startswith(_SINGLE_LABEL):
-        return False
-    plugin = value.metadata.plugin_data.plugin_name
-    return value.HasField("simple_value") or (
-        value.HasField("tensor") and plugin == scalar_metadata.PLUGIN_NAME
+    """Tells whether a value is one number; looks at a tensor before it is made."""
+    if value.HasField("simple_value"):
+        return True
+    tensor = value.tensor
+    return (
+        value.metadata.plugin_data.plugin_name == scalar_metadata.PLUGIN_NAME
+        and tensor.dtype in _NUMBERS
+        and all(dimension.size == 1 for dimension in tensor.tensor_shape.dim)
     )
 
 
@@ -135,12 +155,32 @@ def _number(value: summary_pb2.Summary.Value) -> float | None:
     return number if math.isfinite(number) else None
 
 
-def _meaning(tag: str, folder: str) -> tuple[str, str]:
-    """Returns split and name of a scalar, by its tag and the folder of its file."""
+def _meanings(tags: Iterable[str], folder: str) -> dict[str, tuple[str, str]]:
+    """Returns split and name of the scalars of a file, by their tags.
+
+    The heading of a card is left out, unless two tags of a file differ by that alone.
+    """
+    short = {tag: _meaning(tag, folder, -1) for tag in tags}
+    count = Counter(short.values())
+    return {
+        tag: meaning if count[meaning] == 1 else _meaning(tag, folder, 0)
+        for tag, meaning in short.items()
+    }
+
+
+def _meaning(tag: str, folder: str, first: int) -> tuple[str, str]:
+    """Returns split and name of a scalar, by its tag and the folder of its file.
+
+    Args:
+        tag: of the scalar.
+        folder: name of the file's folder.
+        first: part of the tag at which the name begins, where no part names a split.
+    """
+    if tag.startswith(_SINGLE_LABEL):
+        return _SPLITS.get(folder, "training"), tag.removeprefix(_SINGLE_LABEL)
     parts = [part for part in tag.split("/") if part]
     named = [part for part in parts if part in _SPLITS]
     rest = [part for part in parts if part not in _SPLITS]
     if named and rest:
         return _SPLITS[named[0]], "_".join(rest)
-    # Ours have the heading of a card before the name.
-    return _SPLITS.get(folder, "training"), parts[-1] if parts else tag
+    return _SPLITS.get(folder, "training"), "_".join(parts[first:]) or tag

@@ -13,6 +13,7 @@ from bigearthnet_tf.losses.multi_label import (
     Loss,
     Options,
     build_loss,
+    check_own,
     positive_weights,
     register_loss,
 )
@@ -29,6 +30,7 @@ __all__ = [
     "build_class_loss",
     "build_loss",
     "build_pixel_loss",
+    "check_own",
     "cross_correlation",
     "l2_penalty",
     "nt_xent",

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import functools
 from collections.abc import Callable
 from typing import Any
 
@@ -49,6 +50,7 @@ def register_class_loss(name: str, *aliases: str) -> Callable[[ClassLoss], Class
     """
 
     def decorate(loss: ClassLoss) -> ClassLoss:
+        @functools.wraps(loss)
         def weighted(weights: Any, gamma: float) -> ClassLoss:
             def of(classes: Any, logits: Any) -> Any:
                 losses = one_each(name, loss(classes, ops.cast(logits, "float32")))

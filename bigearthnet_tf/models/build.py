@@ -241,15 +241,28 @@ def build_features(entry: zoo.ModelEntry, x: Any, options: dict[str, Any]) -> An
         raise ValueError(
             f"model {entry.name!r} can't be built: {type(error).__name__}: {reason}"
         ) from error
-    shape = getattr(features, "shape", None)
-    if shape is None or len(shape) != 2 or shape[1] is None:
-        found = type(features).__name__ if shape is None else f"shape {tuple(shape)}"
+    if entry.is_own:
+        _check_features(entry.name, features)
+    return features
+
+
+def _check_features(name: str, features: Any) -> None:
+    """Refuses what a builder returns other than features of its input."""
+    if not isinstance(features, keras.KerasTensor):
+        what = (
+            "a keras.Model: return its output"
+            if isinstance(features, keras.Model)
+            else f"{type(features).__name__}, which is not made of the builder's input"
+        )
         raise ValueError(
-            f"model {entry.name!r}: expected features (batch, features), got {found}; "
-            "pool over rows and columns at the end, as "
+            f"model {name!r}: expected features (batch, features), got {what}"
+        )
+    if len(features.shape) != 2 or features.shape[1] is None:
+        raise ValueError(
+            f"model {name!r}: expected features (batch, features), got shape "
+            f"{tuple(features.shape)}; pool over rows and columns at the end, as "
             "keras.layers.GlobalAveragePooling2D does"
         )
-    return features
 
 
 @contextmanager

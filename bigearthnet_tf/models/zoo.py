@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import inspect
+import re
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from typing import Any, Literal
@@ -91,8 +92,13 @@ def register_model(
     """Returns a decorator that registers a builder; for the arguments see `ModelEntry`.
 
     Raises:
-        ValueError: a name is taken.
+        ValueError: a name is taken, or has other characters than letters, digits and
+            `. _ - /`.
     """
+    if not re.fullmatch(r"[\w./-]+", name):
+        raise ValueError(
+            f"model {name!r:.80}: expected a name of letters, digits and . _ - /"
+        )
 
     def decorate(build: Builder) -> Builder:
         entry = ModelEntry(name, build, inputs, bands, head, timm, tf1, maps)

@@ -114,6 +114,7 @@ def prepare_sets(
         return None
     if label_type not in manifests[0].label_order:
         label_type = labels.BIGEARTHNET_19
-    content = {split: str(folder / f"{split}-*.tfrecord") for split in record_sets.KEYS}
+    # Beside the file, wherever the folder goes.
+    content = {split: f"{split}-*.tfrecord" for split in record_sets.KEYS}
     files.write_json(folder / SETS, {**content, "label_type": label_type})
     return folder / SETS

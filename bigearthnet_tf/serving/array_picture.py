@@ -65,7 +65,8 @@ def draw(path: Path) -> tuple[Figure, str]:
         raise ValueError(f"{path}: no pixels: shape {array.shape}")
     step = -(-max(array.shape[:2]) // _PIXELS) if array.ndim > 1 else 1
     thin = array[::step, ::step] if array.ndim > 1 else array
-    if array.ndim == 2 and array.dtype in (np.uint8, np.int64):
+    is_btfm = array.dtype.kind == "i" and array.dtype.itemsize in (4, 8)
+    if array.ndim == 2 and (is_btfm or array.dtype == np.uint8):
         return _draw_classes(path, np.asarray(thin), step)
     if array.ndim == 3 and array.dtype.kind == "f":
         return _draw_embeddings(path, thin, step)
@@ -77,7 +78,7 @@ def draw(path: Path) -> tuple[Figure, str]:
 
 
 def _draw_classes(path: Path, thin: NDArray[Any], step: int) -> tuple[Figure, str]:
-    of_btfm = thin.dtype == np.int64
+    of_btfm = thin.dtype.kind == "i"
     none = _NONE_OF_BTFM if of_btfm else UNLABELLED
     most = (
         len(land_cover_classes(merge_mangroves=True)) if of_btfm else _MOST_CLASSES - 1
@@ -119,7 +120,8 @@ def _legend(path: Path, of_btfm: bool) -> tuple[dict[int, str], Colours]:
     known = {each.code: each.rgb for each in WORLD_COVER}
     for row in _reported(path):
         number, code = row.get("class"), row.get("code")
-        if number in colours and code in known:
+        are_numbers = isinstance(number, int) and isinstance(code, int)
+        if are_numbers and number in colours and code in known:
             names[number], colours[number] = str(row.get("name", "")), known[code]
     return names, colours
 
@@ -129,7 +131,9 @@ def _reported(path: Path) -> list[dict[str, Any]]:
     report = tile_arrays.report_of(path)
     content = files.read_json(report) if report.is_file() else None
     rows = content.get("classes") if isinstance(content, dict) else None
-    return [row for row in rows or [] if isinstance(row, dict)]
+    # A file of that name need not be ours.
+    rows = rows if isinstance(rows, list) else []
+    return [row for row in rows if isinstance(row, dict)]
 
 
 def _draw_embeddings(path: Path, thin: NDArray[Any], step: int) -> tuple[Figure, str]:

@@ -42,6 +42,9 @@ class Classification(patches.PatchTask):
         # evaluations are those of the records.
         self._loss = self._build_loss(label_smoothing=0.0)
         self._training_loss = self._build_loss(config.label_smoothing)
+        few = np.zeros((2, len(self.labels)), np.float32)
+        entry = losses.LOSSES.get(config.loss)
+        losses.check_own(config.loss, entry, self._loss, few, few)
 
     def _build_loss(self, label_smoothing: float) -> losses.Loss:
         config = self.config

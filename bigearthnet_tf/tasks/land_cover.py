@@ -48,6 +48,13 @@ class LandCover(pixels.PixelTask):
         self._loss = losses.build_class_loss(
             config.loss, focal_gamma=config.focal_gamma
         )
+        losses.check_own(
+            config.loss,
+            losses.CLASS_LOSSES.get(config.loss),
+            self._loss,
+            np.array([0, -1], np.int32),
+            np.zeros((2, len(self.classes)), np.float32),
+        )
 
     @functools.cached_property
     def _training_loss(self) -> ClassLoss:

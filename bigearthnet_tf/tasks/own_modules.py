@@ -1,8 +1,8 @@
 """Python modules of the user, with models, losses, augmentations and tasks by name.
 
 They are code and are executed, with all rights of the process: those that a config
-names, or the config that a run of one's own was made with. Published folders bring
-none. A run remembers the SHA-256 of each file, not what is in it.
+names, or the config that a run was made with. A file that lies in a published folder is
+never executed. A run remembers the SHA-256 of each module, not what is in it.
 """
 
 from __future__ import annotations
@@ -10,7 +10,6 @@ from __future__ import annotations
 import ast
 import hashlib
 import importlib
-import importlib.util
 import logging
 import os
 import re
@@ -43,6 +42,8 @@ _REGISTRIES: tuple[registry.Registry[Any], ...] = (
 _SERIES = ("barlow_twins", "land_cover")
 # Where the TF project has its model modules, each with a class of this name.
 _FOLDER, _OLD_CLASS = "models", "DNN_model"
+# What a folder of published weights has.
+_PUBLISHED = ("config.json", "model.safetensors")
 _ADVICE = (
     "decorate a function with bigearthnet_tf.register_model, or a loss, augmentation, "
     "task or encoder with its own (docs/own_modules.md)"
@@ -51,7 +52,13 @@ _ADVICE = (
 
 @dataclass(frozen=True)
 class _Module:
-    """An executed module: as a config names it, its digest and what it registered."""
+    """An executed module.
+
+    Attributes:
+        name: as a config has it.
+        digest: SHA-256 of its file, or over the files of a package.
+        added: what it registered.
+    """
 
     name: str
     digest: str
@@ -70,31 +77,46 @@ def load(config: Config, where: Path | str = "") -> dict[str, str]:
 
     Args:
         config: of the run.
-        where: what asks for them, for messages; nothing for the config itself.
+        where: run or checkpoint whose config this is; empty for the user's own config.
 
     Returns:
         The SHA-256 of each, by the names that the config has for them.
 
     Raises:
         FileNotFoundError: there is no such module.
-        ValueError: it can't be imported, registers nothing, or a name that is taken.
+        ValueError: it can't be imported, registers nothing, uses a taken name, or lies
+            in a published folder.
     """
-    asks = f"{where}: " if where else ""
-    found = {name: _load(name, asks) for name in config.modules}
+    found = {name: _load(name, where) for name in config.modules}
     beside = _beside(config)
     if beside is not None:
-        found[beside] = _load(beside, asks)
+        found[beside] = _load(beside, where)
+        if config.model_name not in _models(config):
+            raise ValueError(
+                f"{beside}: registers {_say(_loaded[_key(beside)].added)}, but no "
+                f"{config.model_name!r}, which the config asks for"
+            )
     return found
+
+
+def loaded(config: Config) -> dict[str, str]:
+    """Returns what `load` returned last, without looking at any file again."""
+    names = list(config.modules)
+    names += [f"{_FOLDER}/{config.model_name}.py"]
+    return {n: _loaded[_key(n)].digest for n in names if _key(n) in _loaded}
+
+
+def _models(config: Config) -> registry.Registry[Any]:
+    return pixel_networks.ENCODERS if config.task in _SERIES else zoo.MODELS
 
 
 def _beside(config: Config) -> str | None:
     """Returns the file in the working directory that the model's name leads to."""
     path = Path(_FOLDER, f"{config.model_name}.py")
-    if not re.fullmatch(r"[\w-]+", config.model_name) or not path.is_file():
+    if not re.fullmatch(r"\w[\w.-]*", config.model_name) or not path.is_file():
         return None
-    models = pixel_networks.ENCODERS if config.task in _SERIES else zoo.MODELS
-    is_loaded = str(path.resolve()) in _loaded
-    return str(path) if is_loaded or config.model_name not in models else None
+    is_needed = config.model_name not in _models(config)
+    return str(path) if is_needed or _key(str(path)) in _loaded else None
 
 
 def warn_of_changes(recorded: Mapping[str, str], where: Path) -> None:
@@ -104,19 +126,24 @@ def warn_of_changes(recorded: Mapping[str, str], where: Path) -> None:
         recorded: SHA-256 of the modules by name, as `load` returned them then.
         where: the checkpoint.
     """
-    now = {Path(module.name).name: module.digest for module in _loaded.values()}
     for name, digest in recorded.items():
-        found = now.get(Path(name).name)
+        # The same file may have moved since.
+        same_name = {
+            module.name: module.digest
+            for module in _loaded.values()
+            if Path(module.name).name == Path(name).name
+        }
+        found = same_name.get(name) or next(iter(same_name.values()), None)
         if found != digest:
-            logger.warning(
-                "%s: was made with the module %s of SHA-256 %.12s..., %s; its weights "
-                "may mean something else",
-                where,
-                name,
-                digest,
-                "which is not loaded now"
+            what = (
+                "is not loaded now"
                 if found is None
-                else f"which has changed since ({found:.12}...)",
+                else f"has changed (SHA-256 {digest:.12} then, {found:.12} now)"
+            )
+            logger.warning(
+                "%s: the module %s that it was trained with %s; its weights may mean "
+                "something else",
+                *(where, name, what),
             )
 
 
@@ -128,22 +155,36 @@ def forget() -> None:
 
 def _forget(key: str) -> None:
     for of, name in _loaded.pop(key).added:
-        of.remove(name)
+        if name in of:
+            of.remove(name)
 
 
-def _load(name: str, asks: str) -> str:
-    is_file = name.endswith(".py") or os.sep in name
-    key = str(Path(name).resolve()) if is_file else name
-    digest = _digest_file(name, asks) if is_file else _digest_import(name, asks)
-    if key in _loaded:
-        if _loaded[key].digest == digest:
+def _is_file(name: str) -> bool:
+    return name.endswith(".py") or os.sep in name
+
+
+def _key(name: str) -> str:
+    return str(Path(name).resolve()) if _is_file(name) else name
+
+
+def _load(name: str, where: Path | str) -> str:
+    asks = f"{where}: " if where else ""
+    key = _key(name)
+    if _is_file(name):
+        source = _read(name, asks)
+        digest = hashlib.sha256(source).hexdigest()
+        if key in _loaded and _loaded[key].digest == digest:
             return digest
-        if not is_file:
-            # Python imports a name once.
-            raise ValueError(f"{asks}{name}: has changed since it was imported")
-        _forget(key)
-    with registry.noted(_REGISTRIES) as added:
-        module = _execute(name, digest, asks) if is_file else _import(name, asks)
+        if key in _loaded:
+            _forget(key)
+        with registry.noted(_REGISTRIES) as added, _explained(name, asks):
+            module = _execute(name, source, digest)
+    else:
+        if key in _loaded:
+            return _loaded[key].digest
+        with registry.noted(_REGISTRIES) as added:
+            module = _import(name, asks)
+            digest = _digest(module, name, asks)
     if not added and not _registered_by(module):
         raise ValueError(f"{asks}{name}: registers nothing; {_ADVICE}")
     _loaded[key] = _Module(name, digest, added)
@@ -155,32 +196,90 @@ def _say(added: registry.Added) -> str:
     return ", ".join(f"{of.kind} {name!r}" for of, name in added)
 
 
-def _digest_file(name: str, asks: str) -> str:
+def _read(name: str, asks: str) -> bytes:
+    path = Path(name)
     try:
-        return hashlib.sha256(Path(name).read_bytes()).hexdigest()
+        source = path.read_bytes()
     except OSError as error:
+        rest = "go to the folder in which the run was trained" if asks else "mend it"
         raise FileNotFoundError(
             f"{asks}{name}: no such module ({error.strerror}); modules are Python "
             "files, relative to the working directory or beside the config, or import "
-            "names"
+            f"names: {rest}"
         ) from None
+    _check_place(path, name, asks)
+    _check_form(source, name, asks)
+    return source
 
 
-def _digest_import(name: str, asks: str) -> str:
-    """Returns the SHA-256 of a module's file, or over all files of a package."""
-    _make_importable(Path.cwd())
+def _check_place(path: Path, name: str, asks: str) -> None:
+    """Refuses code that came with published weights."""
+    for folder in path.resolve().parents:
+        if all((folder / each).is_file() for each in _PUBLISHED):
+            raise ValueError(
+                f"{asks}{name}: lies in {folder}, a folder of published weights, of "
+                "which no code is executed; copy it elsewhere if you trust it"
+            )
+
+
+def _check_form(source: bytes, name: str, asks: str) -> None:
+    """Refuses the form of the TF project with a line that says what to write."""
     try:
-        spec = importlib.util.find_spec(name)
-    except (ImportError, ValueError):
-        spec = None
-    if spec is None or spec.origin is None or not Path(spec.origin).is_file():
-        raise FileNotFoundError(
-            f"{asks}{name}: no module of this name can be imported; modules are import "
-            "names, or Python files that end with .py"
+        tree = ast.parse(source)
+    except (SyntaxError, ValueError):
+        return  # Executing it says where.
+    classes = {node.name for node in tree.body if isinstance(node, ast.ClassDef)}
+    if _OLD_CLASS in classes:
+        raise ValueError(
+            f"{asks}{name}: class {_OLD_CLASS} is the form of the TF project, whose "
+            "create_network builds a graph of TensorFlow 1; write its layers as a "
+            "function from images to features instead, decorated with "
+            f"@bigearthnet_tf.register_model({Path(name).stem!r}): docs/own_modules.md "
+            "shows both side by side"
         )
-    origin = Path(spec.origin)
-    is_package = spec.submodule_search_locations is not None
+
+
+def _execute(name: str, source: bytes, digest: str) -> ModuleType:
+    """Runs the text of a file as a module, with what lies beside it importable."""
+    path = Path(name).resolve()
+    _make_importable(path.parent)
+    module = ModuleType(f"own_{re.sub(r'[^0-9A-Za-z_]', '_', path.stem)}_{digest[:8]}")
+    module.__file__ = str(path)
+    sys.modules[module.__name__] = module
+    try:
+        exec(compile(source, str(path), "exec"), module.__dict__)
+    except BaseException:
+        sys.modules.pop(module.__name__, None)
+        raise
+    return module
+
+
+def _import(name: str, asks: str) -> ModuleType:
+    _make_importable(Path.cwd())
+    with _explained(name, asks):
+        try:
+            return importlib.import_module(name)
+        except (ModuleNotFoundError, TypeError) as error:
+            missing = getattr(error, "name", None)
+            if missing is not None and not f"{name}.".startswith(f"{missing}."):
+                raise
+            # Of a relative name Python does not know to what.
+            raise FileNotFoundError(
+                f"{asks}{name}: no module of this name can be imported; modules are "
+                "import names, or Python files that end with .py"
+            ) from None
+
+
+def _digest(module: ModuleType, name: str, asks: str) -> str:
+    """Returns the SHA-256 of a module's file, or over all files of a package."""
+    if module.__file__ is None:
+        raise ValueError(
+            f"{asks}{name}: is a folder without __init__.py; name a module in it"
+        )
+    origin = Path(module.__file__)
+    _check_place(origin, name, asks)
     digest = hashlib.sha256()
+    is_package = hasattr(module, "__path__")
     for path in sorted(origin.parent.rglob("*.py")) if is_package else [origin]:
         digest.update(path.read_bytes())
     return digest.hexdigest()
@@ -192,67 +291,34 @@ def _make_importable(folder: Path) -> None:
         sys.path.append(str(folder))
 
 
-def _import(name: str, asks: str) -> ModuleType:
-    with _explained(name, asks):
-        return importlib.import_module(name)
-
-
-def _execute(name: str, digest: str, asks: str) -> ModuleType:
-    """Runs a file as a module, with what lies beside it importable."""
-    path = Path(name).resolve()
-    _check_form(path, name, asks)
-    _make_importable(path.parent)
-    known_as = f"own_{path.stem.replace('-', '_')}_{digest[:8]}"
-    spec = importlib.util.spec_from_file_location(known_as, path)
-    if spec is None or spec.loader is None:
-        raise ValueError(f"{asks}{name}: expected a Python file that ends with .py")
-    module = importlib.util.module_from_spec(spec)
-    sys.modules[known_as] = module
-    try:
-        with _explained(name, asks):
-            spec.loader.exec_module(module)
-    except BaseException:
-        sys.modules.pop(known_as, None)
-        raise
-    return module
-
-
 @contextmanager
 def _explained(name: str, asks: str) -> Iterator[None]:
     """Turns whatever an import raises into a ValueError with the module's line."""
     try:
         yield
+    except FileNotFoundError as error:
+        if str(error).startswith(f"{asks}{name}: "):
+            raise
+        raise _failed(name, asks, error) from error
     except (Exception, SystemExit) as error:
-        file = Path(name).name
-        lines = [
-            frame.lineno
-            for frame in traceback.extract_tb(error.__traceback__)
-            if Path(frame.filename).name == file
-        ]
-        if isinstance(error, SyntaxError) and error.lineno is not None:
-            lines.append(error.lineno)
-        at = f" (line {lines[-1]})" if lines else ""
-        reason = " ".join(str(error).split())[:200]
-        raise ValueError(
-            f"{asks}{name}: can't be imported: {type(error).__name__}: {reason}{at}"
-        ) from error
+        raise _failed(name, asks, error) from error
 
 
-def _check_form(path: Path, name: str, asks: str) -> None:
-    """Answers a module of the TF project, which TensorFlow 2 can't run, as such."""
-    try:
-        tree = ast.parse(path.read_bytes())
-    except (SyntaxError, ValueError):
-        return  # Importing it says where.
-    classes = {node.name for node in tree.body if isinstance(node, ast.ClassDef)}
-    if _OLD_CLASS in classes:
-        raise ValueError(
-            f"{asks}{name}: class {_OLD_CLASS} is the form of the TF project, whose "
-            "create_network builds a graph of TensorFlow 1; write its layers as a "
-            f"function from images to features instead, decorated with "
-            f"@bigearthnet_tf.register_model({path.stem!r}): docs/own_modules.md shows "
-            "both side by side"
-        )
+def _failed(name: str, asks: str, error: BaseException) -> ValueError:
+    ends = {Path(name).name, f"{name.rpartition('.')[2]}.py", "__init__.py"}
+    lines = [
+        frame.lineno
+        for frame in traceback.extract_tb(error.__traceback__)
+        if Path(frame.filename).name in ends
+    ]
+    reason = str(error)
+    if isinstance(error, SyntaxError):
+        lines, reason = [error.lineno], error.msg
+    at = f" (line {lines[-1]})" if lines and lines[-1] else ""
+    reason = " ".join(reason.split())[:200]
+    return ValueError(
+        f"{asks}{name}: can't be imported: {type(error).__name__}: {reason}{at}"
+    )
 
 
 def _registered_by(module: ModuleType) -> bool:

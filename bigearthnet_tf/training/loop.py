@@ -165,7 +165,7 @@ class Trainer:
         """Returns a number that all processes must have in common."""
         own = ("out_dir", "cache", "devices")
         keys = {k: v for k, v in self.config.model_dump().items() if k not in own}
-        modules = own_modules.load(self.config)
+        modules = own_modules.loaded(self.config)
         content = json.dumps([keys, self.profile.iterations, modules])
         return zlib.crc32(content.encode())
 
@@ -369,7 +369,7 @@ class Trainer:
             "early_stopping": self.stopping.to_json(),
             "window": self._window.to_json(),
             "validation_due": self._validation_due,
-            "modules": own_modules.load(self.config),
+            "modules": own_modules.loaded(self.config),
         }
 
     def _save(self, iteration: int) -> None:

@@ -19,18 +19,20 @@ class Snapshot:
     Attributes:
         path: folder of a checkpoint, or published weights.
         reason: `--checkpoint best`, say, or `model_file of the config`.
+        hint: how to get others, for the log.
     """
 
     path: str
     reason: str
+    hint: str = ""
 
 
 def choose(config: Config, out_dir: Path, asked: str | None) -> Snapshot:
     """Returns the weights that a command takes, and logs which and why.
 
     What is asked for comes first. Then, as in the TF project, the snapshot that
-    `model_file` names; with `fine_tune` that is where the training began, so the best
-    checkpoint of the run goes before it. Else it is the best checkpoint.
+    `model_file` names. With `fine_tune` that is only where training started, so the
+    best checkpoint of the run is taken, as it is where nothing is named.
 
     Args:
         config: of the run.
@@ -42,7 +44,7 @@ def choose(config: Config, out_dir: Path, asked: str | None) -> Snapshot:
         FileNotFoundError: there is no such checkpoint.
     """
     found = _choose(config, out_dir, asked)
-    logger.info("weights  %s (%s)", found.path, found.reason)
+    logger.info("weights  %s (%s%s)", found.path, found.reason, found.hint)
     return found
 
 
@@ -64,5 +66,5 @@ def _choose(config: Config, out_dir: Path, asked: str | None) -> Snapshot:
         initial_weights.check_model_file(config.model_file)
     except FileNotFoundError as error:
         raise FileNotFoundError(f"{error}; {rest}" if trained else f"{error}") from None
-    reason = "model_file of the config"
-    return Snapshot(config.model_file, f"{reason}; {rest}" if trained else reason)
+    hint = f"; {rest}" if trained else ""
+    return Snapshot(config.model_file, "model_file of the config", hint)

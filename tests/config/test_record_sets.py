@@ -55,10 +55,35 @@ def test_it_stands_for_records_and_label_type(sets):
     assert config.from_dict(found.model_dump()) == found
 
 
-def test_the_working_directory_comes_before_the_folder_of_the_file(sets, tmp_path):
+def test_records_in_the_working_directory_and_beside_the_file_are_a_question(
+    sets, tmp_path
+):
     path = sets()
     (tmp_path / "train.tfrecord").touch()
+    with pytest.raises(ValueError, match=r"train: 'train.tfrecord' is in the working"):
+        config.from_dict({"records": path})
+    (tmp_path / "a" / "train.tfrecord").unlink()
     assert config.from_dict({"records": path}).tr_tf_record_files == ["train.tfrecord"]
+
+
+def test_labels_that_replace_those_of_the_config_are_told(sets, tmp_path, caplog):
+    caplog.set_level("INFO")
+    path = sets()
+    (tmp_path / "own.json").write_text(json.dumps({"label_type": "original"}))
+    assert config.load("own.json", [f"records={path}"]).label_type == "BigEarthNet-19"
+    told = f"{path}: label_type BigEarthNet-19, in place of original of the config"
+    assert told in caplog.messages
+    caplog.clear()
+    found = config.load("own.json", [f"records={path}", "label_type=original"])
+    assert found.label_type == "original"
+    assert not [m for m in caplog.messages if "in place of" in m]
+
+
+def test_folders_and_impossible_names_are_no_records(sets, tmp_path):
+    (tmp_path / "a" / "folder").mkdir()
+    for name in ("folder", "x" * 5000):
+        with pytest.raises(FileNotFoundError, match=r"a/sets.json: train: no records"):
+            config.from_dict({"records": sets(WHOLE | {"train": name})})
 
 
 def test_shards_stand_for_the_one_file_that_they_were_there(sets, tmp_path):

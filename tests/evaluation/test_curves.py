@@ -145,7 +145,7 @@ def test_metrics_of_training_stand_beside_those_of_validation(tmp_path):
             point = {"split": split, "iteration": 700, "micro_f1_score": value}
             file.write(json.dumps(point | {label: value} if value < 0.5 else point))
             file.write("\n")
-    (run,) = curves.read_runs([folder])
+    (run,) = histories.read_runs([folder])
     chosen = curves.choose_metrics([run], [label, "micro_f1_score"])
     drawn = curves.panels([run], chosen)["metrics"]
     assert [(panel.split, panel.measure) for panel in drawn] == [

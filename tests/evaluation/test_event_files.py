@@ -36,8 +36,8 @@ def test_our_event_files_say_what_our_history_says(tmp_path):
     log = logs.RunLog(tmp_path / "run")
     for step in (2, 4):
         log.write("training", step, {"focal_loss": 1 / step, "learning_rate": 0.5})
-    log.write("validation", 4, {"focal_loss": 0.5, "micro_auroc": 0.75})
-    log.write_per_class("validation", 4, {"f1_score": {"Pastures": 0.5}})
+    single = {"f1": {"Pastures": 0.5, "Transitional woodland/shrub": 0.25}}
+    log.write("validation", 4, {"focal_loss": 0.5, "micro_auroc": 0.75}, single)
     log.write_histograms("validation", 4, {"scores": [0.5, 0.25]})
     log.close()
     (by_history,) = histories.read_runs([tmp_path / "run"])

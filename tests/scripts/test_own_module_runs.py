@@ -105,8 +105,8 @@ def test_it_is_trained_continued_evaluated_predicted_exported(found):
 def test_one_that_has_changed_is_named(found):
     status, printed = found[1]["changed"]
     assert status == 0
-    assert "iteration-4: was made with the module nets/MyNet.py of SHA-256" in printed
-    assert "which has changed since" in printed
+    assert "iteration-4: the module nets/MyNet.py that it was trained with" in printed
+    assert "has changed (SHA-256" in printed
 
 
 @pytest.mark.parametrize("step", ["gone", "gone_run"])

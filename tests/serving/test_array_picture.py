@@ -91,7 +91,7 @@ OBJECTS = np.empty((2, 2), object)
         (np.ones(4, np.uint8), "of shape"),
         (np.ones((2, 2, 2, 2)), "of shape"),
         (np.ones((2, 2)), "float64 of shape"),
-        (np.ones((2, 2), np.int32), "int32 of shape"),
+        (np.ones((2, 2), np.int16), "int16 of shape"),
         (np.ones((2, 2, 3), np.uint8), "uint8 of shape"),
         (np.ones((2, 2), [("a", "i4")]), "of shape"),
         (np.array(3), "of shape"),

@@ -87,12 +87,13 @@ def test_import_names_are_found_from_the_working_directory(folder):
     write(folder, name="lab_nets_1/nets.py")
     before = own_modules.load(config("lab_nets_1"))
     assert "MyNet" in models.list_models()
-    # Of a package every file counts.
+    digest = hashlib.sha256()
+    for name in ("__init__.py", "nets.py"):
+        digest.update((folder / "lab_nets_1" / name).read_bytes())
+    assert before == {"lab_nets_1": digest.hexdigest()}
+    # Python imports a name once.
     write(folder, NET + "\n", name="lab_nets_1/nets.py")
-    with pytest.raises(ValueError, match="lab_nets_1: has changed since"):
-        own_modules.load(config("lab_nets_1"))
-    own_modules.forget()
-    assert len(before["lab_nets_1"]) == 64
+    assert own_modules.load(config("lab_nets_1")) == before
 
 
 def test_what_lies_beside_a_file_can_be_imported(folder):
@@ -219,6 +220,62 @@ def test_a_module_that_fails_halfway_registers_nothing(folder):
     assert "MyNet" not in models.list_models()
 
 
+PACKAGES = {
+    "1 / 0": r"lab_3.nets: can't be imported: ZeroDivisionError: .* \(line 1\)",
+    "import sys; sys.exit(5)": "lab_3.nets: can't be imported: SystemExit: 5",
+    "import no_such_4": "lab_3.nets: can't be imported: ModuleNotFoundError",
+}
+
+
+@pytest.mark.parametrize("text", PACKAGES)
+def test_a_package_that_fails_is_refused_in_one_line(folder, text):
+    write(folder, text, name="lab_3/__init__.py")
+    write(folder, name="lab_3/nets.py")
+    with pytest.raises(ValueError, match=PACKAGES[text]):
+        own_modules.load(config("lab_3.nets"))
+    assert "MyNet" not in models.list_models()
+
+
+def test_a_folder_without_init_is_told(folder):
+    (folder / "lab_5").mkdir()
+    with pytest.raises(ValueError, match=r"lab_5: is a folder without __init__.py"):
+        own_modules.load(config("lab_5"))
+
+
+def test_an_import_by_the_user_and_a_run_agree(folder):
+    """In either order, and as a notebook does it again and again."""
+    write(folder, name="MyNet_6.py")
+    own_modules.load(config("MyNet_6.py"))
+    sys.path.append(str(folder))
+    __import__("MyNet_6")
+    own_modules.load(config("MyNet_6.py", "MyNet_6"))
+    assert bigearthnet_tf.build_model("MyNet", 2)
+    # Another function of the same file may not take the name.
+    again = NET.replace("def my_net", "def other") + NET
+    write(folder, again, name="MyNet_7.py")
+    with pytest.raises(ValueError, match="'MyNet' of a model is taken"):
+        own_modules.load(config("MyNet_7.py"))
+
+
+def test_a_run_remembers_what_it_executed_whatever_becomes_of_the_file(folder):
+    path = write(folder)
+    asked = config("MyNet.py")
+    digests = own_modules.load(asked)
+    for text in (NET + "\n", "1 / 0", None):
+        if text is None:
+            path.unlink()
+        else:
+            path.write_text(text)
+        assert own_modules.loaded(asked) == digests
+
+
+def test_a_file_in_models_has_to_bring_its_model(folder):
+    write(folder, name="models/Net.v2.py")
+    asked = config(model_name="Net.v2")
+    with pytest.raises(ValueError, match=r"registers model 'MyNet', but no 'Net.v2'"):
+        own_modules.load(asked)
+
+
 @pytest.mark.parametrize("name", ["no_such_2", "os.no_such", "..up"])
 def test_an_import_name_that_leads_nowhere_is_refused(name):
     with pytest.raises(FileNotFoundError, match="no module of this name"):
@@ -236,6 +293,9 @@ def test_names_of_nobody_are_refused_without_modules():
     [
         ("x", r"expected features \(batch, features\), got shape \(None, 29, 29, 4\)"),
         ("None", "expected features .* got NoneType"),
+        ("[x]", "expected features .* got list"),
+        ("keras.ops.zeros((8, 4))", "not made of the builder's input"),
+        ("keras.Model(x, x)", "expected features .*: return its output|can't be built"),
         ("keras.layers.No()(x)", "can't be built: AttributeError"),
     ],
 )
@@ -259,15 +319,17 @@ def test_a_loss_of_another_shape_is_refused(folder):
 
 def test_changes_since_a_checkpoint_are_named(folder, caplog):
     write(folder)
-    now = own_modules.load(config("MyNet.py"))
+    write(folder, NET.replace("MyNet", "Other").replace("my-net", "o"), "b/MyNet.py")
+    now = own_modules.load(config("MyNet.py", "b/MyNet.py"))
     own_modules.warn_of_changes(now, folder)
-    moved = {f"elsewhere/{name}": digest for name, digest in now.items()}
+    own_modules.warn_of_changes({"b/MyNet.py": now["b/MyNet.py"]}, folder)
+    moved = {"elsewhere/MyNet.py": now["MyNet.py"]}
     own_modules.warn_of_changes(moved, folder)
-    assert "SHA-256" not in caplog.text
+    assert "trained with" not in caplog.text
     own_modules.warn_of_changes({"MyNet.py": "0" * 64, "b.py": "1" * 64}, folder)
-    changed, missing = [m for m in caplog.messages if "SHA-256" in m]
-    assert "MyNet.py of SHA-256 000000000000..., which has changed since" in changed
-    assert "b.py of SHA-256 111111111111..., which is not loaded now" in missing
+    changed, missing = [m for m in caplog.messages if "trained with" in m]
+    assert "MyNet.py that it was trained with has changed (SHA-256 000000" in changed
+    assert "b.py that it was trained with is not loaded now" in missing
 
 
 def test_a_file_beside_the_config_is_found(folder):
@@ -299,10 +361,45 @@ def test_the_examples_of_the_page_work(folder):
     assert TASKS.get("my_task")
 
 
-def test_a_published_folder_brings_no_code(folder):
-    write(folder, name="model/MyNet.py")
-    (folder / "model" / "model.safetensors").touch()
-    path = folder / "model" / "training.json"
-    path.write_text(json.dumps({"modules": ["MyNet.py"]}))
-    with pytest.raises(ValueError, match="modules of a published folder are not exec"):
-        configs.load(path)
+@pytest.mark.parametrize("place", [".", "deep/er"])
+def test_a_published_folder_brings_no_code(folder, monkeypatch, place):
+    pub = folder / "pub"
+    for name in (f"{place}/evil.py", f"{place}/models/Evil.py"):
+        write(pub, "open('executed', 'w')\n", name)
+    for name in ("config.json", "model.safetensors"):
+        (pub / name).touch()
+    path = pub / place / "training.json"
+    path.write_text(json.dumps({"modules": ["evil.py"]}))
+    for asked in (configs.load(path), config("pub" + f"/{place}/evil.py")):
+        with pytest.raises(ValueError, match="folder of published weights, of which"):
+            own_modules.load(asked)
+    monkeypatch.chdir(pub / place)
+    for asked in (config(model_name="Evil"), config("evil.py")):
+        with pytest.raises(ValueError, match="folder of published weights, of which"):
+            own_modules.load(asked)
+    assert not list(folder.rglob("executed"))
+    # What the user names elsewhere is the user's.
+    write(folder, name="mine.py")
+    loaded = configs.load("training.json", [f'modules=["{folder}/mine.py"]'])
+    assert own_modules.load(loaded)
+
+
+def test_own_losses_are_tried_before_a_run_begins(folder):
+    write(
+        folder,
+        "import bigearthnet_tf as b\nfrom keras import ops\n"
+        "b.register_loss('few')(lambda labels: labels)\n"
+        "b.register_loss('all')(lambda labels, logits: ops.mean(labels))\n"
+        "b.register_loss('good')(lambda labels, logits: ops.mean(labels, axis=-1))\n",
+    )
+    own_modules.load(config("MyNet.py"))
+    zeros = keras.ops.zeros((2, 3))
+    for name, says in (("few", "fails: TypeError"), ("all", r"got shape \(\)$")):
+        with pytest.raises(ValueError, match=f"loss '{name}'.*{says}"):
+            losses.check_own(
+                name, losses.LOSSES.get(name), losses.build_loss(name), zeros, zeros
+            )
+    for name in ("good", "focal"):
+        losses.check_own(
+            name, losses.LOSSES.get(name), losses.build_loss(name), zeros, zeros
+        )

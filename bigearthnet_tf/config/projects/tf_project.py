@@ -36,7 +36,8 @@ _BASE = frozenset(
     }
 )
 # `modality` came with version 1.1; `out_dir` stands in the config of each model.
-_KEYS = _BASE | {"modality", "out_dir"}
+# `modules` is ours, and changes nothing but which models there are.
+_KEYS = _BASE | {"modality", "out_dir", "modules"}
 _MODELS = ("K-BranchCNN", "ResNet50", "ResNet101", "ResNet152", "VGG16", "VGG19")
 # TensorFlow 1's bicubic kernel behind a standardisation with means and standard
 # deviations of v1; every checkpoint is kept.
