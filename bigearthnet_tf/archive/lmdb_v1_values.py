@@ -205,12 +205,12 @@ def _of_tuple(found: tuple[Any, ...], where: str) -> Value:
 
 
 def _whole(pixels: NDArray[Any], where: str) -> NDArray[Any]:
-    """Returns digital numbers as uint16, of which floats must be exactly some.
+    """Returns digital numbers as uint16, which those of other types must be exactly.
 
     Raises:
         ValueError: fractions, NaN, or numbers beyond uint16.
     """
-    if pixels.dtype.kind != "f":
+    if pixels.dtype == np.uint16 or pixels.dtype.kind not in "iuf":
         return pixels
     fits = (pixels >= 0) & (pixels < 2**16) & (pixels == np.rint(pixels))
     if not fits.all():

@@ -82,7 +82,12 @@ def _read_mapping(path: Path | str) -> tuple[str, pd.DataFrame]:
     )
     found = tables.by_plain_names(table, {PATCH, *MAPPINGS}, path)
     columns = [name for name in MAPPINGS if name in found]
-    if PATCH not in found or len(columns) != 1:
+    if PATCH in found and len(columns) > 1:
+        raise ValueError(
+            f"{path}: expected {PATCH} and one other column of reBEN's, got "
+            f"{' and '.join(columns)}: give a file for each"
+        )
+    if PATCH not in found or not columns:
         known = ", ".join(f"{name} ({what})" for name, what in MAPPINGS.items())
         raise ValueError(
             f"{path}: expected the column {PATCH} and one of {known}; got "

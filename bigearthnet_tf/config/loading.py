@@ -59,6 +59,8 @@ def load(
     content = record_sets.lay_over(below, content)
     found = tf_project.translate(content, own)
     found.tell(str(path))
+    if tf_project.is_config(content):
+        given |= tf_project.find_paths(given)
     keys = {key: value for key, value in found.keys.items() if key != "$schema"}
     keys = record_sets.lay_over(keys, given)
     _find_modules(keys, path)

@@ -76,13 +76,18 @@ def read(paths: Sequence[Path]) -> list[dict[str, Any]]:
         Points with `split`, `iteration` (the step) and values, None where not finite.
 
     Raises:
-        ValueError: a file is no event file.
+        ValueError: none of them is an event file.
     """
     points: dict[tuple[str, int], dict[str, Any]] = {}
     seen: dict[tuple[str, str, int], Path] = {}
     replaced = set()
+    faults = []
     for path in paths:
-        found = list(_scalars(path))
+        try:
+            found = list(_scalars(path))
+        except ValueError as error:
+            faults.append(error)
+            continue
         meanings = _meanings({tag for _, tag, _ in found}, path.parent.name)
         for step, tag, value in found:
             split, measure = meanings[tag]
@@ -92,6 +97,10 @@ def read(paths: Sequence[Path]) -> list[dict[str, Any]]:
             if seen.setdefault(key, path) != path:
                 replaced.add(seen[key])
             seen[key] = path
+    if faults and len(faults) == len(paths):
+        raise faults[0]
+    for fault in faults:
+        logger.warning("%s: passed over", fault)
     for path in sorted(replaced):
         logger.warning(
             "%s: a later event file has values for the same steps, which count; move "

@@ -121,8 +121,9 @@ def _read_run(folder: Path, name: str, events: Sequence[Path]) -> Run:
     else:
         points, unit, path = event_files.read(events), "step", folder
     if not any(point["split"] in ("training", "validation") for point in points):
+        what = "the run has logged one" if path.name == _HISTORY else "there is one"
         raise ValueError(
-            f"{path}: no point of a training yet; wait until the run has logged one"
+            f"{path}: no scalar of training or validation in it; wait until {what}"
         )
     config = folder / "config.json"
     content = files.read_json(config) if config.exists() else {}

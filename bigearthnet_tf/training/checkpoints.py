@@ -241,7 +241,8 @@ class CheckpointFolder:
                 what differs.
         """
         content = descriptions.read(path)
-        own_modules.warn_of_changes(content["progress"].get("modules") or {}, path)
+        modules = (content.get("progress") or {}).get("modules") or {}
+        own_modules.warn_of_changes(modules, path)
         _compare(content, self.description, path)
         if check is not None:
             descriptions.check_progress(content, path)

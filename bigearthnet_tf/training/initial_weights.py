@@ -249,6 +249,19 @@ def _checkpoint(name: str, which: str) -> Path:
     files.check_unpacked(path, "the folder of a run")
     if (path / "checkpoints").is_dir():
         return checkpoints.CheckpointFolder(path / "checkpoints", {}).find(which)
+    if not (path / "description.json").is_file() and not (
+        descriptions.FOLDER.match(path.name)
+    ):
+        found = (
+            "published weights, which `weights` of a config, eval.py --checkpoint, "
+            "export and from_pretrained take"
+            if (path / "model.safetensors").is_file()
+            else "neither checkpoints/ nor description.json"
+        )
+        raise FileNotFoundError(
+            f"{path}: no run; expected the folder of a run or of one of its "
+            f"checkpoints, got {found}"
+        )
     return path
 
 

@@ -118,7 +118,7 @@ WRONG = {
     ),
     "two mappings in one": (
         [[(*s, *p[1:]) for s, p in zip(SPLITS, PARTNERS, strict=True)], LABELS],
-        "one of split",
+        "got split and s1_name: give a file for each",
     ),
     "no header": ([SPLITS[1:], PARTNERS, LABELS], "expected the column patch_id"),
     "no rows": ([SPLITS[:1], PARTNERS, LABELS], "row for each patch"),

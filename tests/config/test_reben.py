@@ -210,7 +210,7 @@ def test_all_unknown_flags_are_named_at_once():
     with pytest.raises(ValueError) as error:
         load("--archtecture resnet50 --batch_sizes=4 --bs 4 --droprate .1")
     assert str(error.value).startswith(
-        "train_BigEarthNetv2_0.py has no argument '--archtecture' (did you mean "
+        "train_BigEarthNetv2_0.py: no argument '--archtecture' (did you mean "
         "'--architecture'?), '--batch-sizes'"
     )
     assert "'--droprate' (did you mean '--drop-rate'?)" in str(error.value)

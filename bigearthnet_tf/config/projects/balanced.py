@@ -5,11 +5,12 @@ from __future__ import annotations
 import argparse
 from collections.abc import Mapping, Sequence
 from pathlib import Path
-from typing import Any, NoReturn
+from typing import Any
 
-from bigearthnet_tf import files, registry
+from bigearthnet_tf.config.projects import flags
 from bigearthnet_tf.config.projects.translated import Translated
 
+_SCRIPT = "--from-balanced"
 _LOSSES = {
     "CrossEntropy": "softmax_cross_entropy",
     "MSE": "mean_squared_error",
@@ -25,13 +26,6 @@ _FINETUNE = (0, 1, 2)
 # What its data loader and torchvision's InceptionV3 fix in their code.
 _FIXED = {"interpolation": "bilinear", "statistics": "v1", "shuffle_buffer_size": 1000}
 _INCEPTION_V3_SIZE = 299
-
-
-class _Parser(argparse.ArgumentParser):
-    """Raises ValueError where argparse would end the program."""
-
-    def error(self, message: str) -> NoReturn:
-        raise ValueError(f"{self.prog}: {message}")
 
 
 def translate(arguments: Sequence[str], overrides: Mapping[str, Any]) -> Translated:
@@ -51,11 +45,8 @@ def translate(arguments: Sequence[str], overrides: Mapping[str, Any]) -> Transla
             with a `--finetune` that needs weights which are not given.
     """
     given, strangers = _parser().parse_known_args(arguments)
-    if strangers:
-        near = registry.nearest_names(strangers[0], [f"--{key}" for key in vars(given)])
-        raise ValueError(
-            f"--from-balanced: unknown argument {files.echo(strangers[0])}: {near}"
-        )
+    known = [f"--{key}" for key in vars(given)]
+    flags.refuse(strangers, known, _SCRIPT, "docs/migration/balanced_bigearthnet.md")
     keys, assumed = _model(given, overrides)
     keys |= {
         "records": given.sets,
@@ -71,18 +62,18 @@ def translate(arguments: Sequence[str], overrides: Mapping[str, Any]) -> Transla
     return Translated(keys, [*assumed, *_assumed(given)], _left_out(given, overrides))
 
 
-def _parser() -> _Parser:
+def _parser() -> flags.Parser:
     # Defaults as there.
-    parser = _Parser(prog="--from-balanced", add_help=False)
+    parser = flags.Parser(_SCRIPT)
     parser.add_argument("--sets", required=True)
     parser.add_argument("--model", choices=_MODELS, default="ShortCNN")
-    parser.add_argument("--epochs", type=int, default=5)
-    parser.add_argument("--batch", type=int, default=500)
-    parser.add_argument("--lr", type=float, default=1e-3)
+    parser.add_argument("--epochs", type=flags.whole, default=5)
+    parser.add_argument("--batch", type=flags.whole, default=500)
+    parser.add_argument("--lr", type=flags.real, default=1e-3)
     parser.add_argument("--optim", choices=tuple(_OPTIMIZERS), default="Adam")
     parser.add_argument("--loss", choices=tuple(_LOSSES))
-    parser.add_argument("--finetune", type=int, choices=_FINETUNE, default=0)
-    parser.add_argument("--seed", type=int, default=42)
+    parser.add_argument("--finetune", type=flags.whole, choices=_FINETUNE, default=0)
+    parser.add_argument("--seed", type=flags.whole, default=42)
     parser.add_argument("--storage_path", required=True)
     for flag in ("--rgb", "--verbose", "--count"):
         parser.add_argument(flag, action="store_true")

@@ -100,6 +100,11 @@ def translate(
     ours = {k: v for k, v in overrides.items() if k not in theirs}
     found = {**content, **theirs}
     settings, faults = _read(found, ours)
+    faults += [
+        f"--set has {name} and {own}, which are the same: give one of them"
+        for name, own in _RENAMED.items()
+        if name in theirs and own in ours
+    ]
     faults += _check(found, settings, ours)
     if faults:
         raise ValueError(f"{where}: {'; '.join(faults)}")
@@ -258,8 +263,9 @@ def _check(found: Keys, settings: Keys, ours: Keys) -> list[str]:
     if of_12_bands and "encoders" not in ours:
         faults.append(
             f"{', '.join(of_12_bands)}: args_bands_12.yaml has such keys: choose its "
-            "one network of 12 bands by --set encoders=single, or the two of args.yaml "
-            "by --set encoders=separate (or joint)"
+            "one network of 12 bands by --set encoders=single (with --set "
+            "loss_func=classification), or the two of args.yaml by --set "
+            "encoders=separate (or joint)"
         )
     return faults
 

@@ -73,7 +73,7 @@ def translate(arguments: Sequence[str], overrides: Mapping[str, Any]) -> Transla
     if values["use-wandb"]:
         keys["wandb_project"] = "BENv2"
     parts = [values[name] for name in ("architecture", "seed", "bandconfig")]
-    parts += filter(None, [values["run-name"]])
+    parts += filter(None, [_name("--run-name", values["run-name"])])
     keys["out_dir"] = f"runs/reben/{'-'.join(map(str, parts))}"
     notes = []
     if values["bandconfig"] == "s2_full":
@@ -87,6 +87,13 @@ def translate(arguments: Sequence[str], overrides: Mapping[str, Any]) -> Transla
         notes += note
     assumed = [*_defaults(given, overrides), *_fixed(keys, overrides), *notes]
     return Translated(keys, assumed, _left_out(values, given))
+
+
+def _name(flag: str, text: str | None) -> str | None:
+    """Returns a name that becomes a part of a folder's."""
+    if text is not None and set(text) & {"/", "\\", "\0"}:
+        raise ValueError(f"{flag}: expected a name, got the path {files.echo(text)}")
+    return text
 
 
 def _adapt_network(values: Mapping[str, Any]) -> tuple[dict[str, Any], list[str]]:
@@ -107,12 +114,15 @@ def _adapt_network(values: Mapping[str, Any]) -> tuple[dict[str, Any], list[str]
 
 def _dims(text: str) -> list[int]:
     try:
-        return [int(part) for part in text.split(",") if part.strip()]
+        dims = [int(part) for part in text.split(",") if part.strip()]
     except ValueError:
+        dims = []
+    if not dims:
         raise ValueError(
             "--head-mlp-dims: expected whole numbers with commas between, got "
             f"{files.echo(text)}"
-        ) from None
+        )
+    return dims
 
 
 def _adapt_devices(values: Mapping[str, Any]) -> tuple[dict[str, Any], list[str]]:

@@ -60,6 +60,12 @@ _FORK = {
 _FORK_ALONE = frozenset(_FORK) - {"decay_step", "decay_rate"}
 
 
+def is_config(content: Mapping[str, Any]) -> bool:
+    """Returns whether keys are those of the TF project and name one of its configs."""
+    is_known = set(content) <= _KEYS
+    return is_known and (set(content) >= _BASE or content.get("model_name") in _MODELS)
+
+
 def translate(content: Mapping[str, Any], overrides: Mapping[str, Any]) -> Translated:
     """Returns the keys of a config with what the TF project means by them.
 
@@ -77,13 +83,10 @@ def translate(content: Mapping[str, Any], overrides: Mapping[str, Any]) -> Trans
     is_whole = set(content) >= _BASE
     if others:
         return Translated(dict(content), _told_apart(content, others, is_whole))
-    if not is_whole and content.get("model_name") not in _MODELS:
+    if not is_config(content):
         return Translated(dict(content))
-    added = {
-        key: value
-        for key, value in (_fixed({**content, **overrides}) | _found(content)).items()
-        if key not in overrides
-    }
+    fixed = _fixed({**content, **overrides}) | find_paths(content)
+    added = {key: value for key, value in fixed.items() if key not in overrides}
     said = [f'"{key}": {json.dumps(value)}' for key, value in added.items()]
     why = (
         "as in the TF project, whose keys these are; a file with any other key, such "
@@ -102,8 +105,8 @@ def _told_apart(
     if not is_whole or set(_FIXED) & set(content):
         return []
     note = (
-        f"the defaults here for {', '.join(_FIXED)}, not the TF project's, since "
-        f"{others[0]} is none of its keys; set them as you mean them"
+        f"the defaults of this project for {', '.join(_FIXED)} and bands, because "
+        f"{others[0]} is no key of the TF project; set them as you mean them"
     )
     return [note]
 
@@ -120,8 +123,12 @@ def _fixed(config: Mapping[str, Any]) -> dict[str, Any]:
     return dict(_FIXED) if own or bands is None else {**_FIXED, "bands": bands}
 
 
-def _found(content: Mapping[str, Any]) -> dict[str, Any]:
-    """Returns paths in place of those of what that project would have written."""
+def find_paths(content: Mapping[str, Any]) -> dict[str, Any]:
+    """Returns paths in place of those of what that project would have written.
+
+    Args:
+        content: keys of a config, or of `--set`.
+    """
     given = {key: content[key] for key in _RECORDS if _are_paths(content.get(key))}
     paths = {key: [_shards(path) for path in named] for key, named in given.items()}
     training = paths.get("tr_tf_record_files", [])
