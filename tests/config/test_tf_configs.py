@@ -150,6 +150,14 @@ def test_records_and_snapshots_of_ours_by_their_names(tmp_path, monkeypatch, sai
     assert config.model_file == "out/checkpoints/iteration-8"
     assert '"val_tf_record_files": []; "model_file": "out/checkpoints' in said()
 
+    # Those of `--set` are found as well.
+    settings = ["model_file=out/models/iteration-8", "seed=7"]
+    settings.append('tr_tf_record_files=["TFRecord_files/train.tfrecord"]')
+    config = configs.load(path, settings)
+    assert config.model_file == "out/checkpoints/iteration-8"
+    assert config.tr_tf_record_files == ["TFRecord_files/train-*.tfrecord"]
+    assert (config.seed, config.interpolation) == (7, "tf1_bicubic")
+
     # Their own files come before.
     (run / "models").mkdir()
     for file in (records / "train.tfrecord", run / "models" / "iteration-8.index"):

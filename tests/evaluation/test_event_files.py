@@ -6,6 +6,8 @@ import io
 import numpy as np
 import pytest
 from event_folders import balanced_scalars, write_events
+from tensorboard.compat.proto import event_pb2, summary_pb2, tensor_pb2, types_pb2
+from tensorboard.summary.writer.event_file_writer import EventFileWriter
 
 from bigearthnet_tf.evaluation import curves, event_files, histories
 from bigearthnet_tf.training import logs
@@ -107,6 +109,47 @@ def test_empty_files_and_values_that_are_not_finite(tmp_path, caplog):
     (run,) = histories.read_runs([tmp_path])
     np.testing.assert_array_equal(run.series("training", "loss"), [[1, 0.5]])
     assert "no event in it yet" in caplog.text
+
+
+def test_values_that_are_no_single_number_are_passed_over(tmp_path, caplog):
+    writer = EventFileWriter(str(tmp_path))
+    odd = [
+        tensor_pb2.TensorProto(dtype=types_pb2.DT_FLOAT, float_val=[1.0, 2.0]),
+        tensor_pb2.TensorProto(dtype=types_pb2.DT_FLOAT, float_val=[1.0]),
+        tensor_pb2.TensorProto(dtype=types_pb2.DT_STRING, string_val=[b"a"]),
+        tensor_pb2.TensorProto(dtype=99),
+        tensor_pb2.TensorProto(dtype=types_pb2.DT_DOUBLE, double_val=[0.5]),
+    ]
+    # Four values, and 16 GiB of them.
+    odd[0].tensor_shape.dim.add(size=2)
+    for size in (1 << 20, 1 << 12):
+        odd[1].tensor_shape.dim.add(size=size)
+    for step, tensor in enumerate(odd):
+        summary = summary_pb2.Summary()
+        value = summary.value.add(tag="loss/train", tensor=tensor)
+        value.metadata.plugin_data.plugin_name = "scalars"
+        writer.add_event(event_pb2.Event(step=step, summary=summary))
+    writer.close()
+    found = event_files.read(sorted(tmp_path.glob("*tfevents*")))
+    assert found == [{"split": "training", "iteration": 4, "loss": 0.5}]
+    assert "cut off" not in caplog.text
+
+
+def test_tags_that_differ_by_their_heading_alone_stay_apart(tmp_path):
+    scalars = [("a/loss", 1.0, 0), ("b/loss", 7.0, 0), ("c/x", 2.0, 0)]
+    path = write_events(tmp_path, scalars)
+    (point,) = event_files.read([path])
+    assert (point["a_loss"], point["b_loss"], point["x"]) == (1.0, 7.0, 2.0)
+
+
+def test_one_file_that_is_none_does_not_stop_the_others(tmp_path, caplog):
+    path = write_events(tmp_path, [("loss/train", 1.0, 0)])
+    other = tmp_path / "notes.tfevents.txt"
+    other.write_text("no events")
+    assert len(event_files.read([path, other])) == 1
+    assert f"{other}: expected a TensorBoard event file" in caplog.text
+    with pytest.raises(ValueError, match="expected a TensorBoard event file"):
+        event_files.read([other])
 
 
 def test_table_of_all_points(tmp_path):

@@ -163,7 +163,7 @@ def test_stratified_split_writes_its_folds_and_records(run, folder):
             path.read_bytes() == (folder / "out" / "records" / path.name).read_bytes()
         )
     assert json.loads((folder / "out/records/sets.json").read_text()) == {
-        **{s: f"out/records/{s}-*.tfrecord" for s in ("train", "val", "test")},
+        **{s: f"{s}-*.tfrecord" for s in ("train", "val", "test")},
         "label_type": "original",
     }
     assert "--set records=out/records/sets.json" in out
