@@ -79,7 +79,8 @@ def test_features_are_written_once(call, run, tmp_path):
     out = tmp_path / "fused"
     outcome = call("bigearthnet-tf", "embed", run[1], "--split", "test", "val")
     assert outcome.status == 0, outcome.err
-    lines = outcome.out.strip().splitlines()
+    weights, *lines = outcome.out.strip().splitlines()
+    assert weights.startswith("weights  ")
     assert lines[0].endswith("was there already")
     assert lines[1] == "scoring val: compiling the first step"
     assert "val records, h_s1 (" in lines[2]
