@@ -82,7 +82,7 @@ def test_a_run_that_is_being_written_is_read_up_to_its_last_line(tmp_path):
         (
             lambda f: (write_run(f) / "history.jsonl").write_text(""),
             ValueError,
-            "no point of a training yet",
+            "no scalar of training or validation in it",
         ),
         (
             lambda f: (write_run(f) / "history.jsonl").write_text("{\n{}\n"),

@@ -231,7 +231,7 @@ def test_labels_that_nobody_has(call, label_table, tmp_path):
         (["--metadata", "none.parquet"], "none.parquet: no such file"),
         (["--metadata", "cut.parquet"], "cut.parquet: expected the parquet file"),
         (["--metadata", "bare.parquet"], "labels is missing"),
-        (["--metadata", "labels.csv"], "labels.csv: expected the parquet file"),
+        (["--metadata", "labels.csv"], "labels.csv: expected the column patch_id"),
         (["--metadata", "twice.parquet"], "patch_id occurs twice"),
         (["--table", "none.csv", "--folds", "2"], "none.csv: no such label table"),
         (["--table", "labels.csv", "--folds", "301"], "301 splits, but there are 300"),
