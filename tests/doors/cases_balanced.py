@@ -145,7 +145,7 @@ CASES = [
     Case("event files", "something else", "plot", _events(lambda _: b"x" * 99),
          ["expected a TensorBoard event file", "ShortCNN_RGB/events.out"]),
     Case("event files", "nothing in them", "plot", _events(lambda _: b""),
-         ["ShortCNN_RGB: no point of a training yet"]),
+         ["ShortCNN_RGB: no scalar of training or validation in it"]),
     Case("event files", "none in the folder", "plot",
          lambda kit, here: ["--storage_path", here, "--out", "out"],
          ["nor event files of TensorBoard"]),
