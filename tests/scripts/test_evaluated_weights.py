@@ -60,7 +60,7 @@ def test_log_and_result_say_which_of_three_checkpoints(
         outcome = call("eval", config, *arguments)
         assert outcome.status == 0, outcome.err
         said, iteration, scores = stored(tmp_path / "run")
-        assert f"weights  {said['weights']} ({said['chosen_by']})" in outcome.out
+        assert f"weights  {said['weights']} ({said['chosen_by']}" in outcome.out
         assert said["weights"] == paths[expected - 1]
         assert said["iteration"] == iteration == expected
         found.append(scores.tobytes())

@@ -65,9 +65,9 @@ def test_of_a_run_with_three_checkpoints(run, caplog, keys, asked, expected, rea
     caplog.set_level(logging.INFO)
     found = choose(run, path(asked) if isinstance(asked, int) else asked, **keys)
     assert found.path == path(expected)
-    assert reason in found.reason
+    assert reason in found.reason + found.hint
     lines = [r.getMessage() for r in caplog.records if r.name == snapshots.__name__]
-    assert lines == [f"weights  {found.path} ({found.reason})"]
+    assert lines == [f"weights  {found.path} ({found.reason}{found.hint})"]
 
 
 @pytest.mark.parametrize("fine_tune", [False, True])
