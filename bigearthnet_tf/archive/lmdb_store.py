@@ -2,7 +2,7 @@
 
 rico-hdl writes that of v2 and the reBEN tools read it: a folder with `data.mdb`, which
 holds a value for each patch and sensor, see `lmdb_values`. Labels and pairs are in
-`metadata.parquet`. The LMDBs of v1, see `lmdb_v1`, are told by their values.
+`metadata.parquet`. LMDBs of v1 are recognised by their values, see `lmdb_v1`.
 """
 
 from __future__ import annotations

@@ -4,7 +4,7 @@
 |---|---|
 | bigearthnet_encoder (read by ConfigILM) | an object whose `s2_patch` and `s1_patch` have attributes `band02`, `bandVV` and so on, each with the pixels in `data`; it has `labels` of the 43 and `new_labels` of the 19, or None |
 | the CBIR project, Sentinel-2 | a tuple of float32 arrays: B02 B03 B04 B08 (4, 120, 120), B05 B06 B07 B8A B11 B12 (6, 60, 60), B01 B09 (2, 20, 20), and the vector of the 19 labels |
-| the CBIR project, Sentinel-1 | likewise VV and VH, each (1, 120, 120), and the vector |
+| the CBIR project, Sentinel-1 | a tuple of VV and VH, each (1, 120, 120), and the vector |
 
 They are read by `pickles`, which executes nothing. A third form, that of
 `bigearthnet-19-models` for PyTorch, can't be read any more: `pyarrow.serialize` was
@@ -91,8 +91,8 @@ class Value:
 def is_pickle(stored: bytes) -> bool:
     """Tells whether a value is a pickle by its first and last bytes.
 
-    Arrays in safetensors form may begin likewise, but have a brace behind the eight
-    bytes of a length.
+    Arrays in safetensors form may begin with the same bytes, but have a brace behind
+    the eight bytes of a length.
     """
     if stored[8:9] == b"{":
         return False

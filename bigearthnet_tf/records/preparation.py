@@ -106,7 +106,7 @@ def prepare_sets(
 
     Raises:
         ValueError: as for `prepare`.
-        OSError: likewise.
+        OSError: as for `prepare`.
     """
     execute = convert.Local(workers)
     manifests = prepare(source, lists, folder, execute, overwrite=overwrite)

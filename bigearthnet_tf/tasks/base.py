@@ -6,7 +6,7 @@ import logging
 import os
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
-from typing import Any, Protocol, runtime_checkable
+from typing import Any, Protocol, TypeGuard, runtime_checkable
 
 import keras
 import numpy as np
@@ -139,6 +139,22 @@ class CountsLabels(Protocol):
 
     def counted_metrics(self, counts: Mapping[str, np.ndarray]) -> dict[str, float]:
         """Returns metrics of summed counts, under the names of `Task.metrics`."""
+
+
+def counts_labels(task: Any) -> TypeGuard[CountsLabels]:
+    """Tells whether a task counts labels in the losses that it trains with.
+
+    A class that derives from one that counts and overrides `losses` alone trains with
+    its own losses, in which nothing is counted.
+    """
+    if not isinstance(task, CountsLabels):
+        return False
+    for of in type(task).__mro__:
+        if "counted_losses" in vars(of):
+            return True
+        if "losses" in vars(of):
+            return False
+    return True
 
 
 TASKS: Registry[type] = Registry("task")

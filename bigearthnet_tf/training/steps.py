@@ -16,7 +16,8 @@ import tensorflow as tf
 
 from bigearthnet_tf import losses, optimization
 from bigearthnet_tf.config import Config
-from bigearthnet_tf.tasks.base import Batch, CountsLabels, Task
+from bigearthnet_tf.tasks import base
+from bigearthnet_tf.tasks.base import Batch, Task
 from bigearthnet_tf.training.loss_scale import LossScale
 
 Tensors = Sequence[tf.Tensor]
@@ -115,7 +116,7 @@ class Steps:
 
     def _zeros(self) -> Counts:
         """Returns the counts of no step."""
-        if not isinstance(self.task, CountsLabels):
+        if not base.counts_labels(self.task):
             return {}
         shapes = self.task.count_shapes
         return {name: tf.zeros(shape, tf.float64) for name, shape in shapes.items()}
@@ -225,7 +226,7 @@ class Steps:
         return loss, gradients, changed, counts
 
     def _losses(self, batch: Batch) -> tuple[tf.Tensor, Counts]:
-        if isinstance(self.task, CountsLabels):
+        if base.counts_labels(self.task):
             return self.task.counted_losses(self.model, batch)
         return self.task.losses(self.model, batch, training=True), {}
 

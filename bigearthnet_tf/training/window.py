@@ -9,7 +9,8 @@ from typing import Any
 
 import numpy as np
 
-from bigearthnet_tf.tasks.base import CountsLabels, Task
+from bigearthnet_tf.tasks import base
+from bigearthnet_tf.tasks.base import Task
 from bigearthnet_tf.training import descriptions
 
 
@@ -65,7 +66,7 @@ class Window:
 
     def label_metrics(self, task: Task) -> dict[str, float]:
         """Returns the metrics of what was counted; none where the task counts none."""
-        if not isinstance(task, CountsLabels):
+        if not base.counts_labels(task):
             return {}
         return task.counted_metrics(self.counts)
 
@@ -95,7 +96,7 @@ class Window:
         Raises:
             DamagedCheckpoint: it counts other things than the task.
         """
-        shapes = task.count_shapes if isinstance(task, CountsLabels) else {}
+        shapes = task.count_shapes if base.counts_labels(task) else {}
         counts = {}
         for name, kept in content.get("counts", {}).items():
             if shapes.get(name) != tuple(kept["shape"]):

@@ -156,9 +156,40 @@ def test_a_window_of_version_0_1_0_has_no_counts(tmp_path):
     assert Window.from_json(window.to_json(), Signs(), tmp_path) == window
 
 
+class OwnLosses(Signs):
+    """What a user derives to learn something else."""
+
+    def losses(self, model, batch, training):
+        return 7.0 + 0.0 * model(batch[0], training=training)[:, 0]
+
+
+class Deeper(OwnLosses):
+    """Without a method of its own."""
+
+
+class Counting(OwnLosses):
+    """Counts in its own losses again."""
+
+    def counted_losses(self, model, batch):
+        return self.losses(model, batch, True), Signs.counted_losses(
+            self, model, batch
+        )[1]
+
+
+@pytest.mark.parametrize("task", [OwnLosses, Deeper])
+def test_who_overrides_losses_alone_trains_with_them_uncounted(tmp_path, task):
+    run(tmp_path, task())
+    points = training_points(tmp_path)
+    assert points
+    for point in points:
+        assert point[task.loss_name] == 7.0
+        assert "micro_f1_score" not in point
+
+
 def test_a_task_without_labels_is_not_asked(tmp_path):
-    assert isinstance(Signs(), base.CountsLabels)
-    assert not isinstance(Line(), base.CountsLabels)
+    assert base.counts_labels(Signs())
+    assert base.counts_labels(Counting())
+    assert not base.counts_labels(Line())
     run(tmp_path)
     points = training_points(tmp_path)
     assert points
