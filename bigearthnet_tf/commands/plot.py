@@ -72,9 +72,14 @@ def run(arguments: argparse.Namespace) -> None:
     panels = curves.panels(runs, metrics)
     if not panels:
         known = sorted({name for run in runs for name in run.measures("validation")})
+        what = (
+            f"choose --metrics of: {', '.join(known)}"
+            if known
+            else "no value is a finite number"
+        )
         raise ValueError(
             f"{arguments.runs[0]}: expected a loss, a learning rate or a metric of the "
-            f"validation, found none; choose --metrics of: {', '.join(known) or 'none'}"
+            f"validation, found none; {what}"
         )
     figures = {
         name: curves.draw(runs, of, arguments.axis) for name, of in panels.items()

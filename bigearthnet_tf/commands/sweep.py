@@ -26,8 +26,10 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 def run(arguments: argparse.Namespace) -> None:
     """Runs the command."""
     # A file may leave open what is compared, as that of the CBIR project does.
-    compared = ["encoders=separate", "fusion=concat"]
-    config = configs.load(arguments.config, [*arguments.set, *compared])
+    given = {text.partition("=")[0] for text in arguments.set}
+    compared = {"encoders=separate": {"encoders", "type"}, "fusion=concat": {"fusion"}}
+    filled = [text for text, names in compared.items() if not names & given]
+    config = configs.load(arguments.config, [*arguments.set, *filled])
     root = runs.out_dir(config)
     console.load_tensorflow()
     from bigearthnet_tf.evaluation import sweep

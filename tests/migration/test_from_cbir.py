@@ -271,3 +271,9 @@ def test_its_baseline_of_twelve_bands_is_asked_about(folder):
     *_, complaint = call(folder, line, status=1).splitlines()
     assert "scheduler_gamma, epoch_num, reload, summaries, suffix" in complaint
     assert "--set encoders=single" in complaint
+
+
+def test_a_sweep_takes_its_keys_in_place_of_what_it_compares(folder):
+    sweep = f"bigearthnet-tf sweep --filepath args.yaml {SMALL} --set type=joint"
+    out = call(folder, f"{sweep} --set 'tr_tf_record_files=[\"gone-*\"]'", 1)
+    assert "gone-*: no such records" in out.splitlines()[-1]
